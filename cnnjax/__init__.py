@@ -1,0 +1,63 @@
+"""cnnjax: small convolutional networks, trained in every parallel form of JAX.
+
+The model does not know that there is a batch; the loss does not know that there are
+devices; the training step does not know which strategy it runs.
+"""
+
+from cnnjax.data import Dataset, dataset_names, load_dataset
+from cnnjax.environment import describe_environment
+from cnnjax.errors import InputError
+from cnnjax.evaluation import make_evaluate
+from cnnjax.experiments import Experiment, Run, fit, predict, prepare, run
+from cnnjax.gradients import batch_value_and_grad, serial_value_and_grad
+from cnnjax.layers import conv2d, max_pool2d
+from cnnjax.losses import make_loss_fn
+from cnnjax.models import ModelConfig, init, make_apply
+from cnnjax.optimizers import OptimizerConfig, make_optimizer, make_schedule
+from cnnjax.recipes import RECIPES, Recipe, get_recipe, override
+from cnnjax.strategies import STRATEGIES, make_strategy
+from cnnjax.text import summary
+from cnnjax.training import init_state, make_train_step
+from cnnjax.types import Batch, Examples, Metrics, Strategy, TrainState
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "RECIPES",
+    "STRATEGIES",
+    "Batch",
+    "Dataset",
+    "Examples",
+    "Experiment",
+    "InputError",
+    "Metrics",
+    "ModelConfig",
+    "OptimizerConfig",
+    "Recipe",
+    "Run",
+    "Strategy",
+    "TrainState",
+    "batch_value_and_grad",
+    "conv2d",
+    "dataset_names",
+    "describe_environment",
+    "fit",
+    "get_recipe",
+    "init",
+    "init_state",
+    "load_dataset",
+    "make_apply",
+    "make_evaluate",
+    "make_loss_fn",
+    "make_optimizer",
+    "make_schedule",
+    "make_strategy",
+    "make_train_step",
+    "max_pool2d",
+    "override",
+    "predict",
+    "prepare",
+    "run",
+    "serial_value_and_grad",
+    "summary",
+]

@@ -1,0 +1,110 @@
+"""The files of a dataset: where they are looked for, read, and downloaded to."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+from cnnjax.errors import InputError
+
+# Seconds to connect, and between two pieces of an answer: without a network the user
+# is told at once.
+TIMEOUT = (5, 30)
+
+
+class File(NamedTuple):
+    """A file's bytes, un-gzipped, and the path that messages name."""
+
+    path: Path
+    content: bytes
+
+
+def search_folders(name: str, data_dir: str) -> tuple[Path, Path]:
+    """Return the folders that a dataset is looked for in, the more specific first.
+
+    Raises:
+        InputError: `data_dir` is not a folder.
+    """
+    root = Path(data_dir).expanduser()
+    if not root.is_dir():
+        raise InputError(f"expected --data_dir to be a folder, got {str(root)!r}")
+    return root / name, root
+
+
+def read_file(path: Path) -> File:
+    """Read a file, raw or gzipped: its first bytes tell, whatever its name.
+
+    Raises:
+        InputError: the file cannot be read, or is a damaged gzip file.
+    """
+    try:
+        content = path.read_bytes()
+        if content.startswith(b"\x1f\x8b"):
+            content = gzip.decompress(content)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(
+            f"{path}: damaged gzip file ({error}); copy or download it again"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    return File(path, content)
+
+
+def download(name: str, url: str, *, known_hash: str) -> Path:
+    """Return the path of the URL's file in the user's cache, downloaded if need be.
+
+    A file whose hash is wrong is not kept. `known_hash` is `sha256:...` or `md5:...`.
+
+    Raises:
+        InputError: no network, an unexpected file, or a cache that cannot be written.
+    """
+    # Imported here: only a download needs them.
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel("ERROR")
+    try:
+        path = pooch.retrieve(
+            url,
+            known_hash,
+            fname=url.rsplit("/", 1)[-1],
+            path=pooch.os_cache("cnnjax") / name,
+            downloader=_stream,  # pyright: ignore[reportArgumentType]
+        )
+    except requests.RequestException as error:
+        raise InputError(
+            f"cannot download {name} from {url} ({type(error).__name__}); give its "
+            "files with --data_dir, connect to the network, or use --dataset=digits"
+        ) from error
+    except ValueError as error:
+        raise InputError(
+            f"{url}: expected the file with {known_hash}, got another (a login page, "
+            f"or a changed file); give the files of {name} with --data_dir"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"cannot write the download of {name} to {pooch.os_cache('cnnjax')} "
+            f"({error.strerror}); give its files with --data_dir"
+        ) from error
+    return Path(path)
+
+
+def _stream(url: str, output_file: str, _: object) -> None:
+    # What pooch.HTTPDownloader does, except that it leaves the connection of a failed
+    # download, and its progress bar, open.
+    import requests
+    from tqdm import tqdm
+
+    with requests.get(url, stream=True, timeout=TIMEOUT) as response:
+        response.raise_for_status()
+        size = int(response.headers.get("content-length", 0))
+        # disable=None: no bar where stderr is not a terminal.
+        with (
+            open(output_file, "wb") as file,
+            tqdm(total=size, unit="B", unit_scale=True, disable=None) as bar,
+        ):
+            for piece in response.iter_content(2**16):
+                file.write(piece)
+                bar.update(len(piece))

@@ -1,0 +1,51 @@
+"""From a raw example to the network's input: inside the step, one example at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Leave the example as it is."""
+
+
+@dataclass(frozen=True)
+class Standardize:
+    """Map pixels 0..255 to (pixel / 255 - mean) / std, per channel."""
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+
+@dataclass(frozen=True)
+class MinMaxPerImage:
+    """Map each image's own smallest value to 0 and largest to 1; a flat one to 0."""
+
+
+Preprocessing = Identity | Standardize | MinMaxPerImage
+
+# Pixels / 255 and nothing more.
+UNIT_SCALE = Standardize()
+
+
+def preprocess(
+    example: Num[Array, "*example"], *, config: Preprocessing, dtype: str
+) -> Float[Array, "*example"]:
+    """Apply the preprocessing to one raw example; shape is kept, dtype is `dtype`."""
+    x = example.astype(dtype)
+    match config:
+        case Identity():
+            return x
+        case Standardize(mean, std):
+            per_channel = (1,) * (x.ndim - 1) + (-1,)
+            shift, scale = (
+                jnp.asarray(v, dtype).reshape(per_channel) for v in (mean, std)
+            )
+            return (x / 255 - shift) / scale
+        case MinMaxPerImage():
+            low, high = x.min(), x.max()
+            return (x - low) / jnp.where(high > low, high - low, 1)

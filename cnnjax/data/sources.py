@@ -1,0 +1,59 @@
+"""The table of datasets, and the one function that reads any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from cnnjax.data.cifar10 import load_cifar10
+from cnnjax.data.dataset import Dataset
+from cnnjax.data.digits import load_digits
+from cnnjax.data.housing import load_housing
+from cnnjax.data.idx import load_idx
+from cnnjax.data.mnist import load_official
+from cnnjax.data.tfds import load_tfds
+from cnnjax.errors import unknown_name
+
+# Each takes `data_dir`, a folder or None. To add a dataset: one module and one row.
+SOURCES: dict[str, Callable[[str | None], Dataset]] = {
+    "digits": load_digits,
+    "mnist": partial(load_official, "mnist"),
+    "fashion_mnist": partial(load_official, "fashion_mnist"),
+    "kmnist": partial(load_official, "kmnist"),
+    "idx": load_idx,
+    "cifar10": load_cifar10,
+    "housing": load_housing,
+}
+TFDS_PREFIX = "tfds:"
+
+
+def dataset_names() -> tuple[str, ...]:
+    """Return the names that `load_dataset` knows; tfds:NAME stands for many."""
+    return (*SOURCES, f"{TFDS_PREFIX}NAME")
+
+
+def load_dataset(name: str, *, data_dir: str | None = None) -> Dataset:
+    """Read a dataset into NumPy arrays, nothing scaled or shuffled.
+
+    Args:
+        name: a row of `SOURCES`, or `tfds:NAME` for a prepared TFDS dataset.
+        data_dir: the folder of its files; nothing is downloaded then. None: mnist,
+            fashion_mnist, kmnist and cifar10 are downloaded into the user's cache
+            folder once, TFDS datasets are read from TFDS's own folder.
+
+    Returns:
+        uint8 images [examples, height, width, channels] and int32 labels [examples], or
+        float32 inputs and targets [examples, features].
+
+    Raises:
+        InputError: an unknown name; or files that are missing, damaged, or not what the
+            name promises.
+
+    >>> load_dataset("digits").train.inputs.shape
+    (1437, 28, 28, 1)
+    """
+    if name.startswith(TFDS_PREFIX) and name != TFDS_PREFIX:
+        return load_tfds(name.removeprefix(TFDS_PREFIX), data_dir)
+    if name not in SOURCES:
+        raise unknown_name("dataset", name, dataset_names())
+    return SOURCES[name](data_dir)

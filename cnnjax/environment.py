@@ -1,0 +1,59 @@
+"""What a result was measured on: versions, device, cores, commit."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return the record that stands beside every result, ready for JSON."""
+    device = jax.devices()[0]
+    return {
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in PACKAGES},
+        "platform": device.platform,
+        "device_kind": device.device_kind,
+        "num_devices": jax.device_count(),
+        "num_cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "machine": platform.machine(),
+        "x64": jax.config.values["jax_enable_x64"],
+        "matmul_precision": jax.config.values["jax_default_matmul_precision"],
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "commit": _commit(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def environment_line(environment: dict[str, Any]) -> str:
+    """Say the environment in one line."""
+    e = environment
+    versions = " ".join(f"{name} {e[name]}" for name in ("jax", "flax", "optax"))
+    return (
+        f"Python {e['python']}, {versions}; {e['num_devices']} x {e['device_kind']} "
+        f"({e['platform']}), {e['num_cores']} cores; commit {e['commit']}"
+    )
+
+
+def _commit() -> str:
+    """Return the commit of the checkout, "+" where it was changed, or "unknown"."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe"]
+    options = ["--always", "--dirty=+", "--abbrev=10", "--exclude=*"]
+    try:
+        done = subprocess.run(
+            command + options, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()

@@ -1,0 +1,188 @@
+"""A recipe made to run: on one dataset, under one strategy, from one seed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Num
+
+from cnnjax import models
+from cnnjax.clock import Clock
+from cnnjax.data.dataset import Dataset
+from cnnjax.data.preprocessing import preprocess
+from cnnjax.data.splits import split_dataset
+from cnnjax.epochs import Callbacks, EpochRecord, LoopConfig, LoopKeys, ignore, train
+from cnnjax.errors import InputError
+from cnnjax.evaluation import make_evaluate
+from cnnjax.losses import make_loss_fn
+from cnnjax.optimizers import make_optimizer, make_schedule
+from cnnjax.recipes import Recipe
+from cnnjax.strategies import make_strategy
+from cnnjax.types import Examples, LossFn, Params, Strategy
+
+
+class Experiment(NamedTuple):
+    """Everything that a training run is made of; nothing has run yet."""
+
+    recipe: Recipe
+    seed: int
+    params: Params
+    apply_fn: Callable[..., Float[Array, " classes"]]  # of one raw example
+    loss_fn: LossFn
+    strategy: Strategy
+    optimizer: optax.GradientTransformation
+    schedule: optax.Schedule
+    train: Examples
+    test: Examples
+    loop: LoopConfig
+    keys: LoopKeys
+
+
+class Run(NamedTuple):
+    """What a training run left."""
+
+    params: Params
+    records: list[EpochRecord]
+    test: Mapping[str, float]  # of the last parameters, over every test example
+
+
+def prepare(recipe: Recipe, dataset: Dataset, *, seed: int = 0) -> Experiment:
+    """Draw the parameters and build loss, strategy, optimizer and loop of a recipe.
+
+    The seed gives four independent keys: parameters, split, order, dropout.
+
+    Raises:
+        InputError: the dataset, the seed or the strategy does not fit the recipe.
+    """
+    if not 0 <= seed < 2**32:
+        raise InputError(f"expected seed from 0 to 2**32 - 1, got {seed}")
+    params_key, split_key, order_key, dropout_key = jax.random.split(
+        jax.random.key(seed), 4
+    )
+    train_examples, test_examples = split_dataset(dataset, recipe.split, key=split_key)
+    _check_fit(recipe, dataset)
+    num_examples = len(train_examples.labels)
+    batch_size = num_examples if recipe.batch_size is None else recipe.batch_size
+    loop = LoopConfig(
+        batch_size=batch_size, epochs=recipe.epochs, shuffle=recipe.shuffle
+    )
+    loop.check(num_examples)
+    network = models.make_apply(recipe.model)
+    scale = functools.partial(
+        preprocess, config=recipe.preprocessing, dtype=recipe.model.dtype
+    )
+    loss_fn = make_loss_fn(network, loss=recipe.loss, preprocess=scale)
+    schedule = make_schedule(
+        recipe.optimizer, steps_per_epoch=-(-num_examples // batch_size)
+    )
+
+    def apply_fn(params: Params, example: Num[Array, "*example"]) -> Array:
+        return network(params, scale(example))
+
+    return Experiment(
+        recipe=recipe,
+        seed=seed,
+        params=models.init(params_key, recipe.model),
+        apply_fn=apply_fn,
+        loss_fn=loss_fn,
+        strategy=make_strategy(recipe.strategy, loss_fn),
+        optimizer=make_optimizer(recipe.optimizer, schedule),
+        schedule=schedule,
+        train=train_examples,
+        test=test_examples,
+        loop=loop,
+        keys=LoopKeys(order_key, dropout_key if recipe.model.has_dropout else None),
+    )
+
+
+def run(
+    experiment: Experiment,
+    *,
+    evaluate_every: int = 1,
+    on_epoch: Callable[[EpochRecord], None] = ignore,
+    on_progress: Callable[[int, int], None] = ignore,
+    clock: Clock | None = None,
+) -> Run:
+    """Train an experiment and evaluate it: after every so many epochs, and at the end.
+
+    `evaluate_every=0` evaluates at the end only. The parameters do not depend on it.
+    """
+    clock = clock or Clock()
+    with clock.part("compile"):
+        params = experiment.strategy.put_state(experiment.params)
+        evaluate = make_evaluate(experiment.loss_fn, experiment.test, params)
+
+    def evaluate_when_due(epoch: int, params: Params) -> Mapping[str, float] | None:
+        last = epoch == experiment.loop.epochs
+        due = evaluate_every > 0 and epoch % evaluate_every == 0
+        return evaluate(params) if last or due else None
+
+    params, records = train(
+        params,
+        experiment.train,
+        strategy=experiment.strategy,
+        optimizer=experiment.optimizer,
+        schedule=experiment.schedule,
+        config=experiment.loop,
+        keys=experiment.keys,
+        callbacks=Callbacks(evaluate_when_due, on_epoch, on_progress),
+        clock=clock,
+    )
+    if records and records[-1].test is not None:
+        return Run(params, records, records[-1].test)
+    with clock.part("evaluate"):
+        return Run(params, records, evaluate(params))
+
+
+def fit(
+    recipe: Recipe,
+    dataset: Dataset,
+    *,
+    seed: int = 0,
+    evaluate_every: int = 1,
+    on_epoch: Callable[[EpochRecord], None] = ignore,
+) -> Run:
+    """Prepare and run a recipe in one call.
+
+    Raises:
+        InputError: the dataset, the seed or the strategy does not fit the recipe.
+    """
+    experiment = prepare(recipe, dataset, seed=seed)
+    return run(experiment, evaluate_every=evaluate_every, on_epoch=on_epoch)
+
+
+def predict(
+    experiment: Experiment, params: Params, example: Num[np.ndarray, "*example"]
+) -> np.ndarray:
+    """Return the class of one raw example (int), or the regressed targets (float)."""
+    outputs = np.asarray(jax.jit(experiment.apply_fn)(params, example))
+    classifies = experiment.recipe.loss == "softmax_cross_entropy"
+    return np.asarray(outputs.argmax()) if classifies else outputs
+
+
+def _check_fit(recipe: Recipe, dataset: Dataset) -> None:
+    """Raise InputError where the dataset's examples are not what the network takes."""
+    expected = recipe.model.input_shape
+    got = tuple(dataset.train.inputs.shape[1:])
+    if got != expected:
+        raise InputError(
+            f"recipe {recipe.name!r} expects inputs of shape {expected}, got {got} "
+            f"from dataset {dataset.name!r}; choose another recipe or dataset"
+        )
+    outputs = models.layer_rows(recipe.model)[-1].output_shape
+    if recipe.loss == "softmax_cross_entropy":
+        if dataset.num_classes != outputs[0]:
+            raise InputError(
+                f"recipe {recipe.name!r} tells {outputs[0]} classes apart, but dataset "
+                f"{dataset.name!r} has {dataset.num_classes or 'none'}"
+            )
+    elif tuple(dataset.train.labels.shape[1:]) != outputs:
+        raise InputError(
+            f"recipe {recipe.name!r} regresses targets of shape {outputs}, but dataset "
+            f"{dataset.name!r} has {tuple(dataset.train.labels.shape[1:]) or 'classes'}"
+        )

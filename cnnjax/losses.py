@@ -1,0 +1,67 @@
+"""Loss and metrics of ONE example; their means over a batch are the gradients' job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key, Num
+
+from cnnjax.errors import unknown_name
+from cnnjax.types import Label, LossFn, Params
+
+Loss = tuple[Float[Array, ""], dict[str, Float[Array, ""]]]
+
+
+def softmax_cross_entropy(
+    logits: Float[Array, " classes"], label: Int[Array, ""]
+) -> Loss:
+    """Return -log softmax(logits)[label] in nats, and whether the argmax is right.
+
+    Of equal logits the first is the prediction.
+    """
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits, label)
+    correct = jnp.argmax(logits) == label
+    return loss, {"accuracy": correct.astype(logits.dtype)}
+
+
+def mean_squared_error(
+    prediction: Float[Array, " targets"], target: Float[Array, " targets"]
+) -> Loss:
+    """Return the mean over targets of (prediction - target)^2, in squared units."""
+    return jnp.mean(jnp.square(prediction - target)), {}
+
+
+LOSSES: dict[str, Callable[..., Loss]] = {
+    "softmax_cross_entropy": softmax_cross_entropy,
+    "mean_squared_error": mean_squared_error,
+}
+
+
+def make_loss_fn(
+    apply_fn: Callable[..., Float[Array, " classes"]],
+    *,
+    loss: str,
+    preprocess: Callable[[Num[Array, "*example"]], Float[Array, "*example"]],
+) -> LossFn:
+    """Build `loss_fn(params, example, label, key) -> (loss, metrics)` of one example.
+
+    The example is raw (uint8 or float): it is preprocessed here, inside the step.
+
+    Raises:
+        InputError: a loss that is not in `LOSSES`.
+    """
+    if loss not in LOSSES:
+        raise unknown_name("loss", loss, LOSSES)
+
+    def loss_fn(
+        params: Params,
+        example: Num[Array, "*example"],
+        label: Label,
+        key: Key[Array, ""] | None,
+    ) -> Loss:
+        logits = apply_fn(params, preprocess(example), key=key)
+        return LOSSES[loss](logits, label)
+
+    return loss_fn

@@ -1,0 +1,44 @@
+"""Pictures of a run."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+
+def draw_curves(lines: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
+    """Draw loss and accuracy by epoch as a PNG, from the lines of metrics.jsonl.
+
+    Where there is no accuracy (a regression), the loss alone is drawn.
+    """
+    names = ["loss"] + (["accuracy"] if "train_accuracy" in lines[0] else [])
+    figure = Figure(figsize=(5 * len(names), 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    for index, name in enumerate(names):
+        axes = figure.add_subplot(1, len(names), index + 1)
+        for part, marker in (("train", "."), ("test", "o")):
+            points = [
+                (line["epoch"], line[f"{part}_{name}"])
+                for line in lines
+                if f"{part}_{name}" in line
+            ]
+            if points:
+                style = f"{marker}-" if len(points) <= 50 else "-"
+                label = "train, running" if part == "train" else "test"
+                axes.plot(*zip(*points, strict=True), style, label=label)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if name == "loss":
+            axes.set_yscale("log")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=120)
+    return png.getvalue()

@@ -1,0 +1,110 @@
+"""What a run looks like in a terminal: tables and images made of characters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import UInt8
+
+from cnnjax.epochs import EpochRecord
+from cnnjax.models import ModelConfig, layer_rows
+from cnnjax.types import Examples
+
+SHADES = " .:-=+*#%@"
+
+
+def image_as_text(image: UInt8[np.ndarray, "height width channels"]) -> str:
+    """Draw an image with characters, two to a pixel, dark to bright; colours average.
+
+    >>> print(image_as_text(np.array([[[0], [255]], [[255], [0]]], np.uint8)))
+      @@
+    @@
+    """
+    grey = image.mean(axis=-1) / 256
+    rows = (grey * len(SHADES)).astype(int)
+    lines = ("".join(SHADES[shade] * 2 for shade in row) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def summary(config: ModelConfig) -> str:
+    """Return the table of layers: output shape, parameters, MACs of one example."""
+    rows = layer_rows(config)
+    cells = [("layer", "output", "parameters", "MACs")]
+    cells += [
+        (
+            row.name,
+            " x ".join(map(str, row.output_shape)),
+            f"{row.parameters:,}",
+            f"{row.macs:,}",
+        )
+        for row in rows
+    ]
+    cells.append(
+        (
+            "total",
+            "",
+            f"{sum(row.parameters for row in rows):,}",
+            f"{sum(row.macs for row in rows):,}",
+        )
+    )
+    widths = [max(len(row[column]) for row in cells) for column in range(4)]
+    return "\n".join(
+        f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}"
+        for a, b, c, d in cells
+    )
+
+
+def example_as_text(examples: Examples, index: int) -> str:
+    """Show one example with its label: an image drawn, or a row of numbers."""
+    example, label = examples.inputs[index], examples.labels[index]
+    if example.ndim == 3:
+        return f"{image_as_text(example)}\ntest example {index}, label {label}"
+    values = ", ".join(f"{value:.3f}" for value in example)
+    target = ", ".join(f"{value:.4f}" for value in label)
+    return f"test example {index}: [{values}], target {target}"
+
+
+def epoch_line(record: EpochRecord) -> str:
+    """Say in one line what an epoch did."""
+    metrics = [
+        f"{part} {name} {metric_text(name, value)}"
+        for part, means in (("train", record.train), ("test", record.test or {}))
+        for name, value in means.items()
+        if name != "examples"
+    ]
+    return (
+        f"epoch {record.epoch:>3}  {'  '.join(metrics)}  {record.seconds:.2f} s  "
+        f"{record.examples_per_second:,.0f} examples/s  "
+        f"learning rate {record.learning_rate:.3g}"
+    )
+
+
+def metric_text(name: str, value: float) -> str:
+    """Write a metric as people read it: accuracies in percent.
+
+    >>> metric_text("accuracy", 0.9868), metric_text("loss", 0.0331)
+    ('98.68 %', '0.0331')
+    """
+    return f"{100 * value:.2f} %" if name == "accuracy" else f"{value:.4f}"
+
+
+def prediction_line(examples: Examples, index: int, prediction: np.ndarray) -> str:
+    """Say what the network makes of one example, beside its label."""
+    label = examples.labels[index]
+    if prediction.ndim == 0:
+        return f"test example {index}: label {label}, predicted {prediction}"
+    values = (", ".join(f"{v:.4f}" for v in part) for part in (label, prediction))
+    return "test example {}: target {}, predicted {}".format(index, *values)
+
+
+def time_line(seconds: Mapping[str, float], *, total: float, cache: str) -> str:
+    """Say where the time of a run went; `cache` is the state of the compile cache."""
+    parts = ", ".join(f"{name} {spent:.2f}" for name, spent in seconds.items())
+    return f"seconds: {parts}; total {total:.2f} (compile cache {cache})"
+
+
+def test_line(test: Mapping[str, float]) -> str:
+    """Say the final result: the accuracy, or the loss where there is none."""
+    name = "accuracy" if "accuracy" in test else "loss"
+    return f"test {name}: {metric_text(name, test[name])}"

@@ -1,0 +1,76 @@
+"""The values that every room passes on: examples, batches, metrics, train state.
+
+Axis names used in every signature: `batch` counts examples of one update, `examples`
+those held in memory, `steps` updates; `*example` is the shape of one input, `classes`
+the number of logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, Num, PyTree, Shaped
+
+Params = PyTree[Float[Array, "..."], "params"]
+# A number of updates, epochs or batches: traced or not.
+Count = Int[Array, ""] | int | np.integer
+Label = Int[Array, ""] | Float[Array, " targets"]
+
+
+class Examples(NamedTuple):
+    """Examples held in memory, as they were read: nothing is scaled yet."""
+
+    inputs: Num[Any, "examples *example"]  # uint8 images (height, width, channels)
+    labels: Shaped[Any, "examples *target"]  # int32 classes, or float32 targets
+
+
+class Batch(NamedTuple):
+    """The examples of one update. Weight 0 marks padding, which counts for nothing.
+
+    The key travels with its example: it is made from (seed, step, position in the
+    global batch) before any split, so a dropout mask never depends on the strategy.
+    """
+
+    inputs: Num[Array, "batch *example"]
+    labels: Shaped[Array, "batch *target"]
+    weights: Float[Array, " batch"]
+    keys: Key[Array, " batch"] | None  # None: the model draws nothing
+
+
+class Metrics(NamedTuple):
+    """Weighted means over examples, and the weight that they are means over.
+
+    `means["loss"]` is always there: nats for cross-entropy, squared units for MSE.
+    """
+
+    means: dict[str, Float[Array, "..."]]
+    weight: Float[Array, "..."]  # sum of the weights, for means over several batches
+
+
+class TrainState(NamedTuple):
+    """What one update reads and writes."""
+
+    params: Params
+    opt_state: PyTree
+    step: Int[Array, ""]  # updates made so far
+
+
+# loss_fn(params, example, label, key) -> (loss, {name: value}), of ONE example.
+LossFn = Callable[..., tuple[Float[Array, ""], dict[str, Float[Array, ""]]]]
+# value_and_grad(params, batch) -> (Metrics, grads): means over the GLOBAL batch.
+ValueAndGradFn = Callable[[Params, Batch], tuple[Metrics, Params]]
+
+
+class Strategy(NamedTuple):
+    """One way to compute the mean gradient of a batch: a row of the table.
+
+    The law: for all params and batches, `value_and_grad` equals the serial reference.
+    """
+
+    value_and_grad: ValueAndGradFn
+    put_state: Callable[[PyTree], PyTree]  # copies: the caller's arrays survive
+    put_batch: Callable[[Batch], Batch]
+    compile: Literal["none", "jit"]  # how one update is compiled
+    loop: Literal["python", "fori"]  # how updates follow each other

@@ -1,0 +1,131 @@
+"""The folder that a run leaves behind, and the promise not to overwrite another's."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+from safetensors.numpy import save
+
+from cnnjax.errors import InputError
+
+FILES = (
+    "config.json",
+    "metrics.jsonl",
+    "result.json",
+    "params.safetensors",
+    "curves.png",
+)
+ROOM = 1 << 16  # bytes that must fit before a run starts
+
+
+class Workdir(NamedTuple):
+    """A folder for one run: config, metrics, result, parameters and a plot.
+
+    Every file but metrics.jsonl appears whole or not at all. Without a path nothing
+    is kept, and every method does nothing.
+    """
+
+    path: Path | None
+
+    def start(self, config: Mapping[str, Any]) -> None:
+        """Remove the files of an earlier run, and only those; write config.json."""
+        if self.path is not None:
+            with _writing(self.path):
+                for name in FILES:
+                    (self.path / name).unlink(missing_ok=True)
+            self.write_json("config.json", config)
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write a JSON file; NaN and infinities become null, as JSON has none."""
+        text = json.dumps(_plain(value), indent=2, allow_nan=False)
+        self.write_bytes(name, text.encode() + b"\n")
+
+    def append_json_line(self, name: str, value: Mapping[str, Any]) -> None:
+        """Append one line to a file, at once."""
+        if self.path is not None:
+            with _writing(self.path / name), (self.path / name).open("a") as file:
+                file.write(json.dumps(_plain(value), allow_nan=False) + "\n")
+
+    def write_params(self, params: PyTree) -> None:
+        """Write params.safetensors: one tensor a leaf, named "layer/kernel"."""
+        leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+        tensors = {
+            "/".join(key.key for key in path): np.ascontiguousarray(leaf)
+            for path, leaf in leaves
+        }
+        self.write_bytes("params.safetensors", save(tensors))
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a file aside and rename it into place."""
+        if self.path is None:
+            return
+        aside = self.path / f"{name}.partial"
+        with _writing(self.path / name):
+            try:
+                aside.write_bytes(content)
+                aside.replace(self.path / name)
+            except OSError:
+                aside.unlink(missing_ok=True)
+                raise
+
+
+def open_workdir(path: str | None, *, overwrite: bool) -> Workdir:
+    """Make sure that a run can be kept in a folder, before anything is computed.
+
+    Nothing is removed yet: that is left to `Workdir.start`.
+
+    Raises:
+        InputError: a run is there already, or the folder cannot be made or written.
+    """
+    if path is None:
+        return Workdir(None)
+    folder = Path(path)
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        found = [name for name in FILES if os.path.lexists(folder / name)]
+        if found and not overwrite:
+            raise InputError(
+                f"workdir {path} already holds a run ({', '.join(found)}); choose "
+                "another --workdir, or --overwrite to replace it"
+            )
+        probe = folder / ".probe.partial"
+        try:
+            probe.write_bytes(bytes(ROOM))
+        finally:
+            probe.unlink(missing_ok=True)
+    return Workdir(folder)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}; choose another --workdir "
+            "or make room there"
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    """Return the value as JSON knows it."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **_plain(fields)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value

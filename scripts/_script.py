@@ -1,0 +1,76 @@
+"""What every script shares: one-line errors with exit status 2, and a compile cache."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import app, flags, logging
+
+from cnnjax.errors import InputError
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Parse the flags and call main(positional arguments); tell bad input in a line."""
+    name = Path(sys.argv[0]).name
+
+    def parse(argv: list[str]) -> list[str]:
+        try:
+            return flags.FLAGS(argv)
+        except flags.Error as error:
+            sys.exit(_tell(name, error))
+
+    def guarded(argv: list[str]) -> None:
+        logging.set_verbosity(logging.WARNING)  # JAX tells of every absent backend
+        try:
+            main(argv[1:])
+        except InputError as error:
+            sys.exit(_tell(name, error))
+        except KeyboardInterrupt:
+            print(f"{name}: stopped by the keyboard", file=sys.stderr)
+            sys.exit(130)
+
+    app.run(guarded, flags_parser=parse)
+
+
+def refuse_arguments(args: list[str]) -> None:
+    """Raise InputError for positional arguments, of which the script takes none."""
+    if args:
+        raise InputError(f"expected flags only, got {args[0]!r}; write --name=value")
+
+
+class CompileCache:
+    """JAX's persistent compile cache in the user's cache folder, and its use so far."""
+
+    def __init__(self) -> None:
+        """Switch the cache on. Do it before anything is compiled."""
+        import jax
+        from platformdirs import user_cache_path
+
+        folder = user_cache_path("cnnjax") / "xla"
+        self.folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(folder))
+        self.hits = self.misses = 0
+        jax.config.update("jax_compilation_cache_dir", self.folder)
+        # The defaults leave out what compiles in under a second: everything, here.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        jax.monitoring.register_event_listener(self._count)
+
+    @property
+    def state(self) -> str:
+        """Say whether what was compiled so far came out of the cache."""
+        if not self.hits:
+            return "cold"
+        return "partly warm" if self.misses else "warm"
+
+    def _count(self, event: str, **_: object) -> None:
+        self.hits += event == "/jax/compilation_cache/cache_hits"
+        self.misses += event == "/jax/compilation_cache/cache_misses"
+
+
+def _tell(name: str, error: Exception) -> int:
+    """Print the error in one line; return the exit status for bad input."""
+    print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2

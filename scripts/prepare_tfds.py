@@ -1,0 +1,43 @@
+"""Prepare MNIST, Fashion-MNIST or KMNIST for TFDS from its idx files.
+
+No TensorFlow is needed. Example:
+
+    python scripts/prepare_tfds.py --dataset=mnist --data_dir=data --output_dir=tfds
+    python scripts/train.py --dataset=tfds:mnist --data_dir=tfds
+"""
+
+from __future__ import annotations
+
+import _script
+import tensorflow_datasets as tfds
+from absl import flags
+
+from cnnjax.data import load_dataset
+from cnnjax.data.mnist import OFFICIAL
+from cnnjax.data.tfds_builder import prepare_for_tfds
+
+DATASET = flags.DEFINE_enum("dataset", "mnist", list(OFFICIAL), "Dataset to prepare.")
+DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Folder of the four idx files; not given: they are downloaded."
+)
+OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", None, "Folder to prepare the dataset in.", required=True
+)
+
+
+def main(args: list[str]) -> None:
+    """Read the idx files and write array_record files."""
+    _script.refuse_arguments(args)
+    tfds.disable_progress_bar()
+    dataset = load_dataset(DATASET.value, data_dir=DATA_DIR.value)
+    folder = prepare_for_tfds(dataset, output_dir=OUTPUT_DIR.value)
+    num_train = len(dataset.train.labels)
+    num_test = len(dataset.test.labels) if dataset.test else 0
+    print(
+        f"prepared {dataset.name}: {num_train} training and {num_test} test examples "
+        f"in {folder}"
+    )
+
+
+if __name__ == "__main__":
+    _script.run(main)

@@ -1,0 +1,119 @@
+"""Train a recipe on a data set: flags, then configs, then the library, then print.
+
+    python scripts/train.py --recipe=adam_cosine_cnn --dataset=digits --workdir=runs/1
+
+Writes into --workdir: config.json, metrics.jsonl (a line an epoch), result.json,
+params.safetensors and curves.png.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import _progress
+import _recipe_flags
+import _script
+import jax
+import numpy as np
+from absl import flags
+
+from cnnjax import data, experiments, models, text
+from cnnjax.clock import Clock
+from cnnjax.environment import describe_environment, environment_line
+from cnnjax.epochs import EpochRecord
+from cnnjax.plots import draw_curves
+from cnnjax.workdir import open_workdir
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("workdir", None, "Folder for results; without it none are kept.")
+flags.DEFINE_bool("overwrite", False, "Replace the earlier run in --workdir.")
+flags.DEFINE_integer(
+    "evaluate_every", 1, "Epochs between tests; 0: at the end only.", lower_bound=0
+)
+
+
+def main(args: list[str]) -> None:
+    """Train, and say at every stage what is going on."""
+    _script.refuse_arguments(args)
+    clock = Clock()
+    jax.config.update("jax_enable_x64", FLAGS.precision == "float64")
+    cache = _script.CompileCache()
+    recipe = _recipe_flags.recipe_from_flags()
+    workdir = open_workdir(FLAGS.workdir, overwrite=FLAGS.overwrite)
+    with clock.part("load"):
+        dataset = data.load_dataset(recipe.dataset, data_dir=FLAGS.data_dir)
+    with clock.part("prepare"):
+        experiment = experiments.prepare(recipe, dataset, seed=FLAGS.seed)
+        jax.block_until_ready(experiment.params)
+        environment = describe_environment()
+    with clock.part("write"):
+        workdir.start({"recipe": recipe, "seed": FLAGS.seed, "command": sys.argv})
+
+    print(environment_line(environment))
+    print(
+        f"recipe {recipe.name}, dataset {recipe.dataset} "
+        f"({len(experiment.train.labels):,} to train, {len(experiment.test.labels):,} "
+        f"to test), batch size {experiment.loop.batch_size}, strategy "
+        f"{recipe.strategy}, seed {FLAGS.seed}, {recipe.model.dtype}\n\n"
+        f"{text.summary(recipe.model)}\n"
+    )
+    shown = int(np.random.default_rng(FLAGS.seed).integers(len(experiment.test.labels)))
+    print(text.example_as_text(experiment.test, shown), end="\n\n", flush=True)
+
+    lines: list[dict[str, Any]] = []
+    with _progress.Progress(experiment) as progress:
+
+        def on_epoch(record: EpochRecord) -> None:
+            lines.append(record.to_json())
+            with clock.part("write"):
+                workdir.append_json_line("metrics.jsonl", lines[-1])
+            progress.write(text.epoch_line(record))
+
+        run = experiments.run(
+            experiment,
+            evaluate_every=FLAGS.evaluate_every,
+            on_epoch=on_epoch,
+            on_progress=progress.update,
+            clock=clock,
+        )
+    with clock.part("predict"):
+        prediction = experiments.predict(
+            experiment, run.params, experiment.test.inputs[shown]
+        )
+    rows = models.layer_rows(recipe.model)
+    trained_on = len(experiment.train.labels) * experiment.loop.epochs
+    with clock.part("write"):
+        workdir.write_params(run.params)
+        if lines:
+            title = f"{recipe.name} on {recipe.dataset}, seed {FLAGS.seed}"
+            workdir.write_bytes("curves.png", draw_curves(lines, title=title))
+    seconds = clock.seconds
+    workdir.write_json(
+        "result.json",
+        {
+            "recipe": recipe.name,
+            "dataset": recipe.dataset,
+            "strategy": recipe.strategy,
+            "seed": FLAGS.seed,
+            "epochs": experiment.loop.epochs,
+            **{f"test_{name}": value for name, value in run.test.items()},
+            **{f"{part}_seconds": spent for part, spent in seconds.items()},
+            "total_seconds": clock.total(),
+            "examples_per_second": trained_on / seconds["train"] if lines else None,
+            "parameters": sum(row.parameters for row in rows),
+            "macs_per_example": sum(row.macs for row in rows),
+            "compile_cache": cache.state,
+            "environment": environment,
+        },
+    )
+    print()
+    print(text.prediction_line(experiment.test, shown, prediction))
+    print(text.time_line(seconds, total=clock.total(), cache=cache.state))
+    if workdir.path is not None:
+        print(f"results in {workdir.path}")
+    print(text.test_line(run.test))
+
+
+if __name__ == "__main__":
+    _script.run(main)

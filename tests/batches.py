@@ -1,0 +1,64 @@
+"""Batches for the laws: random examples of any recipe, with keys and weights."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnnjax.data import Dataset
+from cnnjax.data.order import example_keys
+from cnnjax.experiments import Experiment, prepare
+from cnnjax.models import layer_rows
+from cnnjax.recipes import Recipe, override
+from cnnjax.types import Batch, Examples
+
+
+def random_dataset(recipe: Recipe, *, train: int = 320, test: int = 64) -> Dataset:
+    """Make a data set that fits a recipe: smooth random images, or random rows."""
+    rng = np.random.default_rng(0)
+    shape = recipe.model.input_shape
+    outputs = layer_rows(recipe.model)[-1].output_shape[0]
+
+    def examples(count: int) -> Examples:
+        if recipe.loss == "softmax_cross_entropy":
+            blocks = (count, -(-shape[0] // 4), -(-shape[1] // 4), shape[2])
+            coarse = rng.integers(0, 256, blocks)
+            fine = coarse.repeat(4, axis=1).repeat(4, axis=2)[:, : shape[0], : shape[1]]
+            noisy = np.clip(fine + rng.integers(-20, 21, fine.shape), 0, 255)
+            labels = coarse[:, 0, 0, 0] * outputs // 256  # so that it can be learned
+            return Examples(noisy.astype(np.uint8), labels.astype(np.int32))
+        inputs = rng.random((count, *shape)).astype(np.float32)
+        return Examples(inputs, rng.random((count, outputs)).astype(np.float32))
+
+    classes = outputs if recipe.loss == "softmax_cross_entropy" else 0
+    return Dataset(
+        name="random",
+        train=examples(train),
+        test=examples(test),
+        class_names=tuple(map(str, range(classes))),
+    )
+
+
+def make_batch(
+    experiment: Experiment, size: int, *, padding: int = 0, seed: int = 0
+) -> Batch:
+    """Take `size` training examples, the last `padding` of them at weight 0."""
+    dropout = experiment.keys.dropout
+    return Batch(
+        inputs=jnp.asarray(experiment.train.inputs[:size]),
+        labels=jnp.asarray(experiment.train.labels[:size]),
+        weights=(jnp.arange(size) < size - padding).astype(jnp.float32),
+        keys=None if dropout is None else example_keys(dropout, seed, batch_size=size),
+    )
+
+
+def experiment_of(recipe: Recipe, **changes: object) -> Experiment:
+    """Prepare a recipe on random data."""
+    recipe = override(recipe, **changes)
+    return prepare(recipe, random_dataset(recipe))
+
+
+def distinct_weights(size: int) -> jax.Array:
+    """Return unequal weights that sum to no round number."""
+    return jnp.linspace(0.25, 1.75, size).astype(jnp.float32)

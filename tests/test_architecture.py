@@ -1,0 +1,125 @@
+"""The house: imports point one way, rooms are small, what is public is explained."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import cnnjax
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted(
+    module.name for module in pkgutil.walk_packages(cnnjax.__path__, "cnnjax.")
+)
+
+# Each room may import from its own floor's lower neighbours only, never sideways.
+FLOORS = [
+    {"types", "errors", "clock"},
+    {"trees", "comparison", "layers", "initializers", "data", "environment", "workdir"},
+    {"models", "losses", "training"},
+    {"gradients", "optimizers", "plots"},
+    {"strategies", "evaluation", "epochs"},
+    {"networks"},
+    {"recipes"},
+    {"experiments", "text"},
+]
+
+
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+def floor(name: str) -> int:
+    return next(level for level, rooms in enumerate(FLOORS) if name in rooms)
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return the dotted names that a file imports, wherever in it they stand."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def file_of(module: str) -> Path:
+    return Path(importlib.import_module(module).__file__)
+
+
+def rooms_imported(path: Path) -> set[str]:
+    return {room(n) for n in imports_of(path) if n.startswith("cnnjax.")}
+
+
+def offences(module: str, imported: set[str]) -> list[str]:
+    here = room(module)
+    return [
+        f"{module} imports {name}"
+        for name in sorted(imported - {here})
+        if floor(name) >= floor(here)
+    ]
+
+
+def test_every_room_has_its_floor():
+    assert {room(module) for module in MODULES} == set().union(*FLOORS)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_one_way(module):
+    assert offences(module, rooms_imported(file_of(module))) == []
+
+
+def test_an_import_the_wrong_way_would_be_caught(tmp_path):
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text("def f():\n    from cnnjax.strategies import make_strategy\n")
+    assert offences("cnnjax.training", rooms_imported(wrong)) == [
+        "cnnjax.training imports strategies"
+    ]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_library_reads_no_flags(module):
+    assert not {n for n in imports_of(file_of(module)) if n.split(".")[0] == "absl"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_stay_small(module):
+    assert len(file_of(module).read_text().splitlines()) <= 260
+
+
+def public_functions():
+    for module in MODULES:
+        for name, value in vars(importlib.import_module(module)).items():
+            ours = getattr(value, "__module__", None) == module
+            if ours and not name.startswith("_") and inspect.isroutine(value):
+                yield f"{module}.{name}", value
+
+
+@pytest.mark.parametrize(("name", "function"), list(public_functions()))
+def test_docstrings_tell_what_is_raised(name, function):
+    doc = inspect.getdoc(function) or ""
+    assert doc.split("\n")[0].endswith("."), f"{name}: a first sentence"
+    raises = "raise InputError" in inspect.getsource(function)
+    assert not raises or "Raise" in doc, f"{name} raises InputError and does not say so"
+
+
+def test_each_strategy_answers_four_questions():
+    for name, builder in cnnjax.STRATEGIES.items():
+        for question in (
+            "Where do the arrays live?",
+            "Who takes the mean?",
+            "What is communicated?",
+            "When is it not valid?",
+        ):
+            assert question in " ".join(inspect.getdoc(builder).split()), name
+
+
+def test_public_names_are_there():
+    for name in cnnjax.__all__:
+        assert hasattr(cnnjax, name)

@@ -1,0 +1,160 @@
+"""The loop: exact means, bits that repeat, evaluation that changes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from batches import random_dataset
+from test_strategy_laws import TINY
+
+from cnnjax import epochs
+from cnnjax.clock import Clock
+from cnnjax.comparison import largest_error
+from cnnjax.epochs import epoch_means
+from cnnjax.errors import InputError
+from cnnjax.evaluation import make_evaluate
+from cnnjax.experiments import fit, prepare, run
+from cnnjax.recipes import override
+from cnnjax.types import Examples, Metrics
+
+DATASET = random_dataset(TINY, train=50, test=23)
+
+
+def trained(seed: int = 0, evaluate_every: int = 1, **changes):
+    recipe = override(TINY, batch_size=16, epochs=2, **changes)
+    return fit(recipe, DATASET, seed=seed, evaluate_every=evaluate_every)
+
+
+def same_bits(one, other) -> bool:
+    leaves = (jax.tree.leaves(run.params) for run in (one, other))
+    return all(np.array_equal(a, b) for a, b in zip(*leaves, strict=True))
+
+
+def timeless(run) -> list[dict]:
+    keep = {"epoch", "step", "learning_rate", "train_loss", "train_accuracy"}
+    keep |= {"test_loss", "test_accuracy", "test_examples"}
+    return [{k: v for k, v in r.to_json().items() if k in keep} for r in run.records]
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not():
+    one, again = trained(), trained()
+    assert same_bits(one, again)
+    assert timeless(one) == timeless(again)
+    assert not same_bits(one, trained(seed=1))
+
+
+def test_evaluating_changes_nothing():
+    assert same_bits(trained(), trained(evaluate_every=0))
+    assert [r.test is None for r in trained(evaluate_every=0).records] == [True, False]
+
+
+def test_the_calls_of_an_epoch_change_nothing(monkeypatch):
+    one = trained()
+    monkeypatch.setattr(epochs, "CALLS_PER_EPOCH", 1)
+    assert same_bits(one, trained())
+    assert timeless(one) == timeless(trained())
+
+
+def test_strategies_train_to_the_same_parameters():
+    runs = [trained(strategy=name) for name in ("jit", "serial", "eager")]
+    for other in runs[1:]:
+        assert largest_error(other.params, runs[0].params) < 1e-5
+        first_losses = [r.records[0].steps.means["loss"] for r in (runs[0], other)]
+        np.testing.assert_allclose(*first_losses, atol=1e-5)
+
+
+def test_epoch_means_are_means_over_examples():
+    steps = Metrics({"loss": np.array([1.0, 4.0])}, np.array([3.0, 1.0]))
+    assert epoch_means(steps) == {"loss": 1.75}  # a mean of means would say 2.5
+
+
+def test_an_epoch_reports_the_mean_over_its_real_examples():
+    """With a learning rate of 0 the epoch's mean is the mean over the training set."""
+    recipe = override(TINY, batch_size=16, epochs=1, learning_rate=0.0)
+    recipe = dataclasses.replace(
+        recipe,
+        model=dataclasses.replace(
+            recipe.model, layers=recipe.model.layers[:-2] + recipe.model.layers[-1:]
+        ),
+    )
+    experiment = prepare(recipe, DATASET)
+    record = run(experiment).records[0]
+    evaluate = make_evaluate(experiment.loss_fn, experiment.train, experiment.params)
+    expected = evaluate(experiment.params)
+    assert record.steps.weight.tolist() == [16, 16, 16, 2]
+    for name in ("loss", "accuracy"):
+        np.testing.assert_allclose(record.train[name], expected[name], rtol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 22, 23, 500])
+def test_evaluation_counts_every_example_once(batch_size):
+    experiment = prepare(TINY, DATASET)
+    params, test = experiment.params, experiment.test
+    sizes = (
+        make_evaluate(experiment.loss_fn, test, params, batch_size=n)
+        for n in (batch_size, 23)
+    )
+    got, expected = (evaluate(params) for evaluate in sizes)
+    assert got["examples"] == 23
+    assert got["accuracy"] == expected["accuracy"]
+    np.testing.assert_allclose(got["loss"], expected["loss"], rtol=1e-6)
+    by_hand = np.mean(
+        [
+            experiment.loss_fn(params, *map(jnp.asarray, example), None)[0]
+            for example in zip(*test, strict=True)
+        ]
+    )
+    np.testing.assert_allclose(got["loss"], by_hand, rtol=1e-5)
+
+
+def test_no_epochs_leave_the_parameters_alone():
+    experiment = prepare(override(TINY, epochs=0), DATASET)
+    ended = run(experiment)
+    assert ended.records == []
+    assert largest_error(ended.params, experiment.params) == 0.0
+    assert ended.test["examples"] == 23
+
+
+def test_the_parts_of_the_time_sum_to_the_whole():
+    experiment = prepare(override(TINY, epochs=3), DATASET)
+    clock = Clock()
+    ended = run(experiment, clock=clock)
+    assert clock.seconds.keys() == {"compile", "train", "evaluate"}
+    total = clock.total()
+    assert 0.9 * total < sum(clock.seconds.values()) <= total
+    spent = sum(record.seconds for record in ended.records)
+    np.testing.assert_allclose(spent, clock.seconds["train"])
+    first = ended.records[0]
+    np.testing.assert_allclose(first.examples_per_second, 50 / first.seconds)
+    assert first.seconds < clock.seconds["compile"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, "batch_size from 1 to the 50 training examples, got 0"),
+        ({"batch_size": 51}, "batch_size from 1 to the 50 training examples, got 51"),
+        ({"epochs": -1}, "epochs of at least 0, got -1"),
+        ({"strategy": "jti"}, "unknown strategy 'jti'; did you mean jit"),
+    ],
+)
+def test_a_loop_that_cannot_run_is_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        prepare(override(TINY, **changes), DATASET)
+
+
+def test_a_dataset_that_does_not_fit_is_refused():
+    wrong = dataclasses.replace(
+        DATASET, train=Examples(DATASET.train.inputs[:, :7], DATASET.train.labels)
+    )
+    with pytest.raises(InputError, match=r"shape \(8, 8, 1\), got \(7, 8, 1\) from"):
+        prepare(TINY, wrong)
+    wrong = dataclasses.replace(DATASET, class_names=("a", "b"))
+    with pytest.raises(InputError, match="tells 3 classes apart, but .* has 2"):
+        prepare(TINY, wrong)
+    with pytest.raises(InputError, match="seed from 0 to"):
+        prepare(TINY, DATASET, seed=-1)

@@ -1,0 +1,45 @@
+"""Loss and metrics against NumPy, and means that count real examples only."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+from cnnjax.errors import InputError
+from cnnjax.losses import make_loss_fn, mean_squared_error, softmax_cross_entropy
+
+
+def test_cross_entropy_is_minus_the_log_probability():
+    with jax.enable_x64(True):
+        logits = np.random.default_rng(0).standard_normal(10) * 5
+        for label in range(10):
+            loss, metrics = softmax_cross_entropy(
+                jnp.asarray(logits), jnp.asarray(label)
+            )
+            np.testing.assert_allclose(loss, -log_softmax(logits)[label], rtol=1e-12)
+            assert metrics["accuracy"] == (label == logits.argmax())
+
+
+def test_cross_entropy_bears_large_logits():
+    loss, _ = softmax_cross_entropy(jnp.asarray([1e4, 0.0]), jnp.asarray(1))
+    assert loss == 1e4
+
+
+def test_of_equal_logits_the_first_is_predicted():
+    for label, correct in ((0, 1.0), (1, 0.0)):
+        _, metrics = softmax_cross_entropy(jnp.zeros(3), jnp.asarray(label))
+        assert metrics["accuracy"] == correct
+
+
+def test_mean_squared_error_is_a_mean_over_targets():
+    loss, metrics = mean_squared_error(jnp.array([1.0, 2.0]), jnp.array([0.0, 4.0]))
+    assert loss == 2.5
+    assert metrics == {}
+
+
+def test_an_unknown_loss_is_refused():
+    with pytest.raises(InputError, match="unknown loss 'mse'"):
+        make_loss_fn(lambda *_: jnp.zeros(1), loss="mse", preprocess=lambda x: x)

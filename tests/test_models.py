@@ -1,0 +1,173 @@
+"""Sizes of every published network, counted twice; initialisers; dropout; misfits."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnnjax import initializers, models
+from cnnjax.errors import InputError
+from cnnjax.models import (
+    Activation,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    MaxPool,
+    ModelConfig,
+)
+from cnnjax.recipes import RECIPES
+from cnnjax.text import summary
+
+PUBLISHED = {  # parameters, multiply-accumulates of one example
+    "momentum_mlp_serial": (535_818, 535_040),
+    "momentum_mlp_per_operation": (535_818, 535_040),
+    "momentum_mlp_per_sample": (535_818, 535_040),
+    "tanh_mlp_housing_narrow": (57, 48),
+    "tanh_mlp_housing_wide": (42_753, 42_304),
+    "tanh_mlp_cifar10_shallow": (1_578_506, 1_577_984),
+    "tanh_mlp_cifar10_deep": (1_738_890, 1_737_984),
+    "sgd_dropout_cnn": (225_034, 2_631_040),
+    "adam_cosine_cnn": (805_066, 1_431_296),
+    "sgd_wide_cnn": (22_669_526, 295_704_160),
+}
+
+
+def test_every_recipe_has_a_published_size():
+    assert PUBLISHED.keys() == RECIPES.keys()
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_sizes_are_the_published_ones(name):
+    config = RECIPES[name].model
+    rows = models.layer_rows(config)
+    shapes = jax.eval_shape(lambda key: models.init(key, config), jax.random.key(0))
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    assert (parameters, sum(row.macs for row in rows)) == PUBLISHED[name]
+    assert sum(row.parameters for row in rows) == parameters
+    total = summary(config).splitlines()[-1].split()
+    assert total == ["total", *(f"{n:,}" for n in PUBLISHED[name])]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_shapes_in_the_table_are_those_of_the_network(name):
+    config = RECIPES[name].model
+    network = models.Network(config)
+    key = jax.random.key(0)
+    example = jax.ShapeDtypeStruct(config.input_shape, jnp.float32)
+    logits, state = jax.eval_shape(
+        lambda example: network.init_with_output(
+            key, example, deterministic=True, capture_intermediates=True
+        ),
+        example,
+    )
+    rows = {row.name: row for row in models.layer_rows(config)}
+    assert logits.shape == list(rows.values())[-1].output_shape
+    for layer, values in state["intermediates"].items():
+        if layer in rows:
+            assert values["__call__"][0].shape == rows[layer].output_shape
+
+
+def drawn(name):
+    return models.init(jax.random.key(0), RECIPES[name].model)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "bound"),
+    [
+        ("adam_cosine_cnn", "conv_0", 0.04924),
+        ("adam_cosine_cnn", "dense_4", 0.01768),
+        ("adam_cosine_cnn", "dense_6", 0.12039),
+        ("momentum_mlp_serial", "dense_1", (2 / 784) ** 0.5),
+        ("sgd_dropout_cnn", "conv_3", 288**-0.5),
+        ("tanh_mlp_cifar10_shallow", "dense_1", 3072**-0.5),
+    ],
+)
+def test_uniform_kernels_fill_their_bounds(name, layer, bound):
+    kernel = drawn(name)[layer]["kernel"]
+    assert 0.95 * bound < np.abs(kernel).max() <= bound * 1.0002
+    assert abs(kernel.mean()) < 0.1 * bound
+    np.testing.assert_allclose(kernel.std(), bound / 3**0.5, rtol=0.05)
+
+
+def test_biases_are_zero_or_pytorchs():
+    assert all(
+        (layer["bias"] == 0).all() for layer in drawn("adam_cosine_cnn").values()
+    )
+    bias = drawn("sgd_dropout_cnn")["conv_3"]["bias"]
+    assert 0.8 * 288**-0.5 < np.abs(bias).max() <= 288**-0.5
+
+
+@pytest.mark.parametrize(
+    ("init", "stddev"),
+    [(initializers.HE_NORMAL, (2 / 400) ** 0.5), (initializers.NORMAL_001, 0.001)],
+)
+def test_normal_kernels_have_their_deviation(init, stddev):
+    config = ModelConfig(input_shape=(400,), layers=(Dense(300),), initializer=init)
+    kernel = models.init(jax.random.key(0), config)["dense_0"]["kernel"]
+    np.testing.assert_allclose(kernel.std(), stddev, rtol=0.01)
+    assert np.abs(kernel).max() > 3.5 * stddev  # not uniform, not truncated
+
+
+def test_a_seed_draws_the_same_parameters_again():
+    first, again = drawn("adam_cosine_cnn"), drawn("adam_cosine_cnn")
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    other = models.init(jax.random.key(1), RECIPES["adam_cosine_cnn"].model)
+    assert not np.array_equal(first["conv_0"]["kernel"], other["conv_0"]["kernel"])
+
+
+DROPPING = ModelConfig(
+    input_shape=(1000,),
+    layers=(Dropout(0.25), Dense(1)),
+    initializer=initializers.PYTORCH,
+)
+
+
+def test_dropout_follows_its_key_and_rests_without_one():
+    apply_fn = models.make_apply(DROPPING)
+    params = {"dense_1": {"kernel": jnp.eye(1000)[:, :1] * 0 + 1, "bias": jnp.zeros(1)}}
+    example = jnp.ones(1000)
+    kept = apply_fn(params, example, key=jax.random.key(0)) * 0.75
+    np.testing.assert_allclose(kept, np.round(kept), atol=1e-2)
+    assert 690 < kept[0] < 810
+    assert apply_fn(params, example) == 1000.0
+    one, other = (apply_fn(params, example, key=jax.random.key(k)) for k in (0, 1))
+    assert one != other
+    assert one == apply_fn(params, example, key=jax.random.key(0))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_precision_is_the_configs(dtype):
+    with jax.enable_x64(True):  # float64 is there, and must not creep in
+        config = ModelConfig(
+            input_shape=(4, 4, 1),
+            layers=(Conv(2, kernel_size=3), Flatten(), Dense(2)),
+            initializer=initializers.PYTORCH,
+            dtype=dtype,
+            param_dtype=dtype,
+        )
+        params = models.init(jax.random.key(0), config)
+        logits = models.make_apply(config)(params, jnp.zeros((4, 4, 1), jnp.uint8))
+    assert {leaf.dtype for leaf in jax.tree.leaves((params, logits))} == {
+        np.dtype(dtype)
+    }
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (Dense(3), "layer dense_0: Dense.* does not fit an input of"),
+        (Conv(4, kernel_size=9), "leaves nothing of an input of"),
+        (MaxPool(9), "leaves nothing of an input of"),
+        (Dropout(1.0), "Dropout.* does not fit"),
+        (Activation("rleu"), "unknown activation 'rleu'; did you mean .*relu"),
+    ],
+)
+def test_layers_that_do_not_fit_are_named(layer, message):
+    config = ModelConfig(
+        input_shape=(8, 8, 1), layers=(layer,), initializer=initializers.PYTORCH
+    )
+    with pytest.raises(InputError, match=message):
+        models.layer_rows(config)

@@ -1,0 +1,137 @@
+"""The learning rates of the published run; Adam, SGD and L2 in a few NumPy lines."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from cnnjax.errors import InputError
+from cnnjax.optimizers import OptimizerConfig, is_weight, make_optimizer, make_schedule
+from cnnjax.recipes import RECIPES
+
+CONFIG = RECIPES["adam_cosine_cnn"].optimizer
+
+
+def test_the_ten_learning_rates_of_the_published_run():
+    schedule = make_schedule(CONFIG, steps_per_epoch=938)
+    for epoch in range(10):
+        expected = 1e-5 + 0.5 * (1e-3 - 1e-5) * (1 + np.cos(np.pi * epoch / 20))
+        for step in (epoch * 938, epoch * 938 + 937):  # constant within the epoch
+            np.testing.assert_allclose(schedule(step), expected, rtol=1e-6)
+    assert f"{float(schedule(0)):.3e}, {float(schedule(9 * 938)):.3e}" == (
+        "1.000e-03, 5.824e-04"
+    )
+
+
+def test_the_cosine_ends_at_its_lowest_and_can_move_every_step():
+    by_epoch = make_schedule(CONFIG, steps_per_epoch=10)
+    np.testing.assert_allclose([by_epoch(200), by_epoch(999)], 1e-5, rtol=1e-4)
+    config = OptimizerConfig(
+        algorithm="adam",
+        learning_rate=1.0,
+        schedule="cosine",
+        cosine_epochs=2,
+        cosine_unit="step",
+    )
+    by_step = make_schedule(config, steps_per_epoch=10)
+    rates = [float(by_step(step)) for step in range(21)]
+    np.testing.assert_allclose(
+        rates, (1 + np.cos(np.pi * np.arange(21) / 20)) / 2, atol=1e-6
+    )
+
+
+PARAMS = {"dense_0": {"kernel": np.array([[0.5, -1.5]]), "bias": np.array([0.3, 0.7])}}
+
+
+def gradient(step: int, value: np.ndarray) -> np.ndarray:
+    return np.cos(step + 3.0 * value)
+
+
+def adam_by_hand(value, *, l2: float, steps: int):
+    """Kingma and Ba's algorithm 1, with the L2 in the gradient."""
+    m = v = 0.0
+    for t in range(1, steps + 1):
+        g = gradient(t, value) + l2 * value
+        m = 0.9 * m + 0.1 * g
+        v = 0.999 * v + 0.001 * g**2
+        rate = 1e-5 + 0.5 * (1e-3 - 1e-5) * (1 + np.cos(np.pi * ((t - 1) // 4) / 20))
+        value = value - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    return value
+
+
+def run_optimizer(optimizer, *, steps: int):
+    params = jax.tree.map(jnp.asarray, PARAMS)
+    state = optimizer.init(params)
+    for step in range(1, steps + 1):
+        value = functools.partial(gradient, step)
+        grads = jax.tree.map(lambda p, of=value: jnp.asarray(of(np.asarray(p))), params)
+        updates, state = optimizer.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+    return params["dense_0"]
+
+
+def test_adam_and_its_l2_equal_numpy_in_float64():
+    with jax.enable_x64(True):
+        schedule = make_schedule(CONFIG, steps_per_epoch=4)
+        got = run_optimizer(make_optimizer(CONFIG, schedule), steps=25)
+    kernel, bias = (PARAMS["dense_0"][name] for name in ("kernel", "bias"))
+    by_hand = adam_by_hand(kernel, l2=1e-4, steps=25)
+    np.testing.assert_allclose(got["kernel"], by_hand, rtol=1e-9)
+    np.testing.assert_allclose(
+        got["bias"], adam_by_hand(bias, l2=0.0, steps=25), rtol=1e-9
+    )
+    # The mutants: L2 left out of the kernel, or put on the bias.
+    assert not np.allclose(
+        got["kernel"], adam_by_hand(kernel, l2=0.0, steps=25), rtol=1e-9
+    )
+    assert not np.allclose(
+        got["bias"], adam_by_hand(bias, l2=1e-4, steps=25), rtol=1e-9
+    )
+
+
+def test_the_l2_is_coupled_not_adamws():
+    """Decoupled, the same coefficient gives other parameters."""
+    with jax.enable_x64(True):
+        schedule = make_schedule(CONFIG, steps_per_epoch=4)
+        got = run_optimizer(make_optimizer(CONFIG, schedule), steps=25)
+        adamw = optax.adamw(schedule, weight_decay=1e-4, mask=is_weight)
+        other = run_optimizer(adamw, steps=25)
+    assert not np.allclose(got["kernel"], other["kernel"], rtol=1e-7)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_equals_numpy_in_float64(momentum):
+    config = OptimizerConfig(algorithm="sgd", learning_rate=0.05, momentum=momentum)
+    with jax.enable_x64(True):
+        schedule = make_schedule(config, steps_per_epoch=1)
+        got = run_optimizer(make_optimizer(config, schedule), steps=10)
+    for name, value in PARAMS["dense_0"].items():
+        velocity = 0.0
+        for t in range(1, 11):
+            velocity = momentum * velocity + 0.05 * gradient(t, value)
+            value = value - velocity
+        np.testing.assert_allclose(got[name], value, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"learning_rate": float("nan")},
+            "learning_rate finite and at least 0, got nan",
+        ),
+        ({"learning_rate": -1.0}, "learning_rate finite and at least 0, got -1.0"),
+        ({"l2": float("inf")}, "l2 finite"),
+        ({"momentum": 1.0}, r"momentum in \[0, 1\), got 1.0"),
+        ({"cosine_epochs": 0}, "cosine_epochs of at least 1, got 0"),
+        ({"schedule": "cosine", "min_learning_rate": 1.0}, "min_learning_rate <="),
+    ],
+)
+def test_senseless_values_are_refused(fields, message):
+    with pytest.raises(InputError, match=message):
+        OptimizerConfig(**{"algorithm": "sgd", "learning_rate": 0.1, **fields})

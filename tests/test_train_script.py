@@ -1,0 +1,295 @@
+"""`scripts/train.py` as a user runs it: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import test_data_cifar10
+import test_data_idx
+from safetensors.numpy import load_file
+
+ROOT = Path(__file__).parent.parent
+HOUSING = "price,area,bedrooms,bathrooms,stories,parking\n"
+
+
+def run_script(*flags: str, cwd: Path, script: str = "train.py"):
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cwd / "cache"), "COLUMNS": "80"}
+    return subprocess.run(
+        [sys.executable, ROOT / "scripts" / script, *flags],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+def train(folder: Path, name: str, *flags: str):
+    done = run_script(f"--workdir={name}", "--epochs=2", *flags, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def first(folder):
+    return train(folder, "first")
+
+
+def test_it_says_what_it_does(first):
+    lines = first.stdout.splitlines()
+    assert lines[0].startswith(f"Python {sys.version.split()[0]}, jax ")
+    assert "; 1 x cpu (cpu), " in lines[0]
+    assert lines[1] == (
+        "recipe adam_cosine_cnn, dataset digits (1,437 to train, 360 to test), "
+        "batch size 64, strategy jit, seed 0, float32"
+    )
+    assert "total                          805,066  1,431,296" in lines
+    shown = next(i for i, line in enumerate(lines) if line.startswith("test example"))
+    assert any("@" in line for line in lines[shown - 28 : shown])
+    epochs = [line for line in lines if line.startswith("epoch ")]
+    assert len(epochs) == 2
+    for part in ("train loss", "train accuracy", "test accuracy", "examples/s", " s "):
+        assert part in epochs[0]
+    assert epochs[0].endswith("learning rate 0.001")
+    assert epochs[1].endswith("learning rate 0.000994")
+    assert lines[-4].startswith(lines[shown] + ", predicted ")
+    assert "compile cache cold" in lines[-3]
+    assert lines[-2] == "results in first"
+    assert lines[-1].startswith("test accuracy: ")
+    assert lines[-1].endswith(" %")
+    assert first.stderr == ""
+
+
+def test_it_writes_what_it_did(first, folder):
+    run = folder / "first"
+    names = {path.name for path in run.iterdir()}
+    assert names == {
+        "config.json",
+        "metrics.jsonl",
+        "result.json",
+        "params.safetensors",
+        "curves.png",
+    }
+    config = json.loads((run / "config.json").read_text())
+    assert config["recipe"]["optimizer"]["learning_rate"] == 1e-3
+    assert config["recipe"]["dataset"] == "digits"
+    metrics = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+    assert [line["epoch"] for line in metrics] == [1, 2]
+    assert [line["step"] for line in metrics] == [23, 46]
+    assert {
+        "learning_rate",
+        "train_loss",
+        "train_accuracy",
+        "test_loss",
+        "test_accuracy",
+        "seconds",
+        "examples_per_second",
+    } < metrics[0].keys()
+    result = json.loads((run / "result.json").read_text())
+    assert result["parameters"] == 805_066
+    assert result["macs_per_example"] == 1_431_296
+    assert result["test_examples"] == 360
+    assert result["test_accuracy"] == metrics[-1]["test_accuracy"]
+    assert result["environment"]["jax"]
+    last = first.stdout.splitlines()[-1]
+    assert last == f"test accuracy: {100 * result['test_accuracy']:.2f} %"
+    spent = [v for k, v in result.items() if k.endswith("_seconds")]
+    total = result["total_seconds"]
+    assert sum(spent) - total == pytest.approx(total, rel=0.05)
+    trained = sum(line["seconds"] for line in metrics)
+    assert result["train_seconds"] == pytest.approx(trained, rel=1e-6)
+    rate = 2 * 1437 / result["train_seconds"]
+    assert result["examples_per_second"] == pytest.approx(rate)
+    tensors = load_file(run / "params.safetensors")
+    assert tensors["dense_4/kernel"].shape == (6272, 128)
+    assert sum(tensor.size for tensor in tensors.values()) == 805_066
+
+
+def timeless(run: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+    times = ("seconds", "examples_per_second")
+    return [{k: v for k, v in line.items() if k not in times} for line in lines]
+
+
+def test_the_same_command_gives_the_same_bits(first, folder):
+    """The second finds a warm compile cache, and evaluates at the end only."""
+    again = train(folder, "again")
+    assert "compile cache warm" in again.stdout
+    assert timeless(folder / "first") == timeless(folder / "again")
+    train(folder, "unevaluated", "--evaluate_every=0")
+    contents = {
+        (folder / run / "params.safetensors").read_bytes()
+        for run in ("first", "again", "unevaluated")
+    }
+    assert len(contents) == 1
+    assert b"kernel" in contents.pop()
+
+
+def test_another_seed_gives_other_bits(first, folder):
+    train(folder, "seed1", "--seed=1", "--evaluate_every=0")
+    files = [folder / run / "params.safetensors" for run in ("first", "seed1")]
+    assert files[0].read_bytes() != files[1].read_bytes()
+
+
+def test_a_run_is_kept_unless_told_otherwise(first, folder):
+    before = {p.name: p.read_bytes() for p in (folder / "first").iterdir()}
+    refused = run_script("--workdir=first", cwd=folder)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(
+        "train.py: error: workdir first already holds a run"
+    )
+    assert {p.name: p.read_bytes() for p in (folder / "first").iterdir()} == before
+
+
+def test_a_regression_runs_and_is_told_by_its_loss(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = rng.integers(1, 100, (60, 6))
+    table = "\n".join(",".join(map(str, row)) for row in rows)
+    (tmp_path / "Housing.csv").write_text(HOUSING + table + "\n")
+    flags = ("--recipe=tanh_mlp_housing_narrow", "--data_dir=.", "--epochs=3")
+    done = run_script(*flags, "--workdir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "dataset housing (48 to train, 12 to test), batch size 48" in lines[1]
+    assert lines[-1].startswith("test loss: 0.")
+    assert "accuracy" not in done.stdout
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["test_examples"] == 12
+    assert "test_accuracy" not in result
+
+
+IDX = dict(zip(("images", "labels"), test_data_idx.FILES[:2], strict=True))
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory):
+    """Make a folder of data sets, each wrong in one way."""
+    folder = tmp_path_factory.mktemp("damaged")
+    good = test_data_idx.make_files()
+    zipped = {f"{name}.gz": gzip.compress(content) for name, content in good.items()}
+    images, labels = (f"{IDX[part]}.gz" for part in ("images", "labels"))
+    corrupt = bytearray(zipped[images])
+    corrupt[len(corrupt) // 2] ^= 0xFF
+    wrong_labels = good[IDX["labels"]][:-1] + b"\x0b"
+    sets = {
+        "missing": {images: zipped[images]},
+        "truncated": {**good, IDX["images"]: good[IDX["images"]][:-9]},
+        "corrupt": {**zipped, images: bytes(corrupt)},
+        "cut_gzip": {**zipped, images: zipped[images][:-40]},
+        "no_gzip": {**zipped, images: b"<html>moved</html>"},
+        "labels": {**zipped, labels: gzip.compress(wrong_labels)},
+        "size": test_data_idx.make_files(size=(20, 20)),
+        "csv": {"Housing.csv": (HOUSING + "1,2,3,4,many,6\n").encode()},
+        "csv_columns": {"Housing.csv": b"price,area\n1,2\n"},
+        "empty": {},
+    }
+    for name, contents in sets.items():
+        test_data_idx.write(folder / name, contents)
+    records = test_data_cifar10.make_files()
+    archive = test_data_cifar10.archive_of(records)
+    test_data_cifar10.write_files(
+        folder / "archive", {test_data_cifar10.ARCHIVE: archive[: len(archive) // 2]}
+    )
+    return folder
+
+
+KMNIST = ("--dataset=kmnist",)
+BAD = {
+    "recipe": (
+        ["--recipe=adam_cosin_cnn"],
+        "'adam_cosin_cnn'; did you mean adam_cosine_",
+    ),
+    "dataset": (["--dataset=mnits"], "unknown dataset 'mnits'; did you mean mnist"),
+    "strategy": (["--strategy=jjit"], "unknown strategy 'jjit'; did you mean jit"),
+    "flag": (["--epoch_count=3"], "Unknown command line flag 'epoch_count'"),
+    "argument": (["digits"], "expected flags only, got 'digits'"),
+    "number": (["--batch_size=many"], "batch_size"),
+    "missing": ([*KMNIST, "--data_dir=missing"], "missing"),
+    "no files": ([*KMNIST, "--data_dir=empty"], "empty"),
+    "truncated": ([*KMNIST, "--data_dir=truncated"], "train-images-idx3-ubyte"),
+    "corrupt": ([*KMNIST, "--data_dir=corrupt"], "train-images-idx3-ubyte.gz"),
+    "cut gzip": ([*KMNIST, "--data_dir=cut_gzip"], "train-images-idx3-ubyte.gz"),
+    "no gzip": ([*KMNIST, "--data_dir=no_gzip"], "train-images-idx3-ubyte.gz"),
+    "labels": ([*KMNIST, "--data_dir=labels"], "labels 0 to 9, got 11"),
+    "checksum": (["--dataset=mnist", "--data_dir=size"], "mnist"),
+    "image size": (["--dataset=idx", "--data_dir=size"], "expects inputs of shape"),
+    "csv": (
+        ["--recipe=tanh_mlp_housing_narrow", "--data_dir=csv"],
+        "many",
+    ),
+    "csv columns": (
+        ["--recipe=tanh_mlp_housing_narrow", "--data_dir=csv_columns"],
+        "bedrooms",
+    ),
+    "archive": (
+        ["--recipe=tanh_mlp_cifar10_deep", "--data_dir=archive"],
+        "cifar-10-binary.tar.gz",
+    ),
+    "batch size 0": (["--batch_size=0"], "batch_size from 1 to the 1437"),
+    "batch size": (["--batch_size=1438"], "batch_size from 1 to the 1437"),
+    "epochs": (["--epochs=-1"], "epochs of at least 0, got -1"),
+    "learning rate": (["--learning_rate=nan"], "learning_rate finite and at least 0"),
+    "seed": (["--seed=-3"], "seed from 0 to 2**32 - 1, got -3"),
+    "evaluate every": (["--evaluate_every=-1"], "evaluate_every"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_told_in_one_line(case, damaged):
+    flags, message = BAD[case]
+    before = sorted(damaged.rglob("*"))
+    refused = run_script("--workdir=run", *flags, cwd=damaged)
+    assert refused.returncode == 2, refused.stdout + refused.stderr
+    assert refused.stdout == ""
+    lines = refused.stderr.splitlines()
+    assert len(lines) == 1, refused.stderr
+    assert lines[0].startswith("train.py: error: ")
+    assert message in lines[0]
+    made = {damaged / "run", damaged / "cache"}
+    after = [p for p in damaged.rglob("*") if not made & {p, *p.parents}]
+    assert sorted(after) == [p for p in before if not made & {p, *p.parents}]
+    assert not (damaged / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("workdir", "message"),
+    [
+        ("file/run", "cannot write file/run: Not a directory"),
+        ("/proc/run", "cannot write /proc/run: "),
+        ("full", "cannot write full/config.json: No space left on device"),
+    ],
+)
+def test_a_workdir_that_cannot_be_written(workdir, message, tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "config.json.partial").symlink_to("/dev/full")
+    refused = run_script(f"--workdir={workdir}", "--epochs=1", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stdout == ""
+    assert refused.stderr.startswith(f"train.py: error: {message}")
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_a_disk_that_fills_up_during_the_run(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "params.safetensors.partial").symlink_to("/dev/full")
+    refused = run_script("--workdir=run", "--epochs=1", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "train.py: error: cannot write run/params.safetensors: No space left on device;"
+        " choose another --workdir or make room there\n"
+    )
+    assert (tmp_path / "run" / "metrics.jsonl").exists()
+    assert not (tmp_path / "run" / "params.safetensors").exists()

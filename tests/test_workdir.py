@@ -1,0 +1,124 @@
+"""What a run writes: nothing overwritten, nothing half-written, all of it readable."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from cnnjax import text, workdir
+from cnnjax.comparison import largest_error, leaf_errors
+from cnnjax.errors import InputError, unknown_name
+from cnnjax.models import Dense
+from cnnjax.plots import draw_curves
+from cnnjax.types import Examples
+
+
+def test_a_run_is_not_overwritten_unless_told(tmp_path):
+    first = workdir.open_workdir(str(tmp_path / "run"), overwrite=False)
+    first.start({"seed": 0})
+    with pytest.raises(
+        InputError, match=r"already holds a run \(config.json\); choose"
+    ):
+        workdir.open_workdir(str(tmp_path / "run"), overwrite=False)
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    (tmp_path / "run" / "metrics.jsonl").write_text("old\n")
+    again = workdir.open_workdir(str(tmp_path / "run"), overwrite=True)
+    assert (tmp_path / "run" / "metrics.jsonl").exists()  # until it starts
+    again.start({"seed": 1})
+    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert names == ["config.json", "notes.txt"]
+
+
+def test_files_can_be_read_back(tmp_path):
+    folder = workdir.open_workdir(str(tmp_path), overwrite=False)
+    folder.start({"layer": Dense(3), "rate": float("nan"), "shape": (1, 2)})
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config == {
+        "layer": {"type": "Dense", "features": 3},
+        "rate": None,
+        "shape": [1, 2],
+    }
+    folder.append_json_line("metrics.jsonl", {"epoch": 1})
+    folder.append_json_line("metrics.jsonl", {"epoch": 2})
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+    kernel = np.arange(6, dtype=np.float32).reshape(2, 3).T
+    folder.write_params({"dense_0": {"kernel": kernel}})
+    tensors = load_file(tmp_path / "params.safetensors")
+    np.testing.assert_array_equal(tensors["dense_0/kernel"], kernel)
+
+
+def test_a_refusal_of_the_system_is_one_line_and_leaves_nothing(tmp_path):
+    folder = workdir.open_workdir(str(tmp_path), overwrite=False)
+    (tmp_path / "result.json.partial").symlink_to("/dev/full")
+    with pytest.raises(InputError, match="No space left on device; choose another"):
+        folder.write_json("result.json", {"a": 1})
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write"):
+        workdir.open_workdir(str(tmp_path / "file" / "run"), overwrite=False)
+
+
+def test_without_a_path_nothing_is_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = workdir.open_workdir(None, overwrite=False)
+    folder.start({})
+    folder.append_json_line("metrics.jsonl", {})
+    folder.write_params({})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("names", [("loss", "accuracy"), ("loss",)])
+def test_curves_are_a_picture(names, tmp_path):
+    lines = [
+        {"epoch": e, **{f"{p}_{n}": 1 / e for n in names for p in ("train", "test")}}
+        for e in (1, 2, 3)
+    ]
+    path = tmp_path / "curves.png"
+    path.write_bytes(draw_curves(lines, title="a run"))
+    image = Image.open(path)
+    assert image.size == (600 * len(names), 480)
+    assert len(image.convert("RGB").getcolors(maxcolors=10**6)) > 20  # lines are there
+
+
+def test_examples_as_text():
+    image = np.array([[[0], [255]], [[128], [0]]], np.uint8)
+    labelled = Examples(image[None], np.array([7]))
+    shown = text.example_as_text(labelled, 0)
+    assert shown == "  @@\n++\ntest example 0, label 7"
+    rows = Examples(np.array([[0.5, 1.0]]), np.array([[0.25]]))
+    assert (
+        text.example_as_text(rows, 0) == "test example 0: [0.500, 1.000], target 0.2500"
+    )
+    predicted = text.prediction_line(rows, 0, np.array([0.3]))
+    assert predicted == "test example 0: target 0.2500, predicted 0.3000"
+
+
+def test_leaf_errors_judge_by_the_largest_entry():
+    reference = {"a": np.array([1000.0, 1e-9]), "b": np.zeros(2)}
+    close = {"a": np.array([1000.0, 2e-9]), "b": np.zeros(2)}
+    assert largest_error(close, reference) < 1e-11
+    assert leaf_errors({"a": reference["a"] * 1.1, "b": reference["b"]}, reference)[
+        "['a']"
+    ] == pytest.approx(0.1)
+    nearly = {"a": reference["a"], "b": np.array([0.0, 1e-30])}
+    assert largest_error(nearly, reference) == float("inf")
+    nan = {"a": np.array([np.nan, 1e-9]), "b": np.zeros(2)}
+    assert largest_error(nan, reference) == float("inf")
+    with pytest.raises(ValueError, match="got float32"):
+        largest_error(
+            {"a": reference["a"].astype(np.float32), "b": reference["b"]}, reference
+        )
+    with pytest.raises(ValueError, match="structure"):
+        largest_error({"a": reference["a"]}, reference)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest():
+    message = str(unknown_name("dataset", "mnits", ["mnist", "digits"]))
+    assert message == (
+        "unknown dataset 'mnits'; did you mean mnist? known: digits, mnist"
+    )
