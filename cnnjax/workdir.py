@@ -37,12 +37,23 @@ class Workdir(NamedTuple):
     path: Path | None
 
     def start(self, config: Mapping[str, Any]) -> None:
-        """Remove the files of an earlier run, and only those; write config.json."""
-        if self.path is not None:
-            with _writing(self.path):
-                for name in FILES:
-                    (self.path / name).unlink(missing_ok=True)
-            self.write_json("config.json", config)
+        """Make the folder, remove an earlier run's files and only those; write config.
+
+        Raises:
+            InputError: the folder cannot be made, or has no room; nothing is removed.
+        """
+        if self.path is None:
+            return
+        probe = self.path / "room.partial"
+        with _writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                probe.write_bytes(bytes(ROOM))
+            finally:
+                probe.unlink(missing_ok=True)
+            for name in FILES:
+                (self.path / name).unlink(missing_ok=True)
+        self.write_json("config.json", config)
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file; NaN and infinities become null, as JSON has none."""
@@ -79,29 +90,20 @@ class Workdir(NamedTuple):
 
 
 def open_workdir(path: str | None, *, overwrite: bool) -> Workdir:
-    """Make sure that a run can be kept in a folder, before anything is computed.
-
-    Nothing is removed yet: that is left to `Workdir.start`.
+    """Refuse a folder that holds a run; nothing is made or removed before `start`.
 
     Raises:
-        InputError: a run is there already, or the folder cannot be made or written.
+        InputError: a run is there already, and it is not to be overwritten.
     """
     if path is None:
         return Workdir(None)
     folder = Path(path)
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        found = [name for name in FILES if os.path.lexists(folder / name)]
-        if found and not overwrite:
-            raise InputError(
-                f"workdir {path} already holds a run ({', '.join(found)}); choose "
-                "another --workdir, or --overwrite to replace it"
-            )
-        probe = folder / ".probe.partial"
-        try:
-            probe.write_bytes(bytes(ROOM))
-        finally:
-            probe.unlink(missing_ok=True)
+    found = [name for name in FILES if os.path.lexists(folder / name)]
+    if found and not overwrite:
+        raise InputError(
+            f"workdir {path} already holds a run ({', '.join(found)}); choose "
+            "another --workdir, or --overwrite to replace it"
+        )
     return Workdir(folder)
 
 

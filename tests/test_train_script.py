@@ -36,6 +36,10 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("runs")
 
 
+def metrics_of(run: Path) -> list[dict]:
+    return [json.loads(s) for s in (run / "metrics.jsonl").read_text().splitlines()]
+
+
 def train(folder: Path, name: str, *flags: str):
     done = run_script(f"--workdir={name}", "--epochs=2", *flags, cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -64,7 +68,8 @@ def test_it_says_what_it_does(first):
         assert part in epochs[0]
     assert epochs[0].endswith("learning rate 0.001")
     assert epochs[1].endswith("learning rate 0.000994")
-    assert lines[-4].startswith(lines[shown] + ", predicted ")
+    named = lines[shown].replace(", label", ": label")
+    assert lines[-4].startswith(f"{named}, predicted ")
     assert "compile cache cold" in lines[-3]
     assert lines[-2] == "results in first"
     assert lines[-1].startswith("test accuracy: ")
@@ -85,7 +90,7 @@ def test_it_writes_what_it_did(first, folder):
     config = json.loads((run / "config.json").read_text())
     assert config["recipe"]["optimizer"]["learning_rate"] == 1e-3
     assert config["recipe"]["dataset"] == "digits"
-    metrics = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+    metrics = metrics_of(run)
     assert [line["epoch"] for line in metrics] == [1, 2]
     assert [line["step"] for line in metrics] == [23, 46]
     assert {
@@ -118,7 +123,7 @@ def test_it_writes_what_it_did(first, folder):
 
 
 def timeless(run: Path) -> list[dict]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+    lines = metrics_of(run)
     times = ("seconds", "examples_per_second")
     return [{k: v for k, v in line.items() if k not in times} for line in lines]
 

@@ -60,7 +60,7 @@ def test_a_refusal_of_the_system_is_one_line_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
-        workdir.open_workdir(str(tmp_path / "file" / "run"), overwrite=False)
+        workdir.open_workdir(str(tmp_path / "file" / "run"), overwrite=False).start({})
 
 
 def test_without_a_path_nothing_is_kept(tmp_path, monkeypatch):
