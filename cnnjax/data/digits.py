@@ -11,9 +11,9 @@ from cnnjax.types import Examples
 def load_digits(data_dir: str | None = None) -> Dataset:
     """Return the 1,797 digits, enlarged from 8 x 8 to 28 x 28 pixels.
 
-    Values 0 to 16 become 0 to 255, then the image is resized bilinearly. The stratified
-    80/20 split never changes. The images come with scikit-learn: `data_dir` is not
-    looked at.
+    Values 0 to 16 become 0 to 255, then the image is resized with a Lanczos filter,
+    which keeps strokes sharp. The stratified 80/20 split never changes. The images come
+    with scikit-learn: `data_dir` is not looked at.
 
     Returns:
         uint8 images [1437, 28, 28, 1] and [360, 28, 28, 1], int32 labels 0 to 9.
@@ -28,9 +28,9 @@ def load_digits(data_dir: str | None = None) -> Dataset:
 
     pixels, classes = datasets.load_digits(return_X_y=True)
     small = np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    size, bilinear = (28, 28), Image.Resampling.BILINEAR
+    size, lanczos = (28, 28), Image.Resampling.LANCZOS
     images = np.stack(
-        [np.asarray(Image.fromarray(image).resize(size, bilinear)) for image in small]
+        [np.asarray(Image.fromarray(image).resize(size, lanczos)) for image in small]
     )[..., None]
     labels = classes.astype(np.int32)
     train_images, test_images, train_labels, test_labels = (
