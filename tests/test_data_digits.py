@@ -64,5 +64,5 @@ def test_images_are_the_original_ones_enlarged_with_a_lanczos_filter():
             examples.inputs[:20], examples.labels[:20], strict=True
         ):
             errors = np.abs(image[:, :, 0] - expected).max(axis=(1, 2))
-            assert errors.min() <= 1.5
+            assert errors.min() <= 2  # rounded thrice: pixels, rows, columns
             assert bunch.target[errors.argmin()] == label
