@@ -12,9 +12,10 @@ from cnnjax.experiments import Experiment, Run, fit, predict, prepare, run
 from cnnjax.gradients import batch_value_and_grad, serial_value_and_grad
 from cnnjax.layers import conv2d, max_pool2d
 from cnnjax.losses import make_loss_fn
-from cnnjax.models import ModelConfig, init, make_apply
+from cnnjax.models import init, make_apply
 from cnnjax.optimizers import OptimizerConfig, make_optimizer, make_schedule
 from cnnjax.recipes import RECIPES, Recipe, get_recipe, override
+from cnnjax.stack import ModelConfig
 from cnnjax.strategies import STRATEGIES, make_strategy
 from cnnjax.text import summary
 from cnnjax.training import init_state, make_train_step

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+PACKAGES = ("cnnjax", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def describe_environment() -> dict[str, Any]:
@@ -48,12 +48,15 @@ def environment_line(environment: dict[str, Any]) -> str:
 
 def _commit() -> str:
     """Return the commit of the checkout, "+" where it was changed, or "unknown"."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe"]
-    options = ["--always", "--dirty=+", "--abbrev=10", "--exclude=*"]
+    here = Path(__file__)
+    git = ["git", "-C", str(here.parent)]
+    describe = ["describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"]
     try:
-        done = subprocess.run(
-            command + options, capture_output=True, text=True, timeout=10, check=True
-        )
+        # An installed copy may lie inside another project's checkout.
+        for command in (["ls-files", "--error-unmatch", here.name], describe):
+            done = subprocess.run(
+                git + command, capture_output=True, text=True, timeout=10, check=True
+            )
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return done.stdout.strip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from jaxtyping import Array, Int, Key
 
 from cnnjax.clock import Clock
 from cnnjax.data import order as orders
-from cnnjax.errors import InputError
+from cnnjax.errors import expect, unknown_name
 from cnnjax.training import init_state, make_train_step
 from cnnjax.trees import zeros_like_output
 from cnnjax.types import Batch, Count, Examples, Metrics, Params, Strategy, TrainState
@@ -35,13 +35,13 @@ class LoopConfig:
 
     def check(self, num_examples: int) -> None:
         """Raise InputError where the loop does not fit this many examples."""
-        if not 1 <= self.batch_size <= num_examples:
-            raise InputError(
-                f"expected batch_size from 1 to the {num_examples} training examples, "
-                f"got {self.batch_size}"
-            )
-        if self.epochs < 0:
-            raise InputError(f"expected epochs of at least 0, got {self.epochs}")
+        if self.shuffle not in get_args(orders.Shuffle):
+            raise unknown_name("shuffle", self.shuffle, get_args(orders.Shuffle))
+        size, whole = self.batch_size, isinstance(self.batch_size, int)
+        what = f"batch_size from 1 to the {num_examples} training examples"
+        expect(what, size, whole and 1 <= size <= num_examples)
+        whole = isinstance(self.epochs, int)
+        expect("epochs of at least 0", self.epochs, whole and self.epochs >= 0)
 
 
 class LoopKeys(NamedTuple):
@@ -114,16 +114,18 @@ BatchFn = Callable[[Examples, Array, Count, Count], Batch]
 StepFn = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
-def make_batch_fn(config: LoopConfig, keys: LoopKeys) -> BatchFn:
-    """Build `batch_fn(examples, order, index, step)`: gather, and hand out the keys."""
+def make_batch_fn(
+    config: LoopConfig, keys: LoopKeys, put_batch: Callable[[Batch], Batch]
+) -> BatchFn:
+    """Build `batch_fn(examples, order, index, step)`: gather, hand out keys, place."""
 
     def batch_fn(examples: Examples, order: Array, index: Count, step: Count) -> Batch:
         size = config.batch_size
         batch = orders.take_batch(examples, order, index, batch_size=size)
-        if keys.dropout is None:
-            return batch
-        drawn = orders.example_keys(keys.dropout, step, batch_size=size)
-        return batch._replace(keys=drawn)
+        if keys.dropout is not None:
+            drawn = orders.example_keys(keys.dropout, step, batch_size=size)
+            batch = batch._replace(keys=drawn)
+        return put_batch(batch)
 
     return batch_fn
 
@@ -153,23 +155,19 @@ def compile_updates(
         body = functools.partial(update, examples=examples, order=order)
         return lax.fori_loop(start, stop, body, loop)
 
-    if strategy.loop == "fori":
+    if strategy.run == "loop":
         jitted = jax.jit(fori, donate_argnums=0)
         return jitted.lower(*arguments, np.int32(0), np.int32(0)).compile()
 
-    one = update
-    if strategy.compile == "jit":
-        jitted = jax.jit(update, donate_argnums=1)
-        one = jitted.lower(np.int32(0), *arguments).compile()
-
-    def python(
+    def eager(
         loop: Loop, examples: Examples, order: Array, start: Count, stop: Count
     ) -> Loop:
         for index in range(start, stop):
-            loop = one(np.int32(index), loop, examples, order)
+            loop = update(np.int32(index), loop, examples, order)
         return loop
 
-    return python
+    jax.block_until_ready(eager(*arguments, 0, 1))  # its operations compile here
+    return eager
 
 
 def train(
@@ -196,9 +194,9 @@ def train(
     config.check(num_examples)
     clock = clock or Clock()
     num_steps = orders.num_batches(num_examples, config.batch_size)
-    per_call = 1 if strategy.compile == "none" else -(-num_steps // CALLS_PER_EPOCH)
+    per_call = 1 if strategy.run == "eager" else -(-num_steps // CALLS_PER_EPOCH)
     train_step = make_train_step(strategy.value_and_grad, optimizer)
-    batch_fn = make_batch_fn(config, keys)
+    batch_fn = make_batch_fn(config, keys, strategy.put_batch)
 
     @jax.jit
     def order_of(epoch: Count) -> Int[Array, " examples"]:
@@ -222,8 +220,10 @@ def train(
         loop, examples, order = jax.block_until_ready(arguments)
 
     records: list[EpochRecord] = []
+    clock.seconds.setdefault("train", 0.0)
     for epoch in range(config.epochs):
-        before = clock.seconds.get("train", 0.0)
+        callbacks.on_progress(0, num_examples)
+        before = clock.seconds["train"]
         with clock.part("train"):
             order = strategy.put_state(order_of(np.int32(epoch)))
         for start in range(0, num_steps, per_call):

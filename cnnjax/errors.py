@@ -23,3 +23,14 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     hint = f"; did you mean {' or '.join(near)}?" if near else ";"
     return InputError(f"unknown {kind} {name!r}{hint} known: {', '.join(known)}")
+
+
+def expect(what: str, got: object, holds: bool) -> None:
+    """Raise InputError "expected WHAT, got GOT" unless it holds.
+
+    >>> expect("epochs of at least 0", -1, False)
+    Traceback (most recent call last):
+    cnnjax.errors.InputError: expected epochs of at least 0, got -1
+    """
+    if not holds:
+        raise InputError(f"expected {what}, got {got!r}")

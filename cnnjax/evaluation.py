@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Int
 
 from cnnjax.data.order import num_batches, take_batch
-from cnnjax.trees import zeros_like_output
+from cnnjax.trees import at_least_float32, zeros_like_output
 from cnnjax.types import Batch, Examples, LossFn, Params
 
 BATCH_SIZE = 50  # larger ones leave the cache: 10 to 50 % slower on a CPU
@@ -25,8 +25,9 @@ def sum_metrics(loss_fn: LossFn) -> Callable[[Params, Batch], dict[str, Array]]:
             params, batch.inputs, batch.labels, None
         )
         values = {"loss": losses, **metrics, "weight": jnp.ones_like(losses)}
+        dtype = at_least_float32(losses.dtype)
         return {
-            name: jnp.sum(value * batch.weights.astype(value.dtype))
+            name: jnp.sum(value.astype(dtype) * batch.weights)
             for name, value in values.items()
         }
 
@@ -69,6 +70,7 @@ def make_evaluate(
         totals = {k: float(v) for k, v in program(params, *on_device).items()}
         weight = totals.pop("weight")
         means = {name: value / weight for name, value in totals.items()}
-        return {**means, "examples": int(weight)}
+        assert round(weight) == num_examples  # each of them once
+        return {**means, "examples": num_examples}
 
     return evaluate

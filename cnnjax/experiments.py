@@ -11,13 +11,13 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Num
 
-from cnnjax import models
+from cnnjax import models, stack
 from cnnjax.clock import Clock
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.preprocessing import preprocess
 from cnnjax.data.splits import split_dataset
 from cnnjax.epochs import Callbacks, EpochRecord, LoopConfig, LoopKeys, ignore, train
-from cnnjax.errors import InputError
+from cnnjax.errors import InputError, expect
 from cnnjax.evaluation import make_evaluate
 from cnnjax.losses import make_loss_fn
 from cnnjax.optimizers import make_optimizer, make_schedule
@@ -59,8 +59,7 @@ def prepare(recipe: Recipe, dataset: Dataset, *, seed: int = 0) -> Experiment:
     Raises:
         InputError: the dataset, the seed or the strategy does not fit the recipe.
     """
-    if not 0 <= seed < 2**32:
-        raise InputError(f"expected seed from 0 to 2**32 - 1, got {seed}")
+    expect("seed from 0 to 2**32 - 1", seed, 0 <= seed < 2**32)
     params_key, split_key, order_key, dropout_key = jax.random.split(
         jax.random.key(seed), 4
     )
@@ -174,7 +173,7 @@ def _check_fit(recipe: Recipe, dataset: Dataset) -> None:
             f"recipe {recipe.name!r} expects inputs of shape {expected}, got {got} "
             f"from dataset {dataset.name!r}; choose another recipe or dataset"
         )
-    outputs = models.layer_rows(recipe.model)[-1].output_shape
+    outputs = stack.layer_rows(recipe.model)[-1].output_shape
     if recipe.loss == "softmax_cross_entropy":
         if dataset.num_classes != outputs[0]:
             raise InputError(

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from cnnjax.trees import zeros_like_output
+from cnnjax.trees import at_least_float32, zeros_like_output
 from cnnjax.types import Batch, LossFn, Metrics, Params, ValueAndGradFn
 
 
@@ -32,9 +32,12 @@ def serial_value_and_grad(loss_fn: LossFn) -> ValueAndGradFn:
             (loss, metrics), grads = example_value_and_grad(
                 params, example.inputs, example.labels, example.keys
             )
+            values = {"loss": loss, **metrics}, grads
             return jax.tree.map(
-                lambda value: value * example.weights.astype(value.dtype),
-                ({"loss": loss, **metrics}, grads),
+                lambda value: (
+                    value.astype(at_least_float32(value.dtype)) * example.weights
+                ),
+                values,
             )
 
         def add(sums, example: Batch):
@@ -43,7 +46,8 @@ def serial_value_and_grad(loss_fn: LossFn) -> ValueAndGradFn:
         zeros = zeros_like_output(weighted, jax.tree.map(lambda a: a[0], batch))
         sums, _ = lax.scan(add, zeros, batch)
         weight = batch.weights.sum(dtype=sums[0]["loss"].dtype)
-        means, grads = jax.tree.map(lambda s: s / weight.astype(s.dtype), sums)
+        means, grads = jax.tree.map(lambda s: s / weight, sums)
+        grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
         return Metrics(means, weight), grads
 
     return value_and_grad
@@ -60,10 +64,10 @@ def batch_value_and_grad(loss_fn: LossFn) -> ValueAndGradFn:
         losses, metrics = jax.vmap(loss_fn, in_axes=(None, 0, 0, 0))(
             params, batch.inputs, batch.labels, batch.keys
         )
-        weights = batch.weights.astype(losses.dtype)
+        weights = batch.weights.astype(at_least_float32(losses.dtype))
         weight = weights.sum()
         means = {
-            name: jnp.sum(values * weights) / weight
+            name: jnp.sum(values.astype(weights.dtype) * weights) / weight
             for name, values in {"loss": losses, **metrics}.items()
         }
         return means["loss"], Metrics(means, weight)

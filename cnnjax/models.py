@@ -1,152 +1,31 @@
-"""A network is a stack of layers, described by a config and applied to ONE example."""
+"""The network of a config, as pure functions of ONE example."""
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Num
 
 from cnnjax import initializers, layers
-from cnnjax.errors import InputError, unknown_name
-from cnnjax.initializers import Initializer
+from cnnjax.errors import InputError
+from cnnjax.stack import (
+    Activation,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    LayerRow,
+    MaxPool,
+    ModelConfig,
+    Shape,
+    layer_rows,
+)
 from cnnjax.types import Params
-
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Conv:
-    """Convolve at stride 1 with square kernels; `padding` zeros on every side."""
-
-    features: int
-    kernel_size: int
-    padding: int = 0
-
-
-@dataclass(frozen=True)
-class MaxPool:
-    """Take the maximum of each window x window block."""
-
-    window: int
-
-
-@dataclass(frozen=True)
-class Activation:
-    """Apply a function of `layers.ACTIVATIONS` to each entry."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Flatten:
-    """Lay the axes out as one, the last axis fastest."""
-
-
-@dataclass(frozen=True)
-class Dense:
-    """Multiply by a kernel and add a bias."""
-
-    features: int
-
-
-@dataclass(frozen=True)
-class Dropout:
-    """In training, zero each entry with probability `rate` and rescale the rest."""
-
-    rate: float
-
-
-Layer = Conv | MaxPool | Activation | Flatten | Dense | Dropout
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """A stack of layers, how its parameters are drawn, and its precision."""
-
-    input_shape: Shape
-    layers: tuple[Layer, ...]
-    initializer: Initializer
-    dtype: str = "float32"  # of the arithmetic
-    param_dtype: str = "float32"  # of parameters and gradients
-
-    @property
-    def has_dropout(self) -> bool:
-        """Whether training draws random numbers: then each example needs a key."""
-        return any(isinstance(layer, Dropout) for layer in self.layers)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerRow:
-    """One layer of a network with its sizes, for one example."""
-
-    name: str
-    layer: Layer
-    input_shape: Shape
-    output_shape: Shape
-    parameters: int
-    macs: int  # multiply-accumulates of one forward pass
-
-
-def layer_rows(config: ModelConfig) -> tuple[LayerRow, ...]:
-    """Work out name, shapes, parameters and MACs of every layer of a network.
-
-    Raises:
-        InputError: a layer that does not fit the shape that it is given.
-    """
-    rows: list[LayerRow] = []
-    shape = config.input_shape
-    for index, layer in enumerate(config.layers):
-        name = f"{type(layer).__name__.lower()}_{index}"
-        output_shape, parameters, macs = _sizes(name, layer, shape)
-        rows.append(
-            LayerRow(
-                name=name,
-                layer=layer,
-                input_shape=shape,
-                output_shape=output_shape,
-                parameters=parameters,
-                macs=macs,
-            )
-        )
-        shape = output_shape
-    return tuple(rows)
-
-
-def _sizes(name: str, layer: Layer, shape: Shape) -> tuple[Shape, int, int]:
-    """Return output shape, parameters and MACs of one layer."""
-    match layer:
-        case Conv(features, kernel_size, padding) if len(shape) == 3:
-            height, width = (n + 2 * padding - kernel_size + 1 for n in shape[:2])
-            weights = kernel_size**2 * shape[2] * features
-            macs = height * width * weights
-            sizes = (height, width, features), weights + features, macs
-        case MaxPool(window) if len(shape) == 3:
-            sizes = (shape[0] // window, shape[1] // window, shape[2]), 0, 0
-        case Dense(features) if len(shape) == 1:
-            weights = shape[0] * features
-            sizes = (features,), weights + features, weights
-        case Flatten():
-            sizes = (math.prod(shape),), 0, 0
-        case Activation(function):
-            if function not in layers.ACTIVATIONS:
-                raise unknown_name("activation", function, layers.ACTIVATIONS)
-            sizes = shape, 0, 0
-        case Dropout(rate) if 0.0 <= rate < 1.0:
-            sizes = shape, 0, 0
-        case _:
-            raise InputError(f"layer {name}: {layer} does not fit an input of {shape}")
-    if min(sizes[0]) < 1:
-        raise InputError(
-            f"layer {name}: {layer} leaves nothing of an input of {shape}; "
-            "use a larger image or a smaller kernel or window"
-        )
-    return sizes
 
 
 class Network(nn.Module):
@@ -207,6 +86,7 @@ class Network(nn.Module):
             "name": row.name,
             "dtype": self.config.dtype,
             "param_dtype": self.config.param_dtype,
+            "precision": self.config.matmul_precision,
             "kernel_init": kernel_init,
             "bias_init": bias_init,
         }
@@ -216,8 +96,16 @@ def init(key: Key[Array, ""], config: ModelConfig) -> Params:
     """Draw the parameters of a network: {layer: {"kernel": ..., "bias": ...}}.
 
     Raises:
-        InputError: a layer that does not fit the shape that it is given.
+        InputError: a layer that does not fit the shape that it is given; or float64
+            asked for where JAX has it switched off, and would draw float32.
     """
+    for dtype in (config.dtype, config.param_dtype):
+        if jax.dtypes.canonicalize_dtype(dtype) != dtype:
+            raise InputError(
+                f"expected a JAX that has {dtype}, got one that has only "
+                f"{jax.dtypes.canonicalize_dtype(dtype)}; call "
+                'jax.config.update("jax_enable_x64", True) first'
+            )
     example = jnp.zeros(config.input_shape, config.dtype)
     return Network(config).init(key, example, deterministic=True)["params"]
 

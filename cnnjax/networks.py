@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cnnjax import initializers
-from cnnjax.models import (
+from cnnjax.stack import (
     Activation,
     Conv,
     Dense,

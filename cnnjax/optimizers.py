@@ -4,61 +4,95 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
-from cnnjax.errors import InputError
+from cnnjax.errors import expect, unknown_name
 from cnnjax.types import Params
+
+CosineUnit = Literal["epoch", "step"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam:
+    """Adam; `eps` is added outside the root, and both moments are bias-corrected."""
+
+    b1: float = 0.9  # decay of the first moment
+    b2: float = 0.999  # decay of the second moment
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        """Raise InputError for values that no run could mean."""
+        expect("b1 in [0, 1)", self.b1, 0.0 <= self.b1 < 1.0)
+        expect("b2 in [0, 1)", self.b2, 0.0 <= self.b2 < 1.0)
+        expect("eps above 0", self.eps, 0.0 < self.eps < math.inf)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sgd:
+    """SGD with momentum: v = momentum v + g; params -= learning_rate v."""
+
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise InputError for values that no run could mean."""
+        expect("momentum in [0, 1)", self.momentum, 0.0 <= self.momentum < 1.0)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Keep the learning rate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine:
+    """Lower the learning rate: lr(t) = min + (max - min) (1 + cos(pi t / T)) / 2.
+
+    T is `cosine_epochs`; after T the rate stays at min. By "epoch", t is the number of
+    whole epochs done, so the rate is constant within an epoch; by "step" it moves at
+    every update.
+    """
+
+    cosine_epochs: int
+    min_learning_rate: float = 0.0
+    cosine_unit: CosineUnit = "epoch"
+
+    def __post_init__(self) -> None:
+        """Raise InputError for values that no run could mean."""
+        at_least_one = isinstance(self.cosine_epochs, int) and self.cosine_epochs >= 1
+        expect("cosine_epochs of at least 1", self.cosine_epochs, at_least_one)
+        low = self.min_learning_rate
+        expect("min_learning_rate finite and at least 0", low, 0.0 <= low < math.inf)
+        if self.cosine_unit not in get_args(CosineUnit):
+            raise unknown_name("cosine_unit", self.cosine_unit, get_args(CosineUnit))
+
+
+ALGORITHMS = {"adam": Adam, "sgd": Sgd}
+SCHEDULES = {"constant": Constant, "cosine": Cosine}
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """Adam or SGD, with coupled L2, on a constant or a cosine learning rate.
+    """An algorithm, its learning rate and schedule, and coupled L2."""
 
-    The cosine is lr(t) = min + (max - min) (1 + cos(pi t / T)) / 2 with T
-    `cosine_epochs`, and stays at min after T. With `cosine_unit="epoch"` t is the
-    number of whole epochs done, so the rate is constant within an epoch; with "step"
-    it moves at every update.
-    """
-
-    algorithm: Literal["adam", "sgd"]
-    learning_rate: float
-    schedule: Literal["constant", "cosine"] = "constant"
-    min_learning_rate: float = 0.0
-    cosine_epochs: int = 1
-    cosine_unit: Literal["epoch", "step"] = "epoch"
-    momentum: float = 0.0  # SGD: v = momentum v + g; params -= lr v
-    b1: float = 0.9  # Adam: decay of the first moment
-    b2: float = 0.999  # Adam: decay of the second moment
-    eps: float = 1e-8  # Adam: added outside the root
+    algorithm: Adam | Sgd
+    learning_rate: float  # the highest, where there is a schedule
+    schedule: Constant | Cosine = Constant()
     l2: float = 0.0  # gradient of a weight += l2 * weight; biases have none
 
     def __post_init__(self) -> None:
-        """Refuse values that no run could mean."""
-        for name in ("learning_rate", "min_learning_rate", "momentum", "eps", "l2"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0.0):
-                raise InputError(f"expected {name} finite and at least 0, got {value}")
-        for name in ("momentum", "b1", "b2"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise InputError(
-                    f"expected {name} in [0, 1), got {getattr(self, name)}"
-                )
-        if self.cosine_epochs < 1:
-            raise InputError(
-                f"expected cosine_epochs of at least 1, got {self.cosine_epochs}"
-            )
-        if self.schedule == "cosine" and not (
-            self.min_learning_rate <= self.learning_rate and self.learning_rate > 0.0
-        ):
-            raise InputError(
-                "expected 0 < learning_rate and min_learning_rate <= learning_rate, "
-                f"got {self.learning_rate} and {self.min_learning_rate}"
-            )
+        """Raise InputError for values that no run could mean."""
+        rate = self.learning_rate
+        expect("learning_rate finite and at least 0", rate, 0.0 <= rate < math.inf)
+        expect("l2 finite and at least 0", self.l2, 0.0 <= self.l2 < math.inf)
+        if isinstance(self.schedule, Cosine):
+            low = self.schedule.min_learning_rate
+            expect("learning_rate above 0 for a cosine", rate, rate > 0.0)
+            expect(f"min_learning_rate at most {rate}", low, low <= rate)
 
 
 def make_schedule(config: OptimizerConfig, *, steps_per_epoch: int) -> optax.Schedule:
@@ -66,17 +100,22 @@ def make_schedule(config: OptimizerConfig, *, steps_per_epoch: int) -> optax.Sch
 
     Source of the cosine: Loshchilov and Hutter, SGDR, 2017, arXiv 1608.03983.
     """
-    if config.schedule == "constant":
-        return optax.constant_schedule(config.learning_rate)
-    by_epoch = config.cosine_unit == "epoch"
-    cosine = optax.cosine_decay_schedule(
-        config.learning_rate,
-        decay_steps=config.cosine_epochs * (1 if by_epoch else steps_per_epoch),
-        alpha=config.min_learning_rate / config.learning_rate,
-    )
-    if not by_epoch:
-        return cosine
-    return lambda step: cosine(jnp.floor_divide(step, steps_per_epoch))
+    match config.schedule:
+        case Constant():
+            return optax.constant_schedule(config.learning_rate)
+        case Cosine(cosine_unit=unit) as schedule:
+            by_epoch = unit == "epoch"
+            cosine = optax.cosine_decay_schedule(
+                config.learning_rate,
+                decay_steps=schedule.cosine_epochs
+                * (1 if by_epoch else steps_per_epoch),
+                alpha=schedule.min_learning_rate / config.learning_rate,
+            )
+
+    def by_whole_epochs(step: Any) -> Any:
+        return cosine(jnp.floor_divide(step, steps_per_epoch))
+
+    return by_whole_epochs if by_epoch else cosine
 
 
 def is_weight(params: Params) -> PyTree[bool]:
@@ -94,10 +133,11 @@ def make_optimizer(
     The L2 is coupled: Adam sees g + l2 * w (unlike AdamW). It is not in the reported
     loss. Source of Adam: Kingma and Ba, 2015, arXiv 1412.6980.
     """
-    if config.algorithm == "adam":
-        rule = optax.adam(schedule, b1=config.b1, b2=config.b2, eps=config.eps)
-    else:
-        rule = optax.sgd(schedule, momentum=config.momentum or None)
+    match config.algorithm:
+        case Adam(b1=b1, b2=b2, eps=eps):
+            rule = optax.adam(schedule, b1=b1, b2=b2, eps=eps)
+        case Sgd(momentum=momentum):
+            rule = optax.sgd(schedule, momentum=momentum or None)
     if config.l2 == 0.0:
         return rule
     return optax.chain(optax.add_decayed_weights(config.l2, mask=is_weight), rule)

@@ -6,6 +6,7 @@ Defaults of hyper-parameters live here and in the configs, nowhere else.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from cnnjax.data.order import Shuffle
 from cnnjax.data.preprocessing import (
@@ -16,8 +17,7 @@ from cnnjax.data.preprocessing import (
     Standardize,
 )
 from cnnjax.data.splits import OFFICIAL, FirstExamples, HoldOut, Split
-from cnnjax.errors import unknown_name
-from cnnjax.models import ModelConfig
+from cnnjax.errors import InputError, unknown_name
 from cnnjax.networks import (
     ADAM_COSINE_CNN,
     DROPOUT_CNN,
@@ -26,7 +26,8 @@ from cnnjax.networks import (
     WIDE_CNN,
     tanh_mlp,
 )
-from cnnjax.optimizers import OptimizerConfig
+from cnnjax.optimizers import ALGORITHMS, SCHEDULES, Adam, Cosine, OptimizerConfig, Sgd
+from cnnjax.stack import ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ def _momentum_mlp(
         model=MOMENTUM_MLP,
         loss="softmax_cross_entropy",
         optimizer=OptimizerConfig(
-            algorithm="sgd", learning_rate=learning_rate, momentum=0.9
+            algorithm=Sgd(momentum=0.9), learning_rate=learning_rate
         ),
         dataset="mnist",
         split=HoldOut(0.2),
@@ -79,7 +80,7 @@ def _housing_mlp(name: str, summary: str, hidden: tuple[int, ...]) -> Recipe:
         summary=summary,
         model=tanh_mlp(hidden, inputs=(5,), outputs=1),
         loss="mean_squared_error",
-        optimizer=OptimizerConfig(algorithm="sgd", learning_rate=0.01),
+        optimizer=OptimizerConfig(algorithm=Sgd(), learning_rate=0.01),
         dataset="housing",
         split=HoldOut(0.2),
         preprocessing=Identity(),
@@ -95,7 +96,7 @@ def _cifar10_mlp(name: str, summary: str, hidden: tuple[int, ...]) -> Recipe:
         summary=summary,
         model=tanh_mlp(hidden, inputs=(32, 32, 3), outputs=10),
         loss="softmax_cross_entropy",
-        optimizer=OptimizerConfig(algorithm="sgd", learning_rate=0.01),
+        optimizer=OptimizerConfig(algorithm=Sgd(), learning_rate=0.01),
         dataset="cifar10",
         preprocessing=CIFAR10_SCALE,
         batch_size=64,
@@ -112,11 +113,9 @@ RECIPES: dict[str, Recipe] = {
             model=ADAM_COSINE_CNN,
             loss="softmax_cross_entropy",
             optimizer=OptimizerConfig(
-                algorithm="adam",
+                algorithm=Adam(b1=0.9, b2=0.999, eps=1e-8),
                 learning_rate=1e-3,
-                schedule="cosine",
-                min_learning_rate=1e-5,
-                cosine_epochs=20,
+                schedule=Cosine(cosine_epochs=20, min_learning_rate=1e-5),
                 l2=1e-4,
             ),
             dataset="mnist",
@@ -159,7 +158,7 @@ RECIPES: dict[str, Recipe] = {
             summary="CNN of two convolutions with dropout, plain SGD",
             model=DROPOUT_CNN,
             loss="softmax_cross_entropy",
-            optimizer=OptimizerConfig(algorithm="sgd", learning_rate=0.05),
+            optimizer=OptimizerConfig(algorithm=Sgd(), learning_rate=0.05),
             dataset="mnist",
             preprocessing=MNIST_SCALE,
             batch_size=8,
@@ -170,7 +169,7 @@ RECIPES: dict[str, Recipe] = {
             summary="CNN with two convolutions of 500 filters, on 100 images",
             model=WIDE_CNN,
             loss="softmax_cross_entropy",
-            optimizer=OptimizerConfig(algorithm="sgd", learning_rate=1e-3),
+            optimizer=OptimizerConfig(algorithm=Sgd(), learning_rate=1e-3),
             dataset="mnist",
             split=FirstExamples(100),
             preprocessing=MinMaxPerImage(),
@@ -200,22 +199,53 @@ def default_dataset(recipe: Recipe) -> str:
     return "digits" if recipe.model.input_shape == IMAGE else recipe.dataset
 
 
-def override(recipe: Recipe, **changes: object) -> Recipe:
-    """Return the recipe with fields of it, its optimizer or its model replaced.
+def override(recipe: Recipe, **changes: Any) -> Recipe:
+    """Return the recipe with fields of it, its model or its optimizer replaced.
 
-    A change to None leaves the field alone. `precision` sets both dtypes of the model.
+    Names are those of `Recipe`, `OptimizerConfig`, and of the algorithm and schedule
+    that it has. A change to None leaves the field alone. Besides:
+
+    - `precision` sets both dtypes of the model;
+    - `algorithm` ("adam", "sgd") and `schedule` ("constant", "cosine") change the kind;
+      a new cosine takes the recipe's epochs, unless `cosine_epochs` is given too.
 
     >>> override(get_recipe("adam_cosine_cnn"), epochs=3, l2=0.0).optimizer.l2
     0.0
 
     Raises:
-        InputError: a value that the optimizer refuses.
+        InputError: a field that this recipe does not have, or a value that is refused.
     """
     given = {name: value for name, value in changes.items() if value is not None}
-    precision = given.pop("precision", None)
-    if precision is not None:
-        model = replace(recipe.model, dtype=precision, param_dtype=precision)
-        recipe = replace(recipe, model=model)
-    of_optimizer = {field.name for field in fields(OptimizerConfig)}
-    optimizer = {k: given.pop(k) for k in list(given) if k in of_optimizer}
-    return replace(recipe, optimizer=replace(recipe.optimizer, **optimizer), **given)
+    model, optimizer = recipe.model, recipe.optimizer
+    if "precision" in given:
+        precision = given.pop("precision")
+        model = replace(model, dtype=precision, param_dtype=precision)
+    model = replace(model, **_take(given, model))
+    for part, kinds in (("algorithm", ALGORITHMS), ("schedule", SCHEDULES)):
+        value = getattr(optimizer, part)
+        kind = given.pop(part, None)
+        if kind is not None and kind not in kinds:
+            raise unknown_name(part, kind, kinds)
+        if kind is None or kinds[kind] is type(value):
+            value = replace(value, **_take(given, value))
+        elif kinds[kind] is Cosine:
+            given.setdefault("cosine_epochs", given.get("epochs", recipe.epochs))
+            value = Cosine(**_take(given, Cosine))
+        else:
+            value = kinds[kind](**_take(given, kinds[kind]))
+        optimizer = replace(optimizer, **{part: value})
+    optimizer = replace(optimizer, **_take(given, optimizer))
+    recipe = replace(recipe, model=model, optimizer=optimizer, **_take(given, recipe))
+    if given:
+        kinds = (type(optimizer.algorithm).__name__, type(optimizer.schedule).__name__)
+        raise InputError(
+            f"recipe {recipe.name!r}, with {' and '.join(kinds)}, has no "
+            f"{', '.join(given)} to set"
+        )
+    return recipe
+
+
+def _take(given: dict[str, Any], config: Any) -> dict[str, Any]:
+    """Take out of `given` the values of fields that a config has."""
+    names = [field.name for field in fields(config) if field.name in given]
+    return {name: given.pop(name) for name in names}

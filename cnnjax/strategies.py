@@ -35,8 +35,7 @@ def eager(loss_fn: LossFn) -> Strategy:
         value_and_grad=batch_value_and_grad(loss_fn),
         put_state=copy_to_device,
         put_batch=jax.device_put,
-        compile="none",
-        loop="python",
+        run="eager",
     )
 
 
@@ -51,8 +50,7 @@ def serial(loss_fn: LossFn) -> Strategy:
         value_and_grad=serial_value_and_grad(loss_fn),
         put_state=copy_to_device,
         put_batch=jax.device_put,
-        compile="jit",
-        loop="fori",
+        run="loop",
     )
 
 
@@ -67,8 +65,7 @@ def jit(loss_fn: LossFn) -> Strategy:
         value_and_grad=batch_value_and_grad(loss_fn),
         put_state=copy_to_device,
         put_batch=jax.device_put,
-        compile="jit",
-        loop="fori",
+        run="loop",
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import UInt8
 
 from cnnjax.epochs import EpochRecord
-from cnnjax.models import ModelConfig, layer_rows
+from cnnjax.stack import ModelConfig, layer_rows
 from cnnjax.types import Examples
 
 SHADES = " .:-=+*#%@"
@@ -66,18 +67,27 @@ def example_as_text(examples: Examples, index: int) -> str:
 
 
 def epoch_line(record: EpochRecord) -> str:
-    """Say in one line what an epoch did."""
-    metrics = [
-        f"{part} {name} {metric_text(name, value)}"
-        for part, means in (("train", record.train), ("test", record.test or {}))
-        for name, value in means.items()
-        if name != "examples"
+    """Say in one line what an epoch did: each metric in training, then on the test."""
+    parts = [f"epoch {record.epoch:>3}"]
+    for name in sorted(record.train, key=lambda name: name != "loss"):
+        part = f"{name} {metric_text(name, record.train[name])}"
+        if record.test is not None:
+            part += f", test {metric_text(name, record.test[name])}"
+        parts.append(part)
+    parts.append(f"{record.seconds:.2f} s")
+    parts.append(f"{record.examples_per_second:,.0f} examples/s")
+    parts.append(f"lr {record.learning_rate:.3g}")
+    return "  ".join(parts)
+
+
+def divergence(record: EpochRecord) -> list[str]:
+    """Return a line of warning where the loss of an epoch is not finite, else none."""
+    if math.isfinite(record.train["loss"]):
+        return []
+    return [
+        f"warning: the loss of epoch {record.epoch} is {record.train['loss']}: the run "
+        "has diverged; a lower learning rate may help"
     ]
-    return (
-        f"epoch {record.epoch:>3}  {'  '.join(metrics)}  {record.seconds:.2f} s  "
-        f"{record.examples_per_second:,.0f} examples/s  "
-        f"learning rate {record.learning_rate:.3g}"
-    )
 
 
 def metric_text(name: str, value: float) -> str:

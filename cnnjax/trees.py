@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+import numpy as np
+from jaxtyping import DTypeLike, PyTree
 
 
 def zeros_like_output(fn: Callable[..., PyTree], *args: PyTree) -> PyTree:
@@ -17,3 +18,21 @@ def zeros_like_output(fn: Callable[..., PyTree], *args: PyTree) -> PyTree:
     """
     shapes = jax.eval_shape(fn, *args)
     return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+
+def at_least_float32(dtype: DTypeLike) -> np.dtype:
+    """Return the type to add up in: bfloat16 cannot count past 256.
+
+    >>> at_least_float32("bfloat16"), at_least_float32("float64")
+    (dtype('float32'), dtype('float64'))
+    """
+    return np.promote_types(dtype, np.float32)
+
+
+def nbytes(tree: PyTree) -> int:
+    """Return the bytes of all the arrays in a tree.
+
+    >>> nbytes({"kernel": jnp.ones((3, 4)), "bias": jnp.ones(4)})
+    64
+    """
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))

@@ -71,6 +71,6 @@ class Strategy(NamedTuple):
 
     value_and_grad: ValueAndGradFn
     put_state: Callable[[PyTree], PyTree]  # copies: the caller's arrays survive
-    put_batch: Callable[[Batch], Batch]
-    compile: Literal["none", "jit"]  # how one update is compiled
-    loop: Literal["python", "fori"]  # how updates follow each other
+    put_batch: Callable[[Batch], Batch]  # traceable: batches are gathered in the loop
+    # "eager": update by update from Python; "loop": compiled, many updates a call.
+    run: Literal["eager", "loop"]

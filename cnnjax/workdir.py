@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import PyTree
 from safetensors.numpy import save
 
-from cnnjax.errors import InputError
+from cnnjax.errors import InputError, expect
 
 FILES = (
     "config.json",
@@ -24,7 +24,6 @@ FILES = (
     "params.safetensors",
     "curves.png",
 )
-ROOM = 1 << 16  # bytes that must fit before a run starts
 
 
 class Workdir(NamedTuple):
@@ -36,11 +35,14 @@ class Workdir(NamedTuple):
 
     path: Path | None
 
-    def start(self, config: Mapping[str, Any]) -> None:
-        """Make the folder, remove an earlier run's files and only those; write config.
+    def start(self, config: Mapping[str, Any], *, room: int) -> None:
+        """Make the folder, remove an earlier run's files, write config and metrics.
+
+        `room` is the bytes that the run will write: they are tried out first, so that
+        a full disk is found before anything is removed or trained.
 
         Raises:
-            InputError: the folder cannot be made, or has no room; nothing is removed.
+            InputError: the folder cannot be made, or lacks the room; nothing is lost.
         """
         if self.path is None:
             return
@@ -48,12 +50,13 @@ class Workdir(NamedTuple):
         with _writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             try:
-                probe.write_bytes(bytes(ROOM))
+                probe.write_bytes(bytes(room))
             finally:
                 probe.unlink(missing_ok=True)
             for name in FILES:
                 (self.path / name).unlink(missing_ok=True)
         self.write_json("config.json", config)
+        self.write_bytes("metrics.jsonl", b"")
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file; NaN and infinities become null, as JSON has none."""
@@ -67,7 +70,11 @@ class Workdir(NamedTuple):
                 file.write(json.dumps(_plain(value), allow_nan=False) + "\n")
 
     def write_params(self, params: PyTree) -> None:
-        """Write params.safetensors: one tensor a leaf, named "layer/kernel"."""
+        """Write params.safetensors: one tensor a leaf, named "layer/kernel".
+
+        Raises:
+            InputError: the system refuses to write; nothing is left half-written.
+        """
         leaves, _ = jax.tree_util.tree_flatten_with_path(params)
         tensors = {
             "/".join(key.key for key in path): np.ascontiguousarray(leaf)
@@ -76,7 +83,11 @@ class Workdir(NamedTuple):
         self.write_bytes("params.safetensors", save(tensors))
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """Write a file aside and rename it into place."""
+        """Write a file aside and rename it into place.
+
+        Raises:
+            InputError: the system refuses to write; nothing is left half-written.
+        """
         if self.path is None:
             return
         aside = self.path / f"{name}.partial"
@@ -97,11 +108,13 @@ def open_workdir(path: str | None, *, overwrite: bool) -> Workdir:
     """
     if path is None:
         return Workdir(None)
-    folder = Path(path)
+    expect("workdir to be a folder's name", path, bool(path))
+    folder = Path(path).expanduser()
     found = [name for name in FILES if os.path.lexists(folder / name)]
     if found and not overwrite:
+        run = "a run" if "result.json" in found else "an unfinished run"
         raise InputError(
-            f"workdir {path} already holds a run ({', '.join(found)}); choose "
+            f"workdir {path} already holds {run} ({', '.join(found)}); choose "
             "another --workdir, or --overwrite to replace it"
         )
     return Workdir(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 from tqdm import tqdm
@@ -10,30 +11,34 @@ from cnnjax.experiments import Experiment
 
 
 class Progress:
-    """Examples trained on so far, out of all epochs."""
+    """Examples trained on so far, out of all epochs. The bar starts with training."""
 
     def __init__(self, experiment: Experiment) -> None:
-        """Draw the empty bar; nothing is drawn where the output is no terminal."""
-        per_epoch = len(experiment.train.labels)
-        self._bar = tqdm(
-            total=per_epoch * experiment.loop.epochs,
-            unit=" examples",
-            unit_scale=True,
-            file=sys.stdout,
-            disable=not sys.stdout.isatty(),
-            leave=False,
-            dynamic_ncols=True,
-        )
+        """Draw nothing yet: what is compiled first must not count in the rate."""
+        self._total = len(experiment.train.labels) * experiment.loop.epochs
         self._of_epoch = 0
+        self._bar: tqdm | None = None
 
     def update(self, done: int, total: int) -> None:
         """Move the bar to `done` of the `total` examples of the present epoch."""
-        self._bar.update(done - self._of_epoch)
+        if not sys.stdout.isatty():
+            return
+        if self._bar is None:
+            columns = shutil.get_terminal_size(fallback=(80, 24)).columns
+            self._bar = tqdm(
+                total=self._total,
+                unit=" examples",
+                unit_scale=True,
+                file=sys.stdout,
+                leave=False,
+                ncols=columns or 80,
+            )
+        self._bar.update(max(0, done - self._of_epoch))
         self._of_epoch = done % total
 
     def write(self, line: str) -> None:
         """Print a line above the bar."""
-        if self._bar.disable:
+        if self._bar is None:
             print(line, flush=True)
         else:
             self._bar.write(line)
@@ -44,4 +49,5 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         """Wipe the bar away."""
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from absl import flags
 
 from cnnjax import recipes, strategies
-from cnnjax.errors import unknown_name
-from cnnjax.optimizers import OptimizerConfig
+from cnnjax.errors import expect, unknown_name
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
     "recipe", recipes.DEFAULT_RECIPE, f"What to train: {', '.join(recipes.RECIPES)}."
 )
 flags.DEFINE_string(
-    "dataset", None, "Data set. Default: digits where it fits, else the recipe's own."
+    "dataset",
+    None,
+    "Data set. Default: the recipe's own where --data_dir is given or images of "
+    "28 x 28 pixels do not fit; else digits, which needs no files.",
 )
 flags.DEFINE_string("data_dir", None, "Folder that holds the data set's files.")
 flags.DEFINE_integer("seed", 0, "Seed of parameters, split, order and dropout.")
@@ -28,35 +28,39 @@ flags.DEFINE_string(
 flags.DEFINE_enum(
     "precision", None, ["float32", "float64"], "Type of parameters and arithmetic."
 )
-OVERRIDES = ["precision"]
 
-
-def _define_override(define, name: str, *args: object) -> None:
-    *choices, meaning = args
-    define(name, None, *choices, f"{meaning} Default: the recipe's.")
-    OVERRIDES.append(name)
-
-
-_define_override(flags.DEFINE_integer, "epochs", "Times that the data is seen.")
-_define_override(flags.DEFINE_integer, "batch_size", "Examples of one update.")
-_define_override(
-    flags.DEFINE_enum, "shuffle", ["every_epoch", "once", "never"], "Order of the data."
+# Each overrides one field of the recipe; left out, it is as published.
+flags.DEFINE_integer("epochs", None, "Times that the data is seen.")
+flags.DEFINE_integer("batch_size", None, "Examples of one update.")
+flags.DEFINE_enum(
+    "shuffle",
+    None,
+    ["every_epoch", "once", "never"],
+    "When the order of the examples is drawn.",
 )
-_CHOICES = {
-    "algorithm": ["adam", "sgd"],
-    "schedule": ["constant", "cosine"],
-    "cosine_unit": ["epoch", "step"],
-}
-for _field in dataclasses.fields(OptimizerConfig):
-    _meaning = f"Optimizer: {_field.name.replace('_', ' ')}."
-    if _field.name in _CHOICES:
-        _define_override(
-            flags.DEFINE_enum, _field.name, _CHOICES[_field.name], _meaning
-        )
-    elif _field.name == "cosine_epochs":
-        _define_override(flags.DEFINE_integer, _field.name, _meaning)
-    else:
-        _define_override(flags.DEFINE_float, _field.name, _meaning)
+flags.DEFINE_enum(
+    "matmul_precision",
+    None,
+    ["default", "high", "highest"],
+    "Of products on a GPU or TPU; highest is full float32.",
+)
+flags.DEFINE_enum("algorithm", None, ["adam", "sgd"], "What is done with a gradient.")
+flags.DEFINE_float("learning_rate", None, "Learning rate, the highest of a schedule.")
+flags.DEFINE_float("l2", None, "L2 coefficient: gradient of a weight += l2 * weight.")
+flags.DEFINE_float("momentum", None, "Of SGD: v = momentum v + gradient.")
+flags.DEFINE_float("b1", None, "Of Adam: decay of the first moment.")
+flags.DEFINE_float("b2", None, "Of Adam: decay of the second moment.")
+flags.DEFINE_float("eps", None, "Of Adam: added outside the root.")
+flags.DEFINE_enum("schedule", None, ["constant", "cosine"], "Of the learning rate.")
+flags.DEFINE_float("min_learning_rate", None, "Of a cosine: where it ends.")
+flags.DEFINE_integer("cosine_epochs", None, "Of a cosine: epochs until it ends.")
+flags.DEFINE_enum("cosine_unit", None, ["epoch", "step"], "Of a cosine: its steps.")
+
+OVERRIDES = (
+    *("precision", "epochs", "batch_size", "shuffle", "matmul_precision"),
+    *("algorithm", "learning_rate", "l2", "momentum", "b1", "b2", "eps"),
+    *("schedule", "min_learning_rate", "cosine_epochs", "cosine_unit", "strategy"),
+)
 
 
 def recipe_from_flags() -> recipes.Recipe:
@@ -66,11 +70,12 @@ def recipe_from_flags() -> recipes.Recipe:
         InputError: an unknown name, or a value that the recipe refuses.
     """
     recipe = recipes.get_recipe(FLAGS.recipe)
+    for name in ("dataset", "data_dir", "strategy"):
+        expect(f"a value for --{name}", FLAGS[name].value, FLAGS[name].value != "")
     if FLAGS.strategy is not None and FLAGS.strategy not in strategies.STRATEGIES:
         raise unknown_name("strategy", FLAGS.strategy, strategies.STRATEGIES)
-    return recipes.override(
-        recipe,
-        dataset=FLAGS.dataset or recipes.default_dataset(recipe),
-        strategy=FLAGS.strategy,
-        **{name: FLAGS[name].value for name in OVERRIDES},
-    )
+    dataset = FLAGS.dataset
+    if dataset is None and FLAGS.data_dir is None:
+        dataset = recipes.default_dataset(recipe)
+    overrides = {name: FLAGS[name].value for name in OVERRIDES}
+    return recipes.override(recipe, dataset=dataset, **overrides)

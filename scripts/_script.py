@@ -17,6 +17,9 @@ def run(main: Callable[[list[str]], None]) -> None:
     name = Path(sys.argv[0]).name
 
     def parse(argv: list[str]) -> list[str]:
+        if {"--help", "-h", "--helpshort"} & set(argv):
+            app.usage(shorthelp=True, writeto_stdout=True)
+            sys.exit(0)
         try:
             return flags.FLAGS(argv)
         except flags.Error as error:
@@ -26,11 +29,15 @@ def run(main: Callable[[list[str]], None]) -> None:
         logging.set_verbosity(logging.WARNING)  # JAX tells of every absent backend
         try:
             main(argv[1:])
+            sys.stdout.flush()
         except InputError as error:
             sys.exit(_tell(name, error))
         except KeyboardInterrupt:
             print(f"{name}: stopped by the keyboard", file=sys.stderr)
             sys.exit(130)
+        except BrokenPipeError:  # the reader of our output has gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
 
     app.run(guarded, flags_parser=parse)
 

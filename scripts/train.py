@@ -18,14 +18,16 @@ import jax
 import numpy as np
 from absl import flags
 
-from cnnjax import data, experiments, models, text
+from cnnjax import data, experiments, stack, text
 from cnnjax.clock import Clock
 from cnnjax.environment import describe_environment, environment_line
 from cnnjax.epochs import EpochRecord
 from cnnjax.plots import draw_curves
+from cnnjax.trees import nbytes
 from cnnjax.workdir import open_workdir
 
 FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(_recipe_flags)
 flags.DEFINE_string("workdir", None, "Folder for results; without it none are kept.")
 flags.DEFINE_bool("overwrite", False, "Replace the earlier run in --workdir.")
 flags.DEFINE_integer(
@@ -48,7 +50,8 @@ def main(args: list[str]) -> None:
         jax.block_until_ready(experiment.params)
         environment = describe_environment()
     with clock.part("write"):
-        workdir.start({"recipe": recipe, "seed": FLAGS.seed, "command": sys.argv})
+        config = {"recipe": recipe, "seed": FLAGS.seed, "command": sys.argv}
+        workdir.start(config, room=2**20 + nbytes(experiment.params))
 
     print(environment_line(environment))
     print(
@@ -69,6 +72,8 @@ def main(args: list[str]) -> None:
             with clock.part("write"):
                 workdir.append_json_line("metrics.jsonl", lines[-1])
             progress.write(text.epoch_line(record))
+            for line in text.divergence(record):
+                progress.write(line)
 
         run = experiments.run(
             experiment,
@@ -81,7 +86,7 @@ def main(args: list[str]) -> None:
         prediction = experiments.predict(
             experiment, run.params, experiment.test.inputs[shown]
         )
-    rows = models.layer_rows(recipe.model)
+    rows = stack.layer_rows(recipe.model)
     trained_on = len(experiment.train.labels) * experiment.loop.epochs
     with clock.part("write"):
         workdir.write_params(run.params)
@@ -101,6 +106,7 @@ def main(args: list[str]) -> None:
             **{f"{part}_seconds": spent for part, spent in seconds.items()},
             "total_seconds": clock.total(),
             "examples_per_second": trained_on / seconds["train"] if lines else None,
+            "diverged": any(map(text.divergence, run.records)),
             "parameters": sum(row.parameters for row in rows),
             "macs_per_example": sum(row.macs for row in rows),
             "compile_cache": cache.state,

@@ -9,8 +9,8 @@ import numpy as np
 from cnnjax.data import Dataset
 from cnnjax.data.order import example_keys
 from cnnjax.experiments import Experiment, prepare
-from cnnjax.models import layer_rows
 from cnnjax.recipes import Recipe, override
+from cnnjax.stack import layer_rows
 from cnnjax.types import Batch, Examples
 
 

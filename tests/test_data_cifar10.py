@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 import pickle
+import socket
 import tarfile
 
 import numpy as np
+import pooch
 import pytest
 
-from cnnjax.data import load_dataset
+from cnnjax.data import cifar10, load_dataset
 from cnnjax.data.cifar10 import CLASS_NAMES, FILES
 from cnnjax.errors import InputError
 
@@ -149,3 +151,20 @@ def test_the_python_version_is_refused_unopened(tmp_path, form):
     assert "expected the binary version of CIFAR-10" in message
     assert "pickles are never opened" in message
     assert "cifar-10-binary.tar.gz" in message
+
+
+def test_without_a_network_no_dataset_of_another_shape_is_offered(
+    tmp_path, monkeypatch
+):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/{ARCHIVE}"
+    monkeypatch.setattr(cifar10, "URL", url)
+    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / name)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with pytest.raises(InputError) as caught:
+        load_dataset("cifar10")
+    assert str(caught.value) == (
+        f"cannot download cifar10 from {url} (ConnectionError); give its files with "
+        "--data_dir, or connect to the network"
+    )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from sklearn import datasets
 
 from cnnjax.data import load_dataset
+from cnnjax.errors import InputError
 
 
 def load(**options: Any) -> Any:
@@ -43,11 +45,23 @@ def test_split_does_not_depend_on_any_seed():
     np.random.seed(1)
     first = load()
     np.random.seed(2)
-    second = load(data_dir="/a/folder/that/is/not/looked/at")
+    second = load()
     for a, b in zip(
         (*first.train, *first.test), (*second.train, *second.test), strict=True
     ):
         assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("folder", ["there", "gone", ""])
+def test_a_folder_is_refused(tmp_path, monkeypatch, folder):
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as caught:
+        load(data_dir=folder)
+    assert str(caught.value) == (
+        "digits needs no files: leave data_dir out, or name the dataset that is in "
+        f"{folder!r}"
+    )
 
 
 def test_images_are_the_original_ones_enlarged_with_a_lanczos_filter():

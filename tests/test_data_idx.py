@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import http.server
@@ -53,13 +54,18 @@ def make_official(monkeypatch, name, contents, **changes):
         f"sha256:{hashlib.sha256(gzip.compress(content, mtime=0)).hexdigest()}"
         for content in contents.values()
     )
-    official = type(OFFICIAL[name])(
-        url=changes.get("url", "http://127.0.0.1:9/"),
-        gz_hashes=changes.get("gz_hashes", gz),
-        sha256=digests,
-        class_names=OFFICIAL[name].class_names,
-    )
-    monkeypatch.setitem(OFFICIAL, name, official)
+    values = {
+        "url": "http://127.0.0.1:9/",
+        "gz_hashes": gz,
+        "sha256": digests,
+        "num_images": tuple(contents[labels][7] for labels in FILES[1::2]),
+        **changes,
+    }
+    monkeypatch.setitem(OFFICIAL, name, dataclasses.replace(OFFICIAL[name], **values))
+
+
+def with_last_byte_changed(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])
 
 
 def error_of(name, folder) -> str:
@@ -85,7 +91,7 @@ def check(dataset: Any, contents):
         assert examples.labels.tolist() == list(contents[labels_name][8:])
 
 
-@pytest.mark.parametrize("where", [".", "kmnist"])
+@pytest.mark.parametrize("where", [".", "idx"])
 @pytest.mark.parametrize("dotted", [False, True])
 @pytest.mark.parametrize("zipped", [False, True])
 def test_every_spelling_and_place(tmp_path, where, dotted, zipped):
@@ -96,8 +102,8 @@ def test_every_spelling_and_place(tmp_path, where, dotted, zipped):
             write(tmp_path / where, {f"{spelling}.gz": gzip.compress(content)})
         else:
             write(tmp_path / where, {spelling: content})
-    dataset = load_dataset("kmnist", data_dir=str(tmp_path))
-    assert dataset.name == "kmnist"
+    dataset = load_dataset("idx", data_dir=str(tmp_path))
+    assert dataset.name == "idx"
     assert dataset.num_classes == 10
     assert dataset.train.inputs.shape == (7, 28, 28, 1)
     check(dataset, contents)
@@ -106,15 +112,15 @@ def test_every_spelling_and_place(tmp_path, where, dotted, zipped):
 def test_the_folder_of_the_name_comes_first(tmp_path):
     inner, outer = make_files(train=4), make_files(train=5)
     write(tmp_path, outer)
-    write(tmp_path / "kmnist", inner)
-    check(load_dataset("kmnist", data_dir=str(tmp_path)), inner)
+    write(tmp_path / "idx", inner)
+    check(load_dataset("idx", data_dir=str(tmp_path)), inner)
 
 
 def test_an_incomplete_folder_is_passed_over_for_a_complete_one(tmp_path):
     contents = make_files()
     write(tmp_path, contents)
-    write(tmp_path / "kmnist", {TRAIN_IMAGES: b"half a download"})
-    check(load_dataset("kmnist", data_dir=str(tmp_path)), contents)
+    write(tmp_path / "idx", {TRAIN_IMAGES: b"half a download"})
+    check(load_dataset("idx", data_dir=str(tmp_path)), contents)
 
 
 def test_own_idx_files_of_any_size_and_number_of_classes(tmp_path):
@@ -154,13 +160,68 @@ def test_official_content_is_accepted_raw_or_gzipped_anew(
     check(load_dataset(name, data_dir=str(tmp_path)), contents)
 
 
+@pytest.mark.parametrize("level", [None, 1, 9])
+def test_kmnist_is_accepted_raw_or_gzipped_anew(tmp_path, monkeypatch, level):
+    contents = make_files()
+    make_official(monkeypatch, "kmnist", contents, sha256=OFFICIAL["kmnist"].sha256)
+    for file, content in contents.items():
+        if level is None:
+            write(tmp_path, {file: content})
+        else:
+            write(tmp_path, {f"{file}.gz": gzip.compress(content, level)})
+    check(load_dataset("kmnist", data_dir=str(tmp_path)), contents)
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_another_number_of_images_is_sent_to_idx(tmp_path, monkeypatch, name):
+    contents = make_files()
+    write(tmp_path, contents)
+    way_out = "use --dataset=idx for files of your own"
+    assert error_of(name, tmp_path) == (
+        f"expected {name} to have 60000 training images, got 7; {way_out}"
+    )
+    make_official(monkeypatch, name, contents, num_images=(7, 10_000))
+    assert error_of(name, tmp_path) == (
+        f"expected {name} to have 10000 test images, got 3; {way_out}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [
+        ("mnist", "fashion_mnist"),
+        ("fashion_mnist", "mnist"),
+        ("kmnist", "mnist"),
+        ("kmnist", "fashion_mnist"),
+    ],
+)
+@pytest.mark.parametrize("file", FILES)
+def test_the_files_of_another_dataset_are_sent_to_it(
+    tmp_path, monkeypatch, name, owner, file
+):
+    theirs = make_files()
+    own = {key: with_last_byte_changed(content) for key, content in theirs.items()}
+    changes = {"sha256": OFFICIAL[name].sha256} if name == "kmnist" else {}
+    make_official(monkeypatch, owner, theirs)
+    make_official(monkeypatch, name, own, **changes)
+    write(tmp_path, {**own, file: theirs[file]})
+    assert error_of(name, tmp_path) == (
+        f"{tmp_path}/{file}: expected the official {name} file, but these are "
+        f"{owner}'s files; use --dataset={owner}"
+    )
+
+
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
-def test_other_content_is_refused_with_a_way_out(tmp_path, name):
-    write(tmp_path, make_files())
+def test_other_content_is_refused_with_a_way_out(tmp_path, monkeypatch, name):
+    contents = make_files()
+    make_official(monkeypatch, name, contents)
+    changed = with_last_byte_changed(contents[TRAIN_IMAGES])
+    write(tmp_path, {**contents, TRAIN_IMAGES: changed})
     message = error_of(name, tmp_path)
+    digest = hashlib.sha256(contents[TRAIN_IMAGES]).hexdigest()
     assert message.startswith(
         f"{tmp_path}/{TRAIN_IMAGES}: expected the official {name} file (content sha256 "
-        f"{OFFICIAL[name].sha256[0][:12]}...), got "
+        f"{digest[:12]}...), got "
     )
     assert "--dataset=idx for files of your own" in message
 
@@ -169,7 +230,7 @@ def test_other_content_is_refused_with_a_way_out(tmp_path, name):
 def test_one_changed_byte_in_any_file_is_seen(tmp_path, monkeypatch, file):
     contents = make_files()
     make_official(monkeypatch, "mnist", contents)
-    contents[file] = contents[file][:-1] + bytes([contents[file][-1] ^ 1])
+    contents[file] = with_last_byte_changed(contents[file])
     write(tmp_path, contents)
     assert f"{file}: expected the official mnist file" in error_of("mnist", tmp_path)
 
@@ -179,8 +240,12 @@ def test_the_constants_are_well_formed():
         assert official.url.endswith("/")
         assert len(official.class_names) == 10
         assert len(set(official.gz_hashes)) == 4
-        assert {len(digest) for digest in official.sha256} <= {64}
-        assert len(official.sha256) == (0 if name == "kmnist" else 4)
+        assert official.num_images == (60_000, 10_000)
+        if name == "kmnist":
+            assert official.sha256 == (None,) * 4
+        else:
+            assert len(set(official.sha256)) == 4
+            assert {len(digest or "") for digest in official.sha256} == {64}
 
 
 def test_missing_files_are_named(tmp_path):
@@ -204,7 +269,7 @@ def test_a_folder_in_the_place_of_a_file(tmp_path):
     del contents[TEST_LABELS]
     write(tmp_path, contents)
     (tmp_path / TEST_LABELS).mkdir()
-    assert error_of("kmnist", tmp_path).endswith(f"got all but {TEST_LABELS}")
+    assert error_of("idx", tmp_path).endswith(f"got all but {TEST_LABELS}")
 
 
 @pytest.mark.parametrize(
@@ -223,7 +288,6 @@ def test_a_folder_in_the_place_of_a_file(tmp_path):
         (TRAIN_IMAGES, lambda _: idx(np.zeros((7, 0, 28))), "got shape (7, 0, 28)"),
         (TRAIN_LABELS, lambda _: idx(np.zeros(6)), "got 7 images in"),
         (TEST_IMAGES, lambda _: idx(np.zeros((3, 20, 28))), "got 28 x 28 in"),
-        (TEST_LABELS, lambda _: idx(np.array([0, 10, 9])), "labels 0 to 9, got 10"),
     ],
 )
 @pytest.mark.parametrize("zipped", [False, True])
@@ -233,9 +297,21 @@ def test_damaged_files(tmp_path, file, damage, reason, zipped):
     if zipped:
         contents = {f"{name}.gz": gzip.compress(c) for name, c in contents.items()}
     write(tmp_path, contents)
-    message = error_of("kmnist", tmp_path)
+    message = error_of("idx", tmp_path)
     assert reason in message
     assert file in message
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+@pytest.mark.parametrize("file", [TRAIN_LABELS, TEST_LABELS])
+def test_a_label_out_of_range_is_told_before_the_number_of_images(tmp_path, name, file):
+    contents = make_files()
+    contents[file] = contents[file][:-1] + b"\x0b"
+    write(tmp_path, contents)
+    message = error_of(name, tmp_path)
+    assert (
+        f"{file}: expected {name} labels 0 to 9, got 11; use --dataset=idx" in message
+    )
 
 
 def test_images_of_another_size_are_sent_to_idx(tmp_path):
@@ -256,7 +332,7 @@ def test_damaged_gzip_files(tmp_path, damage):
         "tail": good + b"more",
     }[damage]
     write(tmp_path, contents)
-    message = error_of("kmnist", tmp_path)
+    message = error_of("idx", tmp_path)
     assert message.startswith(f"{tmp_path}/{TEST_IMAGES}.gz: damaged gzip file (")
     assert message.endswith("copy or download it again")
 
@@ -361,7 +437,7 @@ def test_without_a_network_there_are_three_ways_out(cache, monkeypatch, capfd):
     make_official(monkeypatch, "mnist", make_files(), url=url)
     assert download_error() == (
         f"cannot download mnist from {url}{TRAIN_IMAGES}.gz (ConnectionError); give "
-        "its files with --data_dir, connect to the network, or use --dataset=digits"
+        "its files with --data_dir, or connect to the network, or use --dataset=digits"
     )
     assert files_in(cache) == []
     assert capfd.readouterr() == ("", "")

@@ -48,7 +48,7 @@ def test_folder_that_does_not_exist(name, tmp_path):
     with pytest.raises(InputError) as caught:
         load_dataset(name, data_dir=str(tmp_path / "gone"))
     assert str(caught.value) == (
-        f"expected --data_dir to be a folder, got '{tmp_path}/gone'"
+        f"expected data_dir to be a folder, got '{tmp_path}/gone'"
     )
 
 

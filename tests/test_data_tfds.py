@@ -8,6 +8,7 @@ import os
 import struct
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -150,8 +151,25 @@ def test_not_prepared(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_name_that_is_no_name(tmp_path):
-    assert "Parsing builder name" in error_of("mn ist", tmp_path)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("mn ist", "../x", "mnist/..", "mnist/", "mnist/a/b", "mnist/a=b", "_x", "1x"),
+        *("mnist:1", "mnist:../x", "kaggle:mnist", "mnist\n", "caf\xe9"),
+    ],
+)
+def test_a_name_that_is_no_name(tmp_path, name):
+    assert error_of(name, tmp_path) == (
+        "expected tfds: and a name of letters, digits and underscores, as in "
+        f"tfds:mnist, tfds:emnist/letters or tfds:mnist:3.0.1, got {name!r}"
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["mnist", "MNIST", "emnist/letters:3.*.*", "c4/en.no-clean+2:10.0.1"]
+)
+def test_a_name_that_is_one(tmp_path, name):
+    assert f"no TFDS dataset {name!r} is prepared" in error_of(name, tmp_path)
 
 
 @pytest.mark.parametrize("split", ["test", "validation", None])
@@ -210,6 +228,45 @@ def test_images_of_several_sizes(tmp_path, where):
     assert "5 x 6 x 1" in message
 
 
+class Rows:
+    """A split of `count` images of 1 MB, the second one of the given height."""
+
+    def __init__(self, count, height=1000):
+        self.count, self.height = count, height
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        for i in range(self.count):
+            if i > 1 and self.height != 1000:
+                pytest.fail("reading went on after an image of another size")
+            height = self.height if i == 1 else 1000
+            yield {"image": np.full((height, 1000, 1), i, np.uint8), "label": i % 3}
+
+
+def test_the_first_image_of_another_size_ends_the_reading():
+    with pytest.raises(InputError, match="got 1000 x 1000 x 1 and 7 x 1000 x 1"):
+        source._read("toy", Rows(4, height=7), num_classes=3)
+
+
+def test_a_split_is_held_in_memory_once():
+    tracemalloc.start()
+    try:
+        examples = source._read("toy", Rows(20), num_classes=3)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert examples.inputs[:, 0, 0, 0].tolist() == list(range(20))
+    assert examples.labels.tolist() == [i % 3 for i in range(20)]
+    assert examples.inputs.nbytes <= peak < 1.5 * examples.inputs.nbytes
+
+
+def test_a_split_without_examples():
+    with pytest.raises(InputError, match="at least one example in each split of tfds:"):
+        source._read("toy", Rows(0), num_classes=3)
+
+
 def test_a_split_without_labels(tmp_path):
     rows = [{"image": png(tmp_path), "label": -1}]
     prepare(
@@ -263,11 +320,23 @@ def test_damaged_files(tmp_path):
     assert "Failed to load JSON" in error_of("toy", tmp_path)
 
 
-def run_script(*flags):
+SCRIPT = "scripts/prepare_tfds.py"
+# The script, where the official kmnist is of 9 training and 4 test images.
+SCRIPT_OF_SMALL_KMNIST = f"""
+import dataclasses, runpy, sys
+from cnnjax.data.mnist import OFFICIAL
+OFFICIAL["kmnist"] = dataclasses.replace(OFFICIAL["kmnist"], num_images=(9, 4))
+sys.argv[0] = {SCRIPT!r}
+runpy.run_path({SCRIPT!r}, run_name="__main__")
+"""
+
+
+def run_script(*flags, script=(SCRIPT,)):
+    path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "scripts")])
     return subprocess.run(
-        [sys.executable, "-W", "error", "scripts/prepare_tfds.py", *flags],
+        [sys.executable, "-W", "error", *script, *flags],
         cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=60,
@@ -291,7 +360,8 @@ def test_script_prepares_what_the_idx_files_hold(tmp_path):
     write_kmnist(tmp_path, train, test)
     output = tmp_path / "tfds"
     done = run_script(
-        "--dataset=kmnist", f"--data_dir={tmp_path}", f"--output_dir={output}"
+        *("--dataset=kmnist", f"--data_dir={tmp_path}", f"--output_dir={output}"),
+        script=("-c", SCRIPT_OF_SMALL_KMNIST),
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import random_dataset
+from batches import make_batch, random_dataset
 from test_strategy_laws import TINY
 
 from cnnjax import epochs
@@ -18,7 +20,9 @@ from cnnjax.epochs import epoch_means
 from cnnjax.errors import InputError
 from cnnjax.evaluation import make_evaluate
 from cnnjax.experiments import fit, prepare, run
+from cnnjax.gradients import batch_value_and_grad, serial_value_and_grad
 from cnnjax.recipes import override
+from cnnjax.strategies import STRATEGIES
 from cnnjax.types import Examples, Metrics
 
 DATASET = random_dataset(TINY, train=50, test=23)
@@ -111,6 +115,51 @@ def test_evaluation_counts_every_example_once(batch_size):
     np.testing.assert_allclose(got["loss"], by_hand, rtol=1e-5)
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_batch_is_placed_by_the_strategy(strategy):
+    """Training passes each batch through `put_batch`, where a strategy may split it."""
+    experiment = prepare(override(TINY, strategy=strategy), DATASET)
+    placed = []
+
+    def put_batch(batch):
+        placed.append(batch.weights.shape)
+        return experiment.strategy.put_batch(batch)
+
+    noting = experiment.strategy._replace(put_batch=put_batch)
+    run(experiment._replace(strategy=noting))
+    assert set(placed) == {(TINY.batch_size,)}
+
+
+WRONG_TYPES = """
+import dataclasses, cnnjax
+from cnnjax.optimizers import Cosine
+recipe = cnnjax.get_recipe("adam_cosine_cnn")
+digits = cnnjax.load_dataset("digits")
+for changes in ({"batch_size": 2.5}, {"epochs": 1.5}, {"shuffle": "none"}):
+    try:
+        cnnjax.prepare(cnnjax.override(recipe, **changes), digits)
+    except cnnjax.InputError as error:
+        print(error)
+try:
+    Cosine(cosine_epochs=2, cosine_unit="epochs")
+except cnnjax.InputError as error:
+    print(error)
+"""
+
+
+def test_wrong_types_are_refused_where_nothing_checks_them():
+    """Without the tests' type checking, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", WRONG_TYPES], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [
+        "expected batch_size from 1 to the 1437 training examples, got 2.5",
+        "expected epochs of at least 0, got 1.5",
+        "unknown shuffle 'none'; did you mean once? known: every_epoch, never, once",
+        "unknown cosine_unit 'epochs'; did you mean epoch? known: epoch, step",
+    ]
+
+
 def test_no_epochs_leave_the_parameters_alone():
     experiment = prepare(override(TINY, epochs=0), DATASET)
     ended = run(experiment)
@@ -125,12 +174,29 @@ def test_the_parts_of_the_time_sum_to_the_whole():
     ended = run(experiment, clock=clock)
     assert clock.seconds.keys() == {"compile", "train", "evaluate"}
     total = clock.total()
-    assert 0.9 * total < sum(clock.seconds.values()) <= total
+    assert 0.95 * total < sum(clock.seconds.values()) <= total
     spent = sum(record.seconds for record in ended.records)
     np.testing.assert_allclose(spent, clock.seconds["train"])
     first = ended.records[0]
     np.testing.assert_allclose(first.examples_per_second, 50 / first.seconds)
     assert first.seconds < clock.seconds["compile"]
+
+
+def test_counting_does_not_lose_bits_in_bfloat16():
+    """A bfloat16 cannot count past 256: sums and weights are kept in float32."""
+    recipe = override(TINY, precision="bfloat16")
+    dataset = random_dataset(TINY, train=320, test=600)
+    experiment = prepare(recipe, dataset)
+    assert experiment.params["conv_0"]["kernel"].dtype == "bfloat16"
+    counted = make_evaluate(experiment.loss_fn, experiment.test, experiment.params)
+    accuracy = counted(experiment.params)["accuracy"]
+    correct = accuracy * 600
+    np.testing.assert_allclose(correct, round(correct), atol=1e-3)
+    batch = make_batch(experiment, 300)
+    for rule in (batch_value_and_grad, serial_value_and_grad):
+        metrics, grads = jax.jit(rule(experiment.loss_fn))(experiment.params, batch)
+        assert metrics.weight == 300
+        assert grads["conv_0"]["kernel"].dtype == "bfloat16"
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnnjax import initializers, models
+from cnnjax import initializers, models, stack
 from cnnjax.errors import InputError
-from cnnjax.models import (
+from cnnjax.recipes import RECIPES
+from cnnjax.stack import (
     Activation,
     Conv,
     Dense,
@@ -18,7 +21,6 @@ from cnnjax.models import (
     MaxPool,
     ModelConfig,
 )
-from cnnjax.recipes import RECIPES
 from cnnjax.text import summary
 
 PUBLISHED = {  # parameters, multiply-accumulates of one example
@@ -42,7 +44,7 @@ def test_every_recipe_has_a_published_size():
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_sizes_are_the_published_ones(name):
     config = RECIPES[name].model
-    rows = models.layer_rows(config)
+    rows = stack.layer_rows(config)
     shapes = jax.eval_shape(lambda key: models.init(key, config), jax.random.key(0))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     assert (parameters, sum(row.macs for row in rows)) == PUBLISHED[name]
@@ -63,7 +65,7 @@ def test_shapes_in_the_table_are_those_of_the_network(name):
         ),
         example,
     )
-    rows = {row.name: row for row in models.layer_rows(config)}
+    rows = {row.name: row for row in stack.layer_rows(config)}
     assert logits.shape == list(rows.values())[-1].output_shape
     for layer, values in state["intermediates"].items():
         if layer in rows:
@@ -158,11 +160,31 @@ def test_precision_is_the_configs(dtype):
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
+        (lambda: Dropout(1.5), r"rate in \[0, 1\), got 1.5"),
+        (lambda: Dense(0), "features of at least 1, got 0"),
+        (lambda: MaxPool(0), "window of at least 1, got 0"),
+        (lambda: Conv(3, kernel_size=0), "kernel_size of at least 1, got 0"),
+        (lambda: Conv(3, kernel_size=1, padding=-1), "padding of at least 0, got -1"),
+        (lambda: Activation("rleu"), "unknown activation 'rleu'; did you mean .*relu"),
+    ],
+)
+def test_layers_that_cannot_be_are_refused(layer, message):
+    with pytest.raises(InputError, match=message):
+        layer()
+
+
+def test_float64_is_refused_where_jax_would_draw_float32():
+    config = dataclasses.replace(DROPPING, dtype="float64", param_dtype="float64")
+    with pytest.raises(InputError, match="expected a JAX that has float64"):
+        models.init(jax.random.key(0), config)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
         (Dense(3), "layer dense_0: Dense.* does not fit an input of"),
         (Conv(4, kernel_size=9), "leaves nothing of an input of"),
         (MaxPool(9), "leaves nothing of an input of"),
-        (Dropout(1.0), "Dropout.* does not fit"),
-        (Activation("rleu"), "unknown activation 'rleu'; did you mean .*relu"),
     ],
 )
 def test_layers_that_do_not_fit_are_named(layer, message):
@@ -170,4 +192,4 @@ def test_layers_that_do_not_fit_are_named(layer, message):
         input_shape=(8, 8, 1), layers=(layer,), initializer=initializers.PYTORCH
     )
     with pytest.raises(InputError, match=message):
-        models.layer_rows(config)
+        stack.layer_rows(config)

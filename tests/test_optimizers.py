@@ -11,8 +11,16 @@ import optax
 import pytest
 
 from cnnjax.errors import InputError
-from cnnjax.optimizers import OptimizerConfig, is_weight, make_optimizer, make_schedule
-from cnnjax.recipes import RECIPES
+from cnnjax.optimizers import (
+    Adam,
+    Cosine,
+    OptimizerConfig,
+    Sgd,
+    is_weight,
+    make_optimizer,
+    make_schedule,
+)
+from cnnjax.recipes import RECIPES, override
 
 CONFIG = RECIPES["adam_cosine_cnn"].optimizer
 
@@ -32,11 +40,9 @@ def test_the_cosine_ends_at_its_lowest_and_can_move_every_step():
     by_epoch = make_schedule(CONFIG, steps_per_epoch=10)
     np.testing.assert_allclose([by_epoch(200), by_epoch(999)], 1e-5, rtol=1e-4)
     config = OptimizerConfig(
-        algorithm="adam",
+        algorithm=Adam(),
         learning_rate=1.0,
-        schedule="cosine",
-        cosine_epochs=2,
-        cosine_unit="step",
+        schedule=Cosine(cosine_epochs=2, cosine_unit="step"),
     )
     by_step = make_schedule(config, steps_per_epoch=10)
     rates = [float(by_step(step)) for step in range(21)]
@@ -106,7 +112,7 @@ def test_the_l2_is_coupled_not_adamws():
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_sgd_equals_numpy_in_float64(momentum):
-    config = OptimizerConfig(algorithm="sgd", learning_rate=0.05, momentum=momentum)
+    config = OptimizerConfig(algorithm=Sgd(momentum=momentum), learning_rate=0.05)
     with jax.enable_x64(True):
         schedule = make_schedule(config, steps_per_epoch=1)
         got = run_optimizer(make_optimizer(config, schedule), steps=10)
@@ -119,19 +125,36 @@ def test_sgd_equals_numpy_in_float64(momentum):
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    ("changes", "message"),
     [
         (
             {"learning_rate": float("nan")},
             "learning_rate finite and at least 0, got nan",
         ),
         ({"learning_rate": -1.0}, "learning_rate finite and at least 0, got -1.0"),
+        ({"learning_rate": 0.0}, "learning_rate above 0 for a cosine, got 0.0"),
         ({"l2": float("inf")}, "l2 finite"),
-        ({"momentum": 1.0}, r"momentum in \[0, 1\), got 1.0"),
+        ({"b1": 1.0}, r"b1 in \[0, 1\), got 1.0"),
+        ({"eps": 0.0}, "eps above 0, got 0.0"),
         ({"cosine_epochs": 0}, "cosine_epochs of at least 1, got 0"),
-        ({"schedule": "cosine", "min_learning_rate": 1.0}, "min_learning_rate <="),
+        ({"min_learning_rate": 1.0}, "min_learning_rate at most 0.001, got 1.0"),
+        ({"algorithm": "adamw"}, "unknown algorithm 'adamw'; did you mean adam"),
+        ({"momentum": 0.9}, "with Adam and Cosine, has no momentum to set"),
+        ({"schedule": "constant", "cosine_epochs": 3}, "has no cosine_epochs to set"),
     ],
 )
-def test_senseless_values_are_refused(fields, message):
+def test_senseless_values_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
-        OptimizerConfig(**{"algorithm": "sgd", "learning_rate": 0.1, **fields})
+        override(RECIPES["adam_cosine_cnn"], **changes)
+
+
+def test_a_change_of_kind_keeps_the_rest():
+    changed = override(RECIPES["sgd_dropout_cnn"], schedule="cosine", epochs=7)
+    assert changed.optimizer == OptimizerConfig(
+        algorithm=Sgd(), learning_rate=0.05, schedule=Cosine(cosine_epochs=7)
+    )
+    changed = override(RECIPES["adam_cosine_cnn"], algorithm="sgd", momentum=0.5)
+    assert changed.optimizer.algorithm == Sgd(momentum=0.5)
+    assert changed.optimizer.schedule == CONFIG.schedule
+    same = override(RECIPES["adam_cosine_cnn"], schedule="cosine", cosine_epochs=5)
+    assert same.optimizer.schedule == Cosine(cosine_epochs=5, min_learning_rate=1e-5)

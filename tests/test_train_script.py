@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,10 +20,10 @@ ROOT = Path(__file__).parent.parent
 HOUSING = "price,area,bedrooms,bathrooms,stories,parking\n"
 
 
-def run_script(*flags: str, cwd: Path, script: str = "train.py"):
+def run_script(*flags: str, cwd: Path):
     environment = {**os.environ, "XDG_CACHE_HOME": str(cwd / "cache"), "COLUMNS": "80"}
     return subprocess.run(
-        [sys.executable, ROOT / "scripts" / script, *flags],
+        [sys.executable, ROOT / "scripts" / "train.py", *flags],
         cwd=cwd,
         env=environment,
         capture_output=True,
@@ -64,10 +65,13 @@ def test_it_says_what_it_does(first):
     assert any("@" in line for line in lines[shown - 28 : shown])
     epochs = [line for line in lines if line.startswith("epoch ")]
     assert len(epochs) == 2
-    for part in ("train loss", "train accuracy", "test accuracy", "examples/s", " s "):
-        assert part in epochs[0]
-    assert epochs[0].endswith("learning rate 0.001")
-    assert epochs[1].endswith("learning rate 0.000994")
+    number, percent = r"\d\.\d{4}", r"\d\d\.\d\d %"
+    assert re.fullmatch(
+        rf"epoch   1  loss {number}, test {number}  accuracy {percent}, test {percent}"
+        r"  \d+\.\d\d s  [\d,]+ examples/s  lr 0\.001",
+        epochs[0],
+    )
+    assert epochs[1].endswith("lr 0.000994")
     named = lines[shown].replace(", label", ": label")
     assert lines[-4].startswith(f"{named}, predicted ")
     assert "compile cache cold" in lines[-3]
@@ -210,7 +214,7 @@ def damaged(tmp_path_factory):
     return folder
 
 
-KMNIST = ("--dataset=kmnist",)
+IDX_SET = ("--dataset=idx",)
 BAD = {
     "recipe": (
         ["--recipe=adam_cosin_cnn"],
@@ -221,13 +225,13 @@ BAD = {
     "flag": (["--epoch_count=3"], "Unknown command line flag 'epoch_count'"),
     "argument": (["digits"], "expected flags only, got 'digits'"),
     "number": (["--batch_size=many"], "batch_size"),
-    "missing": ([*KMNIST, "--data_dir=missing"], "missing"),
-    "no files": ([*KMNIST, "--data_dir=empty"], "empty"),
-    "truncated": ([*KMNIST, "--data_dir=truncated"], "train-images-idx3-ubyte"),
-    "corrupt": ([*KMNIST, "--data_dir=corrupt"], "train-images-idx3-ubyte.gz"),
-    "cut gzip": ([*KMNIST, "--data_dir=cut_gzip"], "train-images-idx3-ubyte.gz"),
-    "no gzip": ([*KMNIST, "--data_dir=no_gzip"], "train-images-idx3-ubyte.gz"),
-    "labels": ([*KMNIST, "--data_dir=labels"], "labels 0 to 9, got 11"),
+    "missing": ([*IDX_SET, "--data_dir=missing"], "missing"),
+    "no files": ([*IDX_SET, "--data_dir=empty"], "empty"),
+    "truncated": ([*IDX_SET, "--data_dir=truncated"], "train-images-idx3-ubyte"),
+    "corrupt": ([*IDX_SET, "--data_dir=corrupt"], "train-images-idx3-ubyte.gz"),
+    "cut gzip": ([*IDX_SET, "--data_dir=cut_gzip"], "train-images-idx3-ubyte.gz"),
+    "no gzip": ([*IDX_SET, "--data_dir=no_gzip"], "train-images-idx3-ubyte.gz"),
+    "labels": (["--dataset=kmnist", "--data_dir=labels"], "labels 0 to 9, got 11"),
     "checksum": (["--dataset=mnist", "--data_dir=size"], "mnist"),
     "image size": (["--dataset=idx", "--data_dir=size"], "expects inputs of shape"),
     "csv": (
@@ -247,6 +251,9 @@ BAD = {
     "epochs": (["--epochs=-1"], "epochs of at least 0, got -1"),
     "learning rate": (["--learning_rate=nan"], "learning_rate finite and at least 0"),
     "seed": (["--seed=-3"], "seed from 0 to 2**32 - 1, got -3"),
+    "digits": (["--dataset=digits", "--data_dir=empty"], "digits needs no files"),
+    "no value": (["--dataset="], "expected a value for --dataset"),
+    "no effect": (["--momentum=0.9"], "with Adam and Cosine, has no momentum to set"),
     "evaluate every": (["--evaluate_every=-1"], "evaluate_every"),
 }
 
@@ -273,18 +280,36 @@ def test_bad_input_is_told_in_one_line(case, damaged):
     [
         ("file/run", "cannot write file/run: Not a directory"),
         ("/proc/run", "cannot write /proc/run: "),
-        ("full", "cannot write full/config.json: No space left on device"),
+        ("full", "cannot write full: No space left on device"),
+        ("", "expected workdir to be a folder's name, got ''"),
     ],
 )
 def test_a_workdir_that_cannot_be_written(workdir, message, tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "config.json.partial").symlink_to("/dev/full")
+    (tmp_path / "full" / "room.partial").symlink_to("/dev/full")
     refused = run_script(f"--workdir={workdir}", "--epochs=1", cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stdout == ""
     assert refused.stderr.startswith(f"train.py: error: {message}")
     assert len(refused.stderr.splitlines()) == 1
+
+
+def test_too_little_room_for_the_parameters_loses_no_earlier_run(first, folder):
+    """The room is tried out before anything is removed, or trained."""
+    before = {p.name: p.read_bytes() for p in (folder / "first").iterdir()}
+
+    script = f"{sys.executable} {ROOT}/scripts/train.py"
+    limited = f"ulimit -f 1024; {script} --workdir=first --overwrite --epochs=1"
+    refused = subprocess.run(
+        ["bash", "-c", limited], cwd=folder, capture_output=True, text=True
+    )
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "train.py: error: cannot write first: File too large; choose another --workdir "
+        "or make room there\n"
+    )
+    assert {p.name: p.read_bytes() for p in (folder / "first").iterdir()} == before
 
 
 def test_a_disk_that_fills_up_during_the_run(tmp_path):
@@ -298,3 +323,55 @@ def test_a_disk_that_fills_up_during_the_run(tmp_path):
     )
     assert (tmp_path / "run" / "metrics.jsonl").exists()
     assert not (tmp_path / "run" / "params.safetensors").exists()
+
+
+def test_a_diverged_run_says_so(tmp_path):
+    flags = ("--algorithm=sgd", "--schedule=constant", "--learning_rate=1e8")
+    done = run_script(*flags, "--epochs=1", "--workdir=run", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "warning: the loss of epoch 1 is nan: the run has diverged" in done.stdout
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["diverged"] is True
+
+
+def test_no_epochs_leave_a_complete_result(tmp_path):
+    done = run_script("--epochs=0", "--workdir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["train_seconds"] == 0.0
+    assert result["test_examples"] == 360
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == ""
+
+
+def test_the_default_recipe_learns_the_digits(tmp_path):
+    """What `make train` does: at least 96 % after 20 epochs."""
+    done = run_script("--epochs=20", "--evaluate_every=0", cwd=tmp_path)
+    accuracy = re.search(r"test accuracy: (\d+\.\d\d) %$", done.stdout.strip())
+    assert accuracy is not None, done.stdout + done.stderr
+    assert float(accuracy[1]) >= 96.0
+
+
+def test_help_shows_the_flags_and_a_gone_reader_ends_quietly(tmp_path):
+    shown = run_script("--helpshort", cwd=tmp_path)
+    assert shown.returncode == 0
+    for flag in ("--recipe:", "--dataset:", "--learning_rate:", "--workdir:"):
+        assert flag in shown.stdout
+    command = f"{sys.executable} {ROOT}/scripts/train.py --epochs=3 | head -1"
+    gone = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert gone.stdout.startswith("Python ")
+    assert gone.stderr == ""
+
+
+def test_the_readmes_python_runs(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    done = subprocess.run(
+        [sys.executable, "-c", "".join(blocks)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert 0.5 < float(lines[0]) <= 1.0
+    assert [line.split()[0] for line in lines[1:4]] == ["eager", "serial", "jit"]

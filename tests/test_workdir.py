@@ -12,30 +12,29 @@ from safetensors.numpy import load_file
 from cnnjax import text, workdir
 from cnnjax.comparison import largest_error, leaf_errors
 from cnnjax.errors import InputError, unknown_name
-from cnnjax.models import Dense
 from cnnjax.plots import draw_curves
+from cnnjax.stack import Dense
 from cnnjax.types import Examples
 
 
 def test_a_run_is_not_overwritten_unless_told(tmp_path):
     first = workdir.open_workdir(str(tmp_path / "run"), overwrite=False)
-    first.start({"seed": 0})
-    with pytest.raises(
-        InputError, match=r"already holds a run \(config.json\); choose"
-    ):
+    first.start({"seed": 0}, room=100)
+    with pytest.raises(InputError, match="already holds an unfinished run"):
         workdir.open_workdir(str(tmp_path / "run"), overwrite=False)
     (tmp_path / "run" / "notes.txt").write_text("mine")
     (tmp_path / "run" / "metrics.jsonl").write_text("old\n")
     again = workdir.open_workdir(str(tmp_path / "run"), overwrite=True)
     assert (tmp_path / "run" / "metrics.jsonl").exists()  # until it starts
-    again.start({"seed": 1})
+    again.start({"seed": 1}, room=100)
     names = sorted(path.name for path in (tmp_path / "run").iterdir())
-    assert names == ["config.json", "notes.txt"]
+    assert names == ["config.json", "metrics.jsonl", "notes.txt"]
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == ""
 
 
 def test_files_can_be_read_back(tmp_path):
     folder = workdir.open_workdir(str(tmp_path), overwrite=False)
-    folder.start({"layer": Dense(3), "rate": float("nan"), "shape": (1, 2)})
+    folder.start({"layer": Dense(3), "rate": float("nan"), "shape": (1, 2)}, room=0)
     config = json.loads((tmp_path / "config.json").read_text())
     assert config == {
         "layer": {"type": "Dense", "features": 3},
@@ -60,13 +59,15 @@ def test_a_refusal_of_the_system_is_one_line_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
-        workdir.open_workdir(str(tmp_path / "file" / "run"), overwrite=False).start({})
+        workdir.open_workdir(str(tmp_path / "file" / "run"), overwrite=False).start(
+            {}, room=0
+        )
 
 
 def test_without_a_path_nothing_is_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = workdir.open_workdir(None, overwrite=False)
-    folder.start({})
+    folder.start({}, room=10)
     folder.append_json_line("metrics.jsonl", {})
     folder.write_params({})
     assert list(tmp_path.iterdir()) == []

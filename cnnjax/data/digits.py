@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cnnjax.data.dataset import Dataset
+from cnnjax.errors import InputError
 from cnnjax.types import Examples
 
 
@@ -13,15 +14,22 @@ def load_digits(data_dir: str | None = None) -> Dataset:
 
     Values 0 to 16 become 0 to 255, then the image is resized with a Lanczos filter,
     which keeps strokes sharp. The stratified 80/20 split never changes. The images come
-    with scikit-learn: `data_dir` is not looked at.
+    with scikit-learn; `data_dir` is there for every source, and has to be None.
 
     Returns:
         uint8 images [1437, 28, 28, 1] and [360, 28, 28, 1], int32 labels 0 to 9.
 
+    Raises:
+        InputError: a `data_dir` is given.
+
     Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", 1998,
     https://doi.org/10.24432/C50P49 (its test part).
     """
-    del data_dir
+    if data_dir is not None:
+        raise InputError(
+            "digits needs no files: leave data_dir out, or name the dataset that is in "
+            f"{data_dir!r}"
+        )
     # Imported here: scikit-learn takes a second to import, and only this needs it.
     from PIL import Image
     from sklearn import datasets, model_selection

@@ -29,7 +29,7 @@ def search_folders(name: str, data_dir: str) -> tuple[Path, Path]:
     """
     root = Path(data_dir).expanduser()
     if not root.is_dir():
-        raise InputError(f"expected --data_dir to be a folder, got {str(root)!r}")
+        raise InputError(f"expected data_dir to be a folder, got {str(root)!r}")
     return root / name, root
 
 
@@ -52,10 +52,18 @@ def read_file(path: Path) -> File:
     return File(path, content)
 
 
-def download(name: str, url: str, *, known_hash: str) -> Path:
+def download(
+    name: str, url: str, *, known_hash: str, stand_in: str | None = None
+) -> Path:
     """Return the path of the URL's file in the user's cache, downloaded if need be.
 
-    A file whose hash is wrong is not kept. `known_hash` is `sha256:...` or `md5:...`.
+    A file whose hash is wrong is not kept.
+
+    Args:
+        name: the dataset's name, and its folder's in the cache.
+        url: where the file is.
+        known_hash: `sha256:...` or `md5:...`.
+        stand_in: a dataset that needs no file and fits wherever this one does.
 
     Raises:
         InputError: no network, an unexpected file, or a cache that cannot be written.
@@ -74,9 +82,10 @@ def download(name: str, url: str, *, known_hash: str) -> Path:
             downloader=_stream,  # pyright: ignore[reportArgumentType]
         )
     except requests.RequestException as error:
+        last_way_out = f", or use --dataset={stand_in}" if stand_in else ""
         raise InputError(
             f"cannot download {name} from {url} ({type(error).__name__}); give its "
-            "files with --data_dir, connect to the network, or use --dataset=digits"
+            f"files with --data_dir, or connect to the network{last_way_out}"
         ) from error
     except ValueError as error:
         raise InputError(

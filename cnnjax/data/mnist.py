@@ -24,8 +24,9 @@ class OfficialFiles:
 
     url: str
     gz_hashes: tuple[str, ...]  # of the gzipped files, as the mirror serves them
-    sha256: tuple[str, ...]  # of their content: re-gzipped files are as good; or empty
+    sha256: tuple[str | None, ...]  # of their content, where known: gzip as you like
     class_names: tuple[str, ...]
+    num_images: tuple[int, int] = (60_000, 10_000)  # for training, for the test
 
 
 OFFICIAL = {
@@ -65,6 +66,7 @@ OFFICIAL = {
         ),
     ),
     # Only the MD5 of the gzipped files is published: they are checked when downloaded.
+    # Files that are given may be gzipped anew: it is only known whose they are not.
     "kmnist": OfficialFiles(
         url="http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
         gz_hashes=(
@@ -73,7 +75,7 @@ OFFICIAL = {
             "md5:5c965bf0a639b31b8f53240b1b52f4d7",
             "md5:7320c461ea6c1c855c0b718fb2a4b134",
         ),
-        sha256=(),
+        sha256=(None, None, None, None),
         class_names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
     ),
 }
@@ -92,7 +94,12 @@ def load_official(name: str, data_dir: str | None = None) -> Dataset:
     official = OFFICIAL[name]
     if data_dir is None:
         paths = [
-            download(name, f"{official.url}{file}.gz", known_hash=gz_hash)
+            download(
+                name,
+                f"{official.url}{file}.gz",
+                known_hash=gz_hash,
+                stand_in="digits",
+            )
             for file, gz_hash in zip(FILES, official.gz_hashes, strict=True)
         ]
     else:
@@ -101,9 +108,9 @@ def load_official(name: str, data_dir: str | None = None) -> Dataset:
     train, test = parse_idx_files(files)
     _check_examples(name, train, labels_file=files[1])
     _check_examples(name, test, labels_file=files[3])
-    if official.sha256:
-        for file, sha256 in zip(files, official.sha256, strict=True):
-            _check_content(name, file, sha256=sha256)
+    _check_counts(name, train, test)
+    for file, sha256 in zip(files, official.sha256, strict=True):
+        _check_content(name, file, sha256=sha256)
     return Dataset(name=name, train=train, test=test, class_names=official.class_names)
 
 
@@ -121,9 +128,27 @@ def _check_examples(name: str, examples: Examples, *, labels_file: File) -> None
         )
 
 
-def _check_content(name: str, file: File, *, sha256: str) -> None:
+def _check_counts(name: str, train: Examples, test: Examples) -> None:
+    counts = len(train.labels), len(test.labels)
+    for part, expected, got in zip(
+        ("training", "test"), OFFICIAL[name].num_images, counts, strict=True
+    ):
+        if got != expected:
+            raise InputError(
+                f"expected {name} to have {expected} {part} images, got {got}; use "
+                "--dataset=idx for files of your own"
+            )
+
+
+def _check_content(name: str, file: File, *, sha256: str | None) -> None:
     got = hashlib.sha256(file.content).hexdigest()
-    if got != sha256:
+    for other, official in OFFICIAL.items():
+        if other != name and got in official.sha256:
+            raise InputError(
+                f"{file.path}: expected the official {name} file, but these are "
+                f"{other}'s files; use --dataset={other}"
+            )
+    if sha256 is not None and got != sha256:
         raise InputError(
             f"{file.path}: expected the official {name} file (content sha256 "
             f"{sha256[:12]}...), got {got[:12]}...; copy or download it again, or use "

@@ -39,7 +39,8 @@ def load_dataset(name: str, *, data_dir: str | None = None) -> Dataset:
         name: a row of `SOURCES`, or `tfds:NAME` for a prepared TFDS dataset.
         data_dir: the folder of its files; nothing is downloaded then. None: mnist,
             fashion_mnist, kmnist and cifar10 are downloaded into the user's cache
-            folder once, TFDS datasets are read from TFDS's own folder.
+            folder once, TFDS datasets are read from TFDS's own folder. Always None for
+            digits, which need no files.
 
     Returns:
         uint8 images [examples, height, width, channels] and int32 labels [examples], or

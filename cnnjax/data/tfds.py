@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import importlib.util
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,9 @@ import numpy as np
 from cnnjax.data.dataset import Dataset
 from cnnjax.errors import InputError
 from cnnjax.types import Examples
+
+# What TFDS takes apart, less the namespaces and arguments that read no prepared files.
+NAME = re.compile(r"[A-Za-z]\w*(/\w[\w+.-]*)?(:(\d+|\*)(\.(\d+|\*)){2})?", re.ASCII)
 
 
 def load_tfds(name: str, data_dir: str | None = None) -> Dataset:
@@ -34,9 +38,14 @@ def load_tfds(name: str, data_dir: str | None = None) -> Dataset:
         uint8 images [examples, height, width, channels] and int32 labels [examples].
 
     Raises:
-        InputError: not prepared, not an image classification set, images of several
-            sizes, or a tfrecord set without TensorFlow.
+        InputError: not a name, not prepared, not an image classification set, images of
+            several sizes, or a tfrecord set without TensorFlow.
     """
+    if not NAME.fullmatch(name):
+        raise InputError(
+            "expected tfds: and a name of letters, digits and underscores, as in "
+            f"tfds:mnist, tfds:emnist/letters or tfds:mnist:3.0.1, got {name!r}"
+        )
     with quiet_absl():
         builder = _builder(name, data_dir)
         splits, features = builder.info.splits, builder.info.features
@@ -107,7 +116,7 @@ def _class_names(name: str, features: Any) -> tuple[str, ...]:
 
 
 def _rows(name: str, builder: Any, split: str) -> Any:
-    # An iterable of {"image": ..., "label": ...}.
+    # A sized iterable of {"image": ..., "label": ...}.
     try:
         return builder.as_data_source(split)
     except NotImplementedError as error:
@@ -127,24 +136,27 @@ def _rows(name: str, builder: Any, split: str) -> Any:
 
 
 def _read(name: str, rows: Any, *, num_classes: int) -> Examples:
-    images, labels = [], []
+    if not len(rows):
+        raise InputError(f"expected at least one example in each split of tfds:{name}")
+    images, labels = np.empty(0, np.uint8), np.empty(len(rows), np.int64)
     try:
-        for row in rows:
-            images.append(row["image"])
-            labels.append(row["label"])
+        for i, row in enumerate(rows):
+            image = row["image"]
+            if i == 0:
+                # Filled in place: a list would need the memory twice, to be stacked.
+                images = np.empty((len(rows), *image.shape), np.uint8)
+            if image.shape != images.shape[1:]:
+                raise _unequal(name, images.shape[1:], image.shape)
+            images[i], labels[i] = image, row["label"]
     except (RuntimeError, OSError) as error:  # array_record's, and Pillow's
         raise _unreadable(name, error) from error
-    for image in images:
-        if image.shape != images[0].shape:
-            raise _unequal(name, images[0].shape, image.shape)
-    if not images:
-        raise InputError(f"expected at least one example in each split of tfds:{name}")
-    if not 0 <= min(labels) <= max(labels) < num_classes:
+    low, high = labels.min(), labels.max()
+    if not 0 <= low <= high < num_classes:
         raise InputError(
-            f"expected tfds:{name} labels 0 to {num_classes - 1}, got {min(labels)} to "
-            f"{max(labels)} (a split without labels?)"
+            f"expected tfds:{name} labels 0 to {num_classes - 1}, got {low} to {high} "
+            "(a split without labels?)"
         )
-    return Examples(np.stack(images), np.array(labels, np.int32))
+    return Examples(images, labels.astype(np.int32))
 
 
 def _unreadable(name: str, error: Exception) -> InputError:
