@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from jaxtyping import Array, Int, Key
 from cnnjax.clock import Clock
 from cnnjax.data import order as orders
 from cnnjax.errors import expect, unknown_name
+from cnnjax.records import EpochRecord, epoch_means
 from cnnjax.training import init_state, make_train_step
 from cnnjax.trees import zeros_like_output
 from cnnjax.types import Batch, Count, Examples, Metrics, Params, Strategy, TrainState
@@ -51,32 +52,6 @@ class LoopKeys(NamedTuple):
     dropout: Key[Array, ""] | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class EpochRecord:
-    """What one epoch did. Losses in nats (cross-entropy) or squared units (MSE)."""
-
-    epoch: int  # epochs done, from 1
-    step: int  # updates done
-    learning_rate: float  # of the epoch's first update
-    train: Mapping[str, float]  # means over the epoch, taken before each update
-    test: Mapping[str, float] | None  # after the epoch; None when not evaluated
-    seconds: float  # of the training calls
-    examples_per_second: float
-    steps: Metrics  # the same means update by update: arrays of shape [steps]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the flat dictionary that is one line of metrics.jsonl."""
-        return {
-            "epoch": self.epoch,
-            "step": self.step,
-            "learning_rate": self.learning_rate,
-            **{f"train_{name}": value for name, value in self.train.items()},
-            **{f"test_{name}": value for name, value in (self.test or {}).items()},
-            "seconds": self.seconds,
-            "examples_per_second": self.examples_per_second,
-        }
-
-
 def ignore(*_: object) -> None:
     """Do nothing: the callback of who wants none."""
 
@@ -92,15 +67,6 @@ class Callbacks(NamedTuple):
 
 
 NO_CALLBACKS = Callbacks()
-
-
-def epoch_means(steps: Metrics) -> dict[str, float]:
-    """Average the updates of an epoch, each at its weight: the mean over examples."""
-    weight = np.asarray(steps.weight, np.float64)
-    return {
-        name: float(np.sum(np.asarray(values, np.float64) * weight) / weight.sum())
-        for name, values in steps.means.items()
-    }
 
 
 class Loop(NamedTuple):

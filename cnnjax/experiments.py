@@ -16,12 +16,13 @@ from cnnjax.clock import Clock
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.preprocessing import preprocess
 from cnnjax.data.splits import split_dataset
-from cnnjax.epochs import Callbacks, EpochRecord, LoopConfig, LoopKeys, ignore, train
+from cnnjax.epochs import Callbacks, LoopConfig, LoopKeys, ignore, train
 from cnnjax.errors import InputError, expect
 from cnnjax.evaluation import make_evaluate
 from cnnjax.losses import make_loss_fn
 from cnnjax.optimizers import make_optimizer, make_schedule
 from cnnjax.recipes import Recipe
+from cnnjax.records import EpochRecord
 from cnnjax.strategies import make_strategy
 from cnnjax.types import Examples, LossFn, Params, Strategy
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import UInt8
 
-from cnnjax.epochs import EpochRecord
+from cnnjax.records import EpochRecord
 from cnnjax.stack import ModelConfig, layer_rows
 from cnnjax.types import Examples
 

@@ -21,8 +21,8 @@ from absl import flags
 from cnnjax import data, experiments, stack, text
 from cnnjax.clock import Clock
 from cnnjax.environment import describe_environment, environment_line
-from cnnjax.epochs import EpochRecord
 from cnnjax.plots import draw_curves
+from cnnjax.records import EpochRecord
 from cnnjax.trees import nbytes
 from cnnjax.workdir import open_workdir
 

@@ -21,7 +21,7 @@ MODULES = sorted(
 FLOORS = [
     {"types", "errors", "clock"},
     {"trees", "comparison", "layers", "initializers", "data", "environment", "workdir"},
-    {"stack", "losses", "training"},
+    {"stack", "losses", "training", "records"},
     {"models"},
     {"gradients", "optimizers", "plots"},
     {"strategies", "evaluation", "epochs"},

@@ -16,12 +16,12 @@ from test_strategy_laws import TINY
 from cnnjax import epochs
 from cnnjax.clock import Clock
 from cnnjax.comparison import largest_error
-from cnnjax.epochs import epoch_means
 from cnnjax.errors import InputError
 from cnnjax.evaluation import make_evaluate
 from cnnjax.experiments import fit, prepare, run
 from cnnjax.gradients import batch_value_and_grad, serial_value_and_grad
 from cnnjax.recipes import override
+from cnnjax.records import epoch_means
 from cnnjax.strategies import STRATEGIES
 from cnnjax.types import Examples, Metrics
 

@@ -1,0 +1,46 @@
+"""What one epoch of training did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cnnjax.types import Metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """What one epoch did. Losses in nats (cross-entropy) or squared units (MSE)."""
+
+    epoch: int  # epochs done, from 1
+    step: int  # updates done
+    learning_rate: float  # of the epoch's first update
+    train: Mapping[str, float]  # means over the epoch, taken before each update
+    test: Mapping[str, float] | None  # after the epoch; None when not evaluated
+    seconds: float  # of the training calls
+    examples_per_second: float
+    steps: Metrics  # the same means update by update: arrays of shape [steps]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the flat dictionary that is one line of metrics.jsonl."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "learning_rate": self.learning_rate,
+            **{f"train_{name}": value for name, value in self.train.items()},
+            **{f"test_{name}": value for name, value in (self.test or {}).items()},
+            "seconds": self.seconds,
+            "examples_per_second": self.examples_per_second,
+        }
+
+
+def epoch_means(steps: Metrics) -> dict[str, float]:
+    """Average the updates of an epoch, each at its weight: the mean over examples."""
+    weight = np.asarray(steps.weight, np.float64)
+    return {
+        name: float(np.sum(np.asarray(values, np.float64) * weight) / weight.sum())
+        for name, values in steps.means.items()
+    }
