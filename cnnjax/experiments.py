@@ -23,7 +23,7 @@ from cnnjax.losses import make_loss_fn
 from cnnjax.optimizers import make_optimizer, make_schedule
 from cnnjax.recipes import Recipe
 from cnnjax.records import EpochRecord
-from cnnjax.strategies import make_strategy
+from cnnjax.strategies import NO_OPTIONS, Options, make_strategy
 from cnnjax.types import Examples, LossFn, Params, Strategy
 
 
@@ -52,10 +52,13 @@ class Run(NamedTuple):
     test: Mapping[str, float]  # of the last parameters, over every test example
 
 
-def prepare(recipe: Recipe, dataset: Dataset, *, seed: int = 0) -> Experiment:
+def prepare(
+    recipe: Recipe, dataset: Dataset, *, seed: int = 0, options: Options = NO_OPTIONS
+) -> Experiment:
     """Draw the parameters and build loss, strategy, optimizer and loop of a recipe.
 
-    The seed gives four independent keys: parameters, split, order, dropout.
+    The seed gives four independent keys: parameters, split, order, dropout. `options`
+    name the devices, and the examples that each takes at a time.
 
     Raises:
         InputError: the dataset, the seed or the strategy does not fit the recipe.
@@ -90,7 +93,7 @@ def prepare(recipe: Recipe, dataset: Dataset, *, seed: int = 0) -> Experiment:
         params=models.init(params_key, recipe.model),
         apply_fn=apply_fn,
         loss_fn=loss_fn,
-        strategy=make_strategy(recipe.strategy, loss_fn),
+        strategy=make_strategy(recipe.strategy, loss_fn, options),
         optimizer=make_optimizer(recipe.optimizer, schedule),
         schedule=schedule,
         train=train_examples,

@@ -141,7 +141,7 @@ RECIPES: dict[str, Recipe] = {
             "MLP, mean gradient of 8 examples an update",
             batch_size=8,
             learning_rate=1e-3,
-            strategy="jit",
+            strategy="vmap",
         ),
         _housing_mlp("tanh_mlp_housing_narrow", "regression, 5-8-1", (8,)),
         _housing_mlp(

@@ -1,29 +1,48 @@
 """The table of strategies. Adding one is one function and one row.
 
-A builder takes the loss of one example and returns a `Strategy`. The laws in
-`tests/test_strategy_laws.py` go through this table, so a new row is tested at once.
-Only what returns the mean gradient is a row.
+A builder takes the loss of one example and `Options`, and returns a `Strategy`. The
+laws in `tests/test_strategy_laws.py` go through this table, so a new row is tested at
+once. Only what returns the mean gradient is a row.
+
+Two choices make a row: the gradient rule (the batch at once, one example after another,
+a gradient for each example) and the device map (none, sharded jit, shard_map, pmap).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from cnnjax.errors import unknown_name
-from cnnjax.gradients import batch_value_and_grad, serial_value_and_grad
-from cnnjax.types import LossFn, Strategy
+from cnnjax import parallel
+from cnnjax.errors import expect, unknown_name
+from cnnjax.gradients import (
+    ShareFn,
+    batch_share,
+    example_share,
+    microbatched,
+    serial_share,
+    whole,
+)
+from cnnjax.types import LossFn, Strategy, ValueAndGradFn
 
 
-def copy_to_device(tree: PyTree) -> PyTree:
-    """Copy every array to the default device: donation must not delete the caller's."""
-    return jax.tree.map(jnp.copy, jax.device_put(tree))
+class Options(NamedTuple):
+    """What the rows can be told, besides the loss."""
+
+    mesh: Mesh | None = None  # None: all devices
+    # Examples taken at a time, by each device (`sharded`: by all); None: all at once.
+    microbatch_size: int | None = None
 
 
-def eager(loss_fn: LossFn) -> Strategy:
+NO_OPTIONS = Options()
+
+
+def eager(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
     """Run the batch gradient operation by operation, un-jitted.
 
     Where do the arrays live? On one device. Who takes the mean? The loss, over the
@@ -31,57 +50,155 @@ def eager(loss_fn: LossFn) -> Strategy:
     slow: each operation is dispatched from Python. Use it to step through with a
     debugger.
     """
-    return Strategy(
-        value_and_grad=batch_value_and_grad(loss_fn),
-        put_state=copy_to_device,
-        put_batch=jax.device_put,
-        run="eager",
-    )
+    return _on_one_device(batch_share(loss_fn), options)._replace(run="eager")
 
 
-def serial(loss_fn: LossFn) -> Strategy:
+def serial(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
     """Go through the batch one example at a time, jitted: the reference.
 
     Where do the arrays live? On one device. Who takes the mean? A running sum over
     the examples, divided by the sum of their weights. What is communicated? Nothing.
     When is it not valid? Always valid: the other rows are compared with it.
     """
-    return Strategy(
-        value_and_grad=serial_value_and_grad(loss_fn),
-        put_state=copy_to_device,
-        put_batch=jax.device_put,
-        run="loop",
-    )
+    return _on_one_device(serial_share(loss_fn), options)
 
 
-def jit(loss_fn: LossFn) -> Strategy:
+def jit(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
     """Run the batch gradient as one compiled program: parallel per operation.
 
     Where do the arrays live? On one device, whose compiler splits each operation over
     its cores. Who takes the mean? The loss, over the batch axis. What is communicated?
     Nothing. When is it not valid? Always valid.
     """
+    return _on_one_device(batch_share(loss_fn), options)
+
+
+def vmap(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
+    """Form the gradient of each example, then their mean: parallel per sample.
+
+    Where do the arrays live? On one device. Who takes the mean? A weighted sum over the
+    rows of gradients. What is communicated? Nothing. When is it not valid? Always
+    valid; whether rows are formed is XLA's choice, as only their mean is asked for.
+    """
+    return _on_one_device(example_share(loss_fn), options)
+
+
+def sharded(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
+    """Write for one device, say how the batch is split, and let the compiler divide.
+
+    Where do the arrays live? The batch in parts on the devices, all else on each. Who
+    takes the mean? The loss, over the global batch axis. What is communicated? One
+    all-reduce of the gradients, put in by the compiler. When is it not valid? With
+    per-example gradients: XLA partitions the convolutions of `vmap(grad)` wrongly and
+    silently (jax-ml/jax issue 32157), so that rule has no such row.
+    """
+    return _on_mesh(batch_share(loss_fn), options, lambda share, _: whole(share))
+
+
+def shard_map(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
+    """Write what each device does with its part, by `shard_map`.
+
+    Where do the arrays live? The batch in parts on the devices, all else on each. Who
+    takes the mean? Each device its share of the global mean; the shares are added. What
+    is communicated? A psum of the weights, one of gradients and metrics. When is it not
+    valid? Always valid; see `parallel.device_body` for what makes it so.
+    """
+    return _on_mesh(batch_share(loss_fn), options, parallel.over_shard_map)
+
+
+def shard_map_vmap(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
+    """Form the gradients of each device's own examples, within `shard_map`.
+
+    Where do the arrays live? The batch in parts on the devices, all else on each. Who
+    takes the mean? Each device its share of the global mean; the shares are added. What
+    is communicated? A psum of the weights, one of gradients and metrics; the rows stay
+    where they are. When is it not valid? Always valid.
+    """
+    return _on_mesh(example_share(loss_fn), options, parallel.over_shard_map)
+
+
+def pmap(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
+    """Write what each device does with its part, by `pmap`: the legacy way.
+
+    Where do the arrays live? The batch in parts on the devices, all else on each. Who
+    takes the mean? Each device its share of the global mean; the shares are added. What
+    is communicated? A psum of the weights, one of gradients and metrics. When is it not
+    valid? Always valid, and in maintenance mode: since JAX 0.8 it is a `shard_map`.
+    """
+    return _on_mesh(batch_share(loss_fn), options, parallel.over_pmap)
+
+
+def pmap_vmap(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
+    """Form the gradients of each device's own examples, within `pmap`.
+
+    Where do the arrays live? The batch in parts on the devices, all else on each. Who
+    takes the mean? Each device its share of the global mean; the shares are added. What
+    is communicated? A psum of the weights, one of gradients and metrics; the rows stay
+    where they are. When is it not valid? Always valid; legacy, as `pmap`.
+    """
+    return _on_mesh(example_share(loss_fn), options, parallel.over_pmap)
+
+
+# The rows that divide a batch over the devices of a mesh.
+DIVIDED = ("sharded", "shard_map", "shard_map_vmap", "pmap", "pmap_vmap")
+
+STRATEGIES: dict[str, Callable[..., Strategy]] = {
+    "eager": eager,
+    "serial": serial,
+    "jit": jit,
+    "vmap": vmap,
+    "sharded": sharded,
+    "shard_map": shard_map,
+    "shard_map_vmap": shard_map_vmap,
+    "pmap": pmap,
+    "pmap_vmap": pmap_vmap,
+}
+
+
+def make_strategy(
+    name: str, loss_fn: LossFn, options: Options = NO_OPTIONS
+) -> Strategy:
+    """Build the named row of the table for a loss of one example.
+
+    Raises:
+        InputError: a name that is not in `STRATEGIES`, or a microbatch of no size.
+    """
+    if name not in STRATEGIES:
+        raise unknown_name("strategy", name, STRATEGIES)
+    size = options.microbatch_size
+    expect("microbatch_size of at least 1", size, size is None or size >= 1)
+    return STRATEGIES[name](loss_fn, options)
+
+
+def copy_to_device(tree: PyTree) -> PyTree:
+    """Copy every array to the default device: donation must not delete the caller's."""
+    return jax.tree.map(jnp.copy, jax.device_put(tree))
+
+
+def _on_one_device(share: ShareFn, options: Options) -> Strategy:
     return Strategy(
-        value_and_grad=batch_value_and_grad(loss_fn),
+        value_and_grad=whole(_in_microbatches(share, options)),
         put_state=copy_to_device,
         put_batch=jax.device_put,
         run="loop",
     )
 
 
-STRATEGIES: dict[str, Callable[[LossFn], Strategy]] = {
-    "eager": eager,
-    "serial": serial,
-    "jit": jit,
-}
+def _on_mesh(
+    share: ShareFn,
+    options: Options,
+    device_map: Callable[[ShareFn, Mesh], ValueAndGradFn],
+) -> Strategy:
+    mesh = options.mesh or parallel.make_mesh()
+    return Strategy(
+        value_and_grad=device_map(_in_microbatches(share, options), mesh),
+        put_state=parallel.replicate(mesh),
+        put_batch=parallel.split(mesh),
+        run="loop",
+    )
 
 
-def make_strategy(name: str, loss_fn: LossFn) -> Strategy:
-    """Build the named row of the table for a loss of one example.
-
-    Raises:
-        InputError: a name that is not in `STRATEGIES`.
-    """
-    if name not in STRATEGIES:
-        raise unknown_name("strategy", name, STRATEGIES)
-    return STRATEGIES[name](loss_fn)
+def _in_microbatches(share: ShareFn, options: Options) -> ShareFn:
+    if options.microbatch_size is None:
+        return share
+    return microbatched(share, size=options.microbatch_size)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import DTypeLike, PyTree
 
 
@@ -16,8 +17,15 @@ def zeros_like_output(fn: Callable[..., PyTree], *args: PyTree) -> PyTree:
     >>> zeros_like_output(lambda x: {"sum": x.sum()}, jnp.ones(3))
     {'sum': Array(0., dtype=float32)}
     """
-    shapes = jax.eval_shape(fn, *args)
-    return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+    def zeros(shape: jax.ShapeDtypeStruct) -> jax.Array:
+        # Inside a shard_map, what will be added differs from device to device, and the
+        # zeros that a scan starts from must say so too.
+        differs = getattr(shape.manual_axis_type, "varying", ())
+        start = jnp.zeros(shape.shape, shape.dtype)
+        return lax.pcast(start, tuple(differs), to="varying") if differs else start
+
+    return jax.tree.map(zeros, jax.eval_shape(fn, *args))
 
 
 def at_least_float32(dtype: DTypeLike) -> np.dtype:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import jax
 from absl import flags
 
-from cnnjax import recipes, strategies
-from cnnjax.errors import expect, unknown_name
+from cnnjax import parallel, recipes, strategies
+from cnnjax.errors import InputError, expect, unknown_name
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -24,6 +25,19 @@ flags.DEFINE_string(
     None,
     f"How gradients are computed: {', '.join(strategies.STRATEGIES)}. "
     "Default: the recipe's own.",
+)
+flags.DEFINE_integer(
+    "num_devices",
+    None,
+    "Devices that a batch is divided over; on a CPU, so many virtual ones are made. "
+    f"For {', '.join(strategies.DIVIDED)}. Default: all that are there.",
+    lower_bound=1,
+)
+flags.DEFINE_integer(
+    "microbatch_size",
+    None,
+    "Examples that a device takes at a time; less memory, the same gradient.",
+    lower_bound=1,
 )
 flags.DEFINE_enum(
     "precision", None, ["float32", "float64"], "Type of parameters and arithmetic."
@@ -61,6 +75,30 @@ OVERRIDES = (
     *("algorithm", "learning_rate", "l2", "momentum", "b1", "b2", "eps"),
     *("schedule", "min_learning_rate", "cosine_epochs", "cosine_unit", "strategy"),
 )
+
+
+def start_jax() -> None:
+    """Set precision and devices, before anything else asks JAX for a device."""
+    jax.config.update("jax_enable_x64", FLAGS.precision == "float64")
+    if FLAGS.num_devices is not None:
+        jax.config.update("jax_num_cpu_devices", FLAGS.num_devices)
+
+
+def options_from_flags(recipe: recipes.Recipe) -> strategies.Options:
+    """Return the options of the recipe's strategy that the flags ask for.
+
+    Raises:
+        InputError: more devices than there are, or for a strategy that has one.
+    """
+    if recipe.strategy in strategies.DIVIDED:
+        mesh = parallel.make_mesh(FLAGS.num_devices)
+        return strategies.Options(mesh, FLAGS.microbatch_size)
+    if FLAGS.num_devices not in (None, 1):
+        raise InputError(
+            f"strategy {recipe.strategy!r} runs on one device, got --num_devices="
+            f"{FLAGS.num_devices}; use {', '.join(strategies.DIVIDED)}"
+        )
+    return strategies.Options(None, FLAGS.microbatch_size)
 
 
 def recipe_from_flags() -> recipes.Recipe:

@@ -39,14 +39,17 @@ def main(args: list[str]) -> None:
     """Train, and say at every stage what is going on."""
     _script.refuse_arguments(args)
     clock = Clock()
-    jax.config.update("jax_enable_x64", FLAGS.precision == "float64")
+    _recipe_flags.start_jax()
     cache = _script.CompileCache()
     recipe = _recipe_flags.recipe_from_flags()
     workdir = open_workdir(FLAGS.workdir, overwrite=FLAGS.overwrite)
     with clock.part("load"):
         dataset = data.load_dataset(recipe.dataset, data_dir=FLAGS.data_dir)
     with clock.part("prepare"):
-        experiment = experiments.prepare(recipe, dataset, seed=FLAGS.seed)
+        options = _recipe_flags.options_from_flags(recipe)
+        experiment = experiments.prepare(
+            recipe, dataset, seed=FLAGS.seed, options=options
+        )
         jax.block_until_ready(experiment.params)
         environment = describe_environment()
     with clock.part("write"):

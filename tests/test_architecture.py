@@ -24,6 +24,7 @@ FLOORS = [
     {"stack", "losses", "training", "records"},
     {"models"},
     {"gradients", "optimizers", "plots"},
+    {"parallel"},
     {"strategies", "evaluation", "epochs"},
     {"networks"},
     {"recipes"},

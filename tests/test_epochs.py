@@ -22,7 +22,7 @@ from cnnjax.experiments import fit, prepare, run
 from cnnjax.gradients import batch_value_and_grad, serial_value_and_grad
 from cnnjax.recipes import override
 from cnnjax.records import epoch_means
-from cnnjax.strategies import STRATEGIES
+from cnnjax.strategies import DIVIDED, STRATEGIES
 from cnnjax.types import Examples, Metrics
 
 DATASET = random_dataset(TINY, train=50, test=23)
@@ -119,6 +119,8 @@ def test_evaluation_counts_every_example_once(batch_size):
 def test_every_batch_is_placed_by_the_strategy(strategy):
     """Training passes each batch through `put_batch`, where a strategy may split it."""
     experiment = prepare(override(TINY, strategy=strategy), DATASET)
+    if strategy in DIVIDED:
+        assert experiment.strategy.put_batch is not jax.device_put
     placed = []
 
     def put_batch(batch):

@@ -7,6 +7,7 @@ it must raise.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -14,8 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from batches import distinct_weights, experiment_of, make_batch
+from jax import lax
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
-from cnnjax import gradients
+from cnnjax import gradients, layers, parallel
 from cnnjax.comparison import TOLERANCES, largest_error
 from cnnjax.epochs import LoopConfig, train
 from cnnjax.experiments import Experiment
@@ -32,7 +36,13 @@ from cnnjax.stack import (
     MaxPool,
     ModelConfig,
 )
-from cnnjax.strategies import STRATEGIES, copy_to_device
+from cnnjax.strategies import (
+    DIVIDED,
+    NO_OPTIONS,
+    STRATEGIES,
+    Options,
+    copy_to_device,
+)
 from cnnjax.training import init_state, make_train_step
 from cnnjax.types import Batch, Examples, Metrics, Params, Strategy, ValueAndGradFn
 
@@ -67,15 +77,27 @@ TINY = Recipe(
 class Subject:
     """A strategy of an experiment, compiled once, and the reference beside it."""
 
-    def __init__(self, builder: Builder, experiment: Experiment) -> None:
+    def __init__(
+        self, builder: Builder, experiment: Experiment, options: Options = NO_OPTIONS
+    ) -> None:
         self.experiment = experiment
+        self.options = options
         self.builder = builder
-        self.strategy = builder(experiment.loss_fn)
+        self.strategy = builder(experiment.loss_fn, options)
         self.tolerance = TOLERANCES[experiment.recipe.model.param_dtype]
         compiled = self.strategy.run == "loop"
         value_and_grad = self.strategy.value_and_grad
         self._value_and_grad = jax.jit(value_and_grad) if compiled else value_and_grad
         self._reference = jax.jit(serial_value_and_grad(experiment.loss_fn))
+
+    @property
+    def num_devices(self) -> int:
+        return 1 if self.options.mesh is None else self.options.mesh.size
+
+    def compile(self, batch: Batch) -> jax.stages.Compiled:
+        params = self.strategy.put_state(self.experiment.params)
+        placed = self.strategy.put_batch(batch)
+        return jax.jit(self.strategy.value_and_grad).lower(params, placed).compile()
 
     def value_and_grad(self, batch: Batch) -> tuple[Metrics, Params]:
         params = self.strategy.put_state(self.experiment.params)
@@ -104,8 +126,8 @@ class Subject:
 
 
 def law_gradients_equal_the_reference(subject: Subject):
-    for padding in (0, 5):
-        batch = subject.batch(padding=padding)
+    for size, padding in ((16, 0), (16, 13), (14, 5)):  # whole devices of padding, too
+        batch = subject.batch(size, padding=padding)
         subject.check_equal(subject.value_and_grad(batch), subject.reference(batch))
 
 
@@ -168,6 +190,17 @@ def law_loss_falls(subject: Subject):
     assert losses[-1] < 0.9 * losses[0]
 
 
+def law_the_work_is_divided(subject: Subject):
+    """Each device computes its part: a replicated batch has the right gradient, too."""
+    batch = subject.batch(32)
+    alone = Subject(STRATEGIES["jit"], subject.experiment).compile(batch)
+    divided = subject.compile(batch)
+    flops = [program.cost_analysis()["flops"] for program in (divided, alone)]
+    assert flops[0] <= 1.1 / subject.num_devices * flops[1]
+    if subject.num_devices > 1:
+        assert "all-reduce" in divided.as_text()
+
+
 def law_a_step_traces_once(subject: Subject):
     traces = []
 
@@ -175,7 +208,7 @@ def law_a_step_traces_once(subject: Subject):
         traces.append(1)
         return subject.experiment.loss_fn(*args)
 
-    strategy = subject.builder(counted)
+    strategy = subject.builder(counted, subject.options)
     optimizer = subject.experiment.optimizer
     step = jax.jit(make_train_step(strategy.value_and_grad, optimizer))
     state = strategy.put_state(init_state(subject.experiment.params, optimizer))
@@ -207,7 +240,7 @@ def jitted(value_and_grad: ValueAndGradFn) -> Strategy:
 
 
 def scaled(builder: Builder, factor: Callable[[Batch], jax.Array]) -> Builder:
-    def build(loss_fn) -> Strategy:
+    def build(loss_fn, options=NO_OPTIONS) -> Strategy:
         right = builder(loss_fn).value_and_grad
 
         def value_and_grad(params, batch):
@@ -224,7 +257,7 @@ def scaled(builder: Builder, factor: Callable[[Batch], jax.Array]) -> Builder:
 def rebatched(change: Callable[[Batch], Batch]) -> Builder:
     """Break the batch before the right gradient sees it."""
 
-    def build(loss_fn) -> Strategy:
+    def build(loss_fn, options=NO_OPTIONS) -> Strategy:
         right = gradients.batch_value_and_grad(loss_fn)
         return jitted(lambda params, batch: right(params, change(batch)))
 
@@ -247,7 +280,7 @@ gradient_of_first_half = rebatched(
 )
 
 
-def gradients_in_half_precision(loss_fn) -> Strategy:
+def gradients_in_half_precision(loss_fn, options=NO_OPTIONS) -> Strategy:
     right = gradients.batch_value_and_grad(loss_fn)
 
     def value_and_grad(params, batch):
@@ -257,15 +290,15 @@ def gradients_in_half_precision(loss_fn) -> Strategy:
     return jitted(value_and_grad)
 
 
-def reversed_gradient(loss_fn) -> Strategy:
+def reversed_gradient(loss_fn, options=NO_OPTIONS) -> Strategy:
     return scaled(STRATEGIES["jit"], lambda batch: -batch.weights[0])(loss_fn)
 
 
-def state_is_not_copied(loss_fn) -> Strategy:
+def state_is_not_copied(loss_fn, options=NO_OPTIONS) -> Strategy:
     return STRATEGIES["jit"](loss_fn)._replace(put_state=jax.device_put)
 
 
-def shape_follows_the_padding(loss_fn) -> Strategy:
+def shape_follows_the_padding(loss_fn, options=NO_OPTIONS) -> Strategy:
     """Drop padded examples for real, which gives every short batch its own program."""
     right = gradients.batch_value_and_grad(loss_fn)
 
@@ -274,6 +307,96 @@ def shape_follows_the_padding(loss_fn) -> Strategy:
         return jax.tree.map(lambda a: a[kept], batch)
 
     return jitted(right)._replace(put_batch=put_batch)
+
+
+# Mutants of the body that each device runs.
+
+
+def on_devices(body: Callable[..., ValueAndGradFn]) -> Builder:
+    """Put another body in the place of `parallel.device_body`."""
+
+    def build(loss_fn, options=NO_OPTIONS) -> Strategy:
+        mesh = options.mesh
+        return Strategy(
+            value_and_grad=jax.shard_map(
+                body(gradients.batch_share(loss_fn)),
+                mesh=mesh,
+                in_specs=(P(), P(parallel.AXIS)),
+                out_specs=P(),
+                check_vma=False,
+            ),
+            put_state=parallel.replicate(mesh),
+            put_batch=parallel.split(mesh),
+            run="loop",
+        )
+
+    return build
+
+
+def sum_over_devices(tree):
+    return lax.psum(tree, parallel.AXIS)
+
+
+def mean_over_devices(tree):
+    return lax.pmean(tree, parallel.AXIS)
+
+
+def mean_of_local_means(share):
+    local = gradients.whole(share)
+    return lambda params, part: mean_over_devices(local(params, part))
+
+
+def sum_of_local_means(share):
+    local = gradients.whole(share)
+    return lambda params, part: sum_over_devices(local(params, part))
+
+
+def missing_sum(share):
+    return gradients.whole(share)
+
+
+def everybody_takes_the_first_part(share):
+    right = parallel.device_body(share)
+
+    def body(params, part):
+        gathered = lax.all_gather(part._replace(keys=None), parallel.AXIS)
+        first = jax.tree.map(lambda a: a[0], gathered)
+        return right(params, first._replace(keys=part.keys))
+
+    return body
+
+
+def stale_parameters_on_one_device(share):
+    right = parallel.device_body(share)
+
+    def body(params, part):
+        stale = jnp.where(lax.axis_index(parallel.AXIS) == 0, 0.9, 1.0)
+        return right(jax.tree.map(lambda p: p * stale.astype(p.dtype), params), part)
+
+    return body
+
+
+def n_times_too_large(loss_fn, options=NO_OPTIONS) -> Strategy:
+    """Sum gradients of replicated parameters, which are summed already."""
+
+    def body(params, part):
+        total = lax.psum(gradients.total_weight(part), parallel.AXIS)
+        means, grads = gradients.batch_share(loss_fn)(params, part, total)
+        grads = lax.pcast(grads, parallel.AXIS, to="varying")
+        return Metrics(sum_over_devices(means), total), sum_over_devices(grads)
+
+    mesh = options.mesh
+    value_and_grad = jax.shard_map(
+        body, mesh=mesh, in_specs=(P(), P(parallel.AXIS)), out_specs=P()
+    )
+    strategy = STRATEGIES["shard_map"](loss_fn, options)
+    return strategy._replace(value_and_grad=value_and_grad)
+
+
+def batch_on_every_device(loss_fn, options=NO_OPTIONS) -> Strategy:
+    """Divide nothing: each device computes all of it, and the gradient is right."""
+    strategy = STRATEGIES["sharded"](loss_fn, options)
+    return strategy._replace(put_batch=parallel.replicate(options.mesh))
 
 
 MUTANTS = {
@@ -285,37 +408,128 @@ MUTANTS = {
     "structure_and_dtype_are_kept": gradients_in_half_precision,
     "the_callers_parameters_survive": state_is_not_copied,
     "loss_falls": reversed_gradient,
+    "the_work_is_divided": batch_on_every_device,
     "a_step_traces_once": shape_follows_the_padding,
+}
+DEVICE_MUTANTS = {
+    "mean of local means": on_devices(mean_of_local_means),
+    "sum of local means": on_devices(sum_of_local_means),
+    "missing sum": on_devices(missing_sum),
+    "the first device's part": on_devices(everybody_takes_the_first_part),
+    "stale parameters": on_devices(stale_parameters_on_one_device),
+    "N times too large": n_times_too_large,
 }
 
 
-@pytest.fixture(scope="module", params=["float32", "float64"])
-def tiny(request):
-    with jax.enable_x64(request.param == "float64"):
-        yield experiment_of(TINY, precision=request.param)
+def options_of(num_devices: int | None) -> Options:
+    return Options(None if num_devices is None else parallel.make_mesh(num_devices))
 
 
-@pytest.fixture(scope="module", params=STRATEGIES)
-def subject(request, tiny):
-    return Subject(STRATEGIES[request.param], tiny)
+def cases() -> list:
+    """List (strategy, devices, precision); `make test` leaves most of the grid out."""
+    listed = []
+    for name in STRATEGIES:
+        for num_devices in (1, 2, 4, 8) if name in DIVIDED else (None,):
+            for precision in ("float32", "float64"):
+                quick = num_devices in (None, 4) and precision == "float32"
+                marks = [] if quick else [pytest.mark.slow]
+                case = (name, num_devices, precision)
+                listed.append(
+                    pytest.param(case, marks=marks, id="-".join(map(str, case)))
+                )
+    return listed
 
 
+@functools.cache
+def tiny_experiment(precision: str) -> Experiment:
+    with jax.enable_x64(precision == "float64"):
+        return experiment_of(TINY, precision=precision)
+
+
+@functools.cache
+def tiny_subject(name: str, num_devices: int | None, precision: str) -> Subject:
+    with jax.enable_x64(precision == "float64"):
+        builder, options = STRATEGIES[name], options_of(num_devices)
+        return Subject(builder, tiny_experiment(precision), options)
+
+
+@pytest.mark.parametrize("case", cases())
 @pytest.mark.parametrize("law", LAWS)
-def test_every_strategy_obeys(law, subject):
-    if law == "a_step_traces_once" and subject.strategy.run == "eager":
-        return  # it has no program to trace
-    LAWS[law](subject)
+def test_every_strategy_obeys(law, case):
+    subject = tiny_subject(*case)
+    uncompiled = ("a_step_traces_once", "the_work_is_divided")
+    if law in uncompiled and subject.strategy.run == "eager":
+        return  # it has no program to trace, or to count
+    if law == "the_work_is_divided" and case[0] == "serial":
+        return  # a scan's body is counted once, however often it runs
+    with jax.enable_x64(case[2] == "float64"):
+        LAWS[law](subject)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return tiny_experiment("float32")
 
 
 @pytest.mark.parametrize("law", LAWS)
 def test_every_law_catches_its_mutant(law, tiny):
     copy = tiny._replace(params=copy_to_device(tiny.params))  # a mutant deletes it
     deletes = law == "the_callers_parameters_survive"
+    subject = Subject(MUTANTS[law], copy, options_of(4))
     with pytest.raises(
         RuntimeError if deletes else AssertionError,
         match="deleted" if deletes else None,
     ):
-        LAWS[law](Subject(MUTANTS[law], copy))
+        LAWS[law](subject)
+
+
+@pytest.mark.parametrize("name", DEVICE_MUTANTS)
+def test_equality_with_the_reference_catches_the_devices_mutants(name, tiny):
+    subject = Subject(DEVICE_MUTANTS[name], tiny, options_of(4))
+    with pytest.raises(AssertionError):
+        law_gradients_equal_the_reference(subject)
+
+
+def test_n_times_too_large_is_exactly_that(tiny):
+    """The commonest form of the fault in public code: the loss is right."""
+    subject = Subject(n_times_too_large, tiny, options_of(4))
+    batch = subject.batch()
+    metrics, grads = subject.value_and_grad(batch)
+    expected_metrics, expected = subject.reference(batch)
+    subject.check_equal(metrics, expected_metrics)
+    subject.check_equal(grads, jax.tree.map(lambda g: 4 * g, expected))
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_microbatches_change_nothing(name, tiny):
+    mesh = parallel.make_mesh(4) if name in DIVIDED else None
+    subject = Subject(STRATEGIES[name], tiny, Options(mesh, microbatch_size=3))
+    law_gradients_equal_the_reference(subject)
+
+
+def test_sharded_per_example_convolutions_are_wrong_in_xla():
+    """Why `sharded` has no per-example row (jax-ml/jax issue 32157).
+
+    Only XLA's own convolution is divided wrongly, silently, on every device but the
+    first. If this fails, XLA was mended: add the row.
+    """
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((8, 6, 6, 2)).astype(np.float32)
+    kernel = jnp.asarray(rng.standard_normal((3, 3, 2, 4)).astype(np.float32))
+    in_parts = NamedSharding(parallel.make_mesh(4), P(parallel.AXIS))
+
+    def rows(conv2d, images):
+        def loss(kernel, image):
+            return jnp.sum(conv2d(image, kernel, padding=((0, 0), (0, 0))) ** 2)
+
+        return jax.jit(jax.vmap(jax.grad(loss), (None, 0)))(kernel, images)
+
+    expected = rows(layers.conv2d_xla, jnp.asarray(images))
+    divided = rows(layers.conv2d_xla, jax.device_put(images, in_parts))
+    assert largest_error(divided[:2], expected[:2]) <= 1e-5
+    assert largest_error(divided[2:], expected[2:]) > 0.1
+    as_products = rows(layers.conv2d_im2col, jax.device_put(images, in_parts))
+    assert largest_error(as_products, expected) <= 1e-5
 
 
 def test_every_law_has_a_mutant():
@@ -327,7 +541,7 @@ def test_every_law_has_a_mutant():
 )
 def test_equality_with_the_reference_catches_more(mutant, tiny):
     with pytest.raises(AssertionError):
-        law_gradients_equal_the_reference(Subject(mutant, tiny))
+        law_gradients_equal_the_reference(Subject(mutant, tiny, options_of(4)))
 
 
 # Every recipe, dropout on, on a full and on a short batch.
@@ -356,7 +570,8 @@ def test_every_recipe_has_one_gradient(recipe, precision):
     size = 8 if recipe.name == "sgd_wide_cnn" else 16
     with jax.enable_x64(precision == "float64"):
         experiment = experiment_of(recipe, precision=precision, batch_size=size)
-        subjects = [Subject(builder, experiment) for builder in STRATEGIES.values()]
+        names = ("eager", "serial", "jit")
+        subjects = [Subject(STRATEGIES[name], experiment) for name in names]
         for padding in (0, size // 3):
             batch = make_batch(experiment, size, padding=padding)
             expected = subjects[0].reference(batch)

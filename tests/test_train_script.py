@@ -16,6 +16,8 @@ import test_data_cifar10
 import test_data_idx
 from safetensors.numpy import load_file
 
+from cnnjax.strategies import DIVIDED, STRATEGIES
+
 ROOT = Path(__file__).parent.parent
 HOUSING = "price,area,bedrooms,bathrooms,stories,parking\n"
 
@@ -162,6 +164,17 @@ def test_a_run_is_kept_unless_told_otherwise(first, folder):
     assert {p.name: p.read_bytes() for p in (folder / "first").iterdir()} == before
 
 
+@pytest.mark.parametrize("strategy", ["vmap", "sharded", "shard_map", "pmap"])
+def test_strategies_train_alike(strategy, first, folder):
+    """On two virtual devices, with microbatches: the same losses to four digits."""
+    divided = strategy in DIVIDED
+    flags = (f"--strategy={strategy}", f"--num_devices={2 if divided else 1}")
+    train(folder, strategy, *flags, "--microbatch_size=16")
+    expected, got = (metrics_of(folder / run)[0] for run in ("first", strategy))
+    assert got["train_loss"] == pytest.approx(expected["train_loss"], abs=1e-4)
+    assert got["test_accuracy"] == pytest.approx(expected["test_accuracy"], abs=0.01)
+
+
 def test_a_regression_runs_and_is_told_by_its_loss(tmp_path):
     rng = np.random.default_rng(0)
     rows = rng.integers(1, 100, (60, 6))
@@ -253,6 +266,8 @@ BAD = {
     "seed": (["--seed=-3"], "seed from 0 to 2**32 - 1, got -3"),
     "digits": (["--dataset=digits", "--data_dir=empty"], "digits needs no files"),
     "no value": (["--dataset="], "expected a value for --dataset"),
+    "devices": (["--num_devices=2"], "strategy 'jit' runs on one device"),
+    "microbatch": (["--microbatch_size=0"], "microbatch_size"),
     "no effect": (["--momentum=0.9"], "with Adam and Cosine, has no momentum to set"),
     "evaluate every": (["--evaluate_every=-1"], "evaluate_every"),
 }
@@ -374,4 +389,4 @@ def test_the_readmes_python_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert 0.5 < float(lines[0]) <= 1.0
-    assert [line.split()[0] for line in lines[1:4]] == ["eager", "serial", "jit"]
+    assert [line.split()[0] for line in lines[1:]] == list(STRATEGIES)
