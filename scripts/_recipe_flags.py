@@ -84,21 +84,31 @@ def start_jax() -> None:
         jax.config.update("jax_num_cpu_devices", FLAGS.num_devices)
 
 
-def options_from_flags(recipe: recipes.Recipe) -> strategies.Options:
-    """Return the options of the recipe's strategy that the flags ask for.
+def options_for(recipe: recipes.Recipe) -> strategies.Options:
+    """Return the devices and the microbatch that the flags ask of a strategy.
+
+    A strategy of one device takes one, however many there are.
 
     Raises:
-        InputError: more devices than there are, or for a strategy that has one.
+        InputError: more devices than there are.
     """
-    if recipe.strategy in strategies.DIVIDED:
-        mesh = parallel.make_mesh(FLAGS.num_devices)
-        return strategies.Options(mesh, FLAGS.microbatch_size)
-    if FLAGS.num_devices not in (None, 1):
+    divided = recipe.strategy in strategies.DIVIDED
+    mesh = parallel.make_mesh(FLAGS.num_devices) if divided else None
+    return strategies.Options(mesh, FLAGS.microbatch_size)
+
+
+def options_from_flags(recipe: recipes.Recipe) -> strategies.Options:
+    """Return the options of the one strategy that the flags choose.
+
+    Raises:
+        InputError: more devices than there are, or than the strategy can use.
+    """
+    if recipe.strategy not in strategies.DIVIDED and (FLAGS.num_devices or 1) > 1:
         raise InputError(
             f"strategy {recipe.strategy!r} runs on one device, got --num_devices="
             f"{FLAGS.num_devices}; use {', '.join(strategies.DIVIDED)}"
         )
-    return strategies.Options(None, FLAGS.microbatch_size)
+    return options_for(recipe)
 
 
 def recipe_from_flags() -> recipes.Recipe:

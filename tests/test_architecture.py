@@ -29,6 +29,7 @@ FLOORS = [
     {"networks"},
     {"recipes"},
     {"experiments", "text"},
+    {"equivalence"},
 ]
 
 
