@@ -504,7 +504,8 @@ def test_n_times_too_large_is_exactly_that(tiny):
 def test_microbatches_change_nothing(name, tiny):
     mesh = parallel.make_mesh(4) if name in DIVIDED else None
     subject = Subject(STRATEGIES[name], tiny, Options(mesh, microbatch_size=3))
-    law_gradients_equal_the_reference(subject)
+    batch = subject.batch(14, padding=5)
+    subject.check_equal(subject.value_and_grad(batch), subject.reference(batch))
 
 
 def test_sharded_per_example_convolutions_are_wrong_in_xla():
