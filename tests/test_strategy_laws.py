@@ -432,6 +432,7 @@ def cases() -> list:
         for num_devices in (1, 2, 4, 8) if name in DIVIDED else (None,):
             for precision in ("float32", "float64"):
                 quick = num_devices in (None, 4) and precision == "float32"
+                quick &= name not in ("shard_map_vmap", "pmap_vmap")
                 marks = [] if quick else [pytest.mark.slow]
                 case = (name, num_devices, precision)
                 listed.append(
@@ -554,7 +555,7 @@ def distinct_losses() -> list:
     for recipe in RECIPES.values():
         loss = (recipe.model, recipe.preprocessing, recipe.loss)
         for precision in ("float32", "float64"):
-            heavy = recipe.name == "sgd_wide_cnn" and precision == "float64"
+            heavy = recipe.name == "sgd_wide_cnn"
             marks = [pytest.mark.slow] if heavy else []
             if loss not in losses:
                 cases.append(pytest.param(recipe, precision, marks=marks))
