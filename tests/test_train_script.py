@@ -164,7 +164,15 @@ def test_a_run_is_kept_unless_told_otherwise(first, folder):
     assert {p.name: p.read_bytes() for p in (folder / "first").iterdir()} == before
 
 
-@pytest.mark.parametrize("strategy", ["vmap", "shard_map"])
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "vmap",
+        "shard_map",
+        pytest.param("sharded", marks=pytest.mark.slow),
+        pytest.param("pmap", marks=pytest.mark.slow),
+    ],
+)
 def test_strategies_train_alike(strategy, first, folder):
     """On two virtual devices, with microbatches: the same losses to four digits."""
     divided = strategy in DIVIDED
