@@ -19,7 +19,8 @@ from cnnjax.data.splits import split_dataset
 from cnnjax.epochs import Callbacks, LoopConfig, LoopKeys, ignore, train
 from cnnjax.errors import InputError, expect
 from cnnjax.evaluation import make_evaluate
-from cnnjax.losses import make_loss_fn
+from cnnjax.factors import make_factors_fn
+from cnnjax.losses import make_loss_fn, make_tapped_loss_fn
 from cnnjax.optimizers import make_optimizer, make_schedule
 from cnnjax.recipes import Recipe
 from cnnjax.records import EpochRecord
@@ -35,6 +36,7 @@ class Experiment(NamedTuple):
     params: Params
     apply_fn: Callable[..., Float[Array, " classes"]]  # of one raw example
     loss_fn: LossFn
+    options: Options  # of the strategy
     strategy: Strategy
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
@@ -80,6 +82,11 @@ def prepare(
         preprocess, config=recipe.preprocessing, dtype=recipe.model.dtype
     )
     loss_fn = make_loss_fn(network, loss=recipe.loss, preprocess=scale)
+    tapped_loss_fn = make_tapped_loss_fn(
+        models.make_tapped_apply(recipe.model), loss=recipe.loss, preprocess=scale
+    )
+    taps = models.zero_taps(recipe.model)
+    options = options._replace(factors_fn=make_factors_fn(tapped_loss_fn, taps))
     schedule = make_schedule(
         recipe.optimizer, steps_per_epoch=-(-num_examples // batch_size)
     )
@@ -93,6 +100,7 @@ def prepare(
         params=models.init(params_key, recipe.model),
         apply_fn=apply_fn,
         loss_fn=loss_fn,
+        options=options,
         strategy=make_strategy(recipe.strategy, loss_fn, options),
         optimizer=make_optimizer(recipe.optimizer, schedule),
         schedule=schedule,

@@ -66,24 +66,34 @@ def conv2d_im2col(
     (as of JAX 0.12): see jax-ml/jax issue 12868.
     """
     kernel_height, kernel_width, _, features = kernel.shape
-    padded = jnp.pad(image, (*padding, (0, 0)))
-    out_height = padded.shape[0] - kernel_height + 1
-    out_width = padded.shape[1] - kernel_width + 1
-    patches = jnp.concatenate(
-        [
-            padded[i : i + out_height, j : j + out_width]
-            for i in range(kernel_height)
-            for j in range(kernel_width)
-        ],
-        axis=-1,
+    rows, (out_height, out_width) = patches(
+        image, kernel_size=(kernel_height, kernel_width), padding=padding
     )
     # Two-dimensional operands: under vmap this stays one large matrix product.
-    rows = jnp.matmul(
-        patches.reshape(out_height * out_width, -1),
-        kernel.reshape(-1, features),
-        precision=precision,
-    )
-    return rows.reshape(out_height, out_width, features)
+    products = jnp.matmul(rows, kernel.reshape(-1, features), precision=precision)
+    return products.reshape(out_height, out_width, features)
+
+
+def patches(
+    image: Float[Array, "height width channels"],
+    *,
+    kernel_size: tuple[int, int],
+    padding: Padding,
+) -> tuple[Float[Array, "positions fan_in"], tuple[int, int]]:
+    """Lay out what the kernel meets at each position as a row; also return their grid.
+
+    Entries of a row are ordered as those of a kernel: (i, j, channel).
+    """
+    padded = jnp.pad(image, (*padding, (0, 0)))
+    out_height = padded.shape[0] - kernel_size[0] + 1
+    out_width = padded.shape[1] - kernel_size[1] + 1
+    shifted = [
+        padded[i : i + out_height, j : j + out_width]
+        for i in range(kernel_size[0])
+        for j in range(kernel_size[1])
+    ]
+    rows = jnp.concatenate(shifted, axis=-1).reshape(out_height * out_width, -1)
+    return rows, (out_height, out_width)
 
 
 def max_pool2d(

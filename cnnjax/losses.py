@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key, Num
 
 from cnnjax.errors import unknown_name
-from cnnjax.types import Label, LossFn, Params
+from cnnjax.types import Label, LossFn, Params, TappedLossFn
 
 Loss = tuple[Float[Array, ""], dict[str, Float[Array, ""]]]
 
@@ -52,8 +52,7 @@ def make_loss_fn(
     Raises:
         InputError: a loss that is not in `LOSSES`.
     """
-    if loss not in LOSSES:
-        raise unknown_name("loss", loss, LOSSES)
+    loss_of_logits = _get_loss(loss)
 
     def loss_fn(
         params: Params,
@@ -62,6 +61,41 @@ def make_loss_fn(
         key: Key[Array, ""] | None,
     ) -> Loss:
         logits = apply_fn(params, preprocess(example), key=key)
-        return LOSSES[loss](logits, label)
+        return loss_of_logits(logits, label)
 
     return loss_fn
+
+
+def make_tapped_loss_fn(
+    tapped_apply_fn: Callable[..., tuple[Float[Array, " classes"], dict]],
+    *,
+    loss: str,
+    preprocess: Callable[[Num[Array, "*example"]], Float[Array, "*example"]],
+) -> TappedLossFn:
+    """Build the same loss with taps in the network, for `factors.make_factors_fn`.
+
+    `tapped_loss_fn(params, taps, example, label, key) -> (loss, (metrics, inputs))`.
+
+    Raises:
+        InputError: a loss that is not in `LOSSES`.
+    """
+    loss_of_logits = _get_loss(loss)
+
+    def tapped_loss_fn(
+        params: Params,
+        taps: dict[str, Float[Array, "..."]],
+        example: Num[Array, "*example"],
+        label: Label,
+        key: Key[Array, ""] | None,
+    ) -> tuple[Float[Array, ""], tuple[dict, dict]]:
+        logits, inputs = tapped_apply_fn(params, taps, preprocess(example), key=key)
+        value, metrics = loss_of_logits(logits, label)
+        return value, (metrics, inputs)
+
+    return tapped_loss_fn
+
+
+def _get_loss(name: str) -> Callable[..., Loss]:
+    if name not in LOSSES:
+        raise unknown_name("loss", name, LOSSES)
+    return LOSSES[name]

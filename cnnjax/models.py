@@ -19,6 +19,7 @@ from cnnjax.stack import (
     Dense,
     Dropout,
     Flatten,
+    Layer,
     LayerRow,
     MaxPool,
     ModelConfig,
@@ -40,7 +41,11 @@ class Network(nn.Module):
         """Apply the layers in order; `deterministic` switches dropout off."""
         x = example.astype(self.config.dtype)
         for row in layer_rows(self.config):
+            if row.parameters and self.is_mutable_collection("inputs"):
+                self.sow("inputs", f"{row.name}_in", _as_matrix(row.layer, x))
             x = self._module(row, deterministic)(x)
+            if row.parameters:
+                x = self.perturb(f"{row.name}_tap", x, collection="taps")
         return x.astype(self.config.param_dtype)
 
     def _module(
@@ -92,6 +97,14 @@ class Network(nn.Module):
         }
 
 
+def _as_matrix(layer: Layer, x: Array) -> Float[Array, "positions fan_in"]:
+    """Return the input of a layer as what its kernel multiplies: a row a position."""
+    if isinstance(layer, Conv):
+        side, zeros = layer.kernel_size, (layer.padding, layer.padding)
+        return layers.patches(x, kernel_size=(side, side), padding=(zeros, zeros))[0]
+    return x[None]
+
+
 def init(key: Key[Array, ""], config: ModelConfig) -> Params:
     """Draw the parameters of a network: {layer: {"kernel": ..., "bias": ...}}.
 
@@ -135,3 +148,43 @@ def make_apply(
         )
 
     return apply
+
+
+def make_tapped_apply(
+    config: ModelConfig,
+) -> Callable[..., tuple[Float[Array, " classes"], dict[str, Array]]]:
+    """Build `apply(params, taps, example, *, key=None) -> (logits, inputs)`.
+
+    `taps` (`zero_taps` has them) are added to what each layer with parameters computes:
+    the gradient with respect to a tap is the cotangent there. `inputs` are what each of
+    these layers multiplies by its kernel, {layer: (positions, fan_in)}.
+    """
+    network = Network(config)
+
+    def apply(
+        params: Params,
+        taps: dict[str, Float[Array, "..."]],
+        example: Num[Array, "*example"],
+        *,
+        key: Key[Array, ""] | None = None,
+    ) -> tuple[Float[Array, " classes"], dict[str, Array]]:
+        logits, sown = network.apply(
+            {"params": params, "taps": {f"{name}_tap": taps[name] for name in taps}},
+            example,
+            deterministic=key is None,
+            rngs={} if key is None else {"dropout": key},
+            mutable=["inputs"],
+        )
+        inputs = {name: cast(Array, sown["inputs"][f"{name}_in"][0]) for name in taps}
+        return cast(Array, logits), inputs
+
+    return apply
+
+
+def zero_taps(config: ModelConfig) -> dict[str, Float[Array, "..."]]:
+    """Return zeros shaped like what each layer with parameters computes."""
+    return {
+        row.name: jnp.zeros(row.output_shape, config.dtype)
+        for row in layer_rows(config)
+        if row.parameters
+    }

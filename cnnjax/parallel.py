@@ -16,7 +16,8 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
 
 from cnnjax.errors import InputError
-from cnnjax.gradients import ShareFn, pad_batch, total_weight
+from cnnjax.gradients import ShareFn, total_weight
+from cnnjax.microbatches import pad_batch
 from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
 
 AXIS = "data"
@@ -82,7 +83,8 @@ def device_body(share: ShareFn) -> ValueAndGradFn:
     def value_and_grad(params: Params, part: Batch) -> tuple[Metrics, Params]:
         params = lax.pcast(params, AXIS, to="varying")
         total = lax.psum(total_weight(part), AXIS)
-        means, grads = lax.psum(share(params, part, total), AXIS)
+        means, grads, _ = share(params, part, total)
+        means, grads = lax.psum((means, grads), AXIS)
         return Metrics(means, total), grads
 
     return value_and_grad

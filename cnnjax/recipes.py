@@ -205,7 +205,8 @@ def override(recipe: Recipe, **changes: Any) -> Recipe:
     Names are those of `Recipe`, `OptimizerConfig`, and of the algorithm and schedule
     that it has. A change to None leaves the field alone. Besides:
 
-    - `precision` sets both dtypes of the model;
+    - `precision` sets both dtypes of the model; with "bfloat16" only the arithmetic's,
+      as parameters and gradients stay float32;
     - `algorithm` ("adam", "sgd") and `schedule` ("constant", "cosine") change the kind;
       a new cosine takes the recipe's epochs, unless `cosine_epochs` is given too.
 
@@ -218,8 +219,9 @@ def override(recipe: Recipe, **changes: Any) -> Recipe:
     given = {name: value for name, value in changes.items() if value is not None}
     model, optimizer = recipe.model, recipe.optimizer
     if "precision" in given:
-        precision = given.pop("precision")
-        model = replace(model, dtype=precision, param_dtype=precision)
+        dtype = given.pop("precision")
+        param_dtype = "float32" if dtype == "bfloat16" else dtype
+        model = replace(model, dtype=dtype, param_dtype=param_dtype)
     model = replace(model, **_take(given, model))
     for part, kinds in (("algorithm", ALGORITHMS), ("schedule", SCHEDULES)):
         value = getattr(optimizer, part)

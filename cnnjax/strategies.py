@@ -18,16 +18,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from cnnjax import parallel
-from cnnjax.errors import expect, unknown_name
-from cnnjax.gradients import (
-    ShareFn,
-    batch_share,
-    example_share,
-    microbatched,
-    serial_share,
-    whole,
-)
+from cnnjax import factors, parallel, reductions
+from cnnjax.errors import InputError, expect, unknown_name
+from cnnjax.gradients import ShareFn, batch_share, serial_share, whole
+from cnnjax.microbatches import microbatched
+from cnnjax.rows import example_share, rows_share
 from cnnjax.types import LossFn, Strategy, ValueAndGradFn
 
 
@@ -37,6 +32,8 @@ class Options(NamedTuple):
     mesh: Mesh | None = None  # None: all devices
     # Examples taken at a time, by each device (`sharded`: by all); None: all at once.
     microbatch_size: int | None = None
+    # What `factored_norms` is made from: see `factors.make_factors_fn`.
+    factors_fn: factors.FactorsFn | None = None
 
 
 NO_OPTIONS = Options()
@@ -81,6 +78,36 @@ def vmap(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
     valid; whether rows are formed is XLA's choice, as only their mean is asked for.
     """
     return _on_one_device(example_share(loss_fn), options)
+
+
+def vmap_norms(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
+    """Form the gradient of each example and its norm; the mean norm is a metric.
+
+    Where do the arrays live? On one device, a row of gradients for each example. Who
+    takes the mean? A weighted sum over the rows. What is communicated? Nothing. When is
+    it not valid? Always valid; the rows take the memory of the parameters times the
+    batch (or the microbatch).
+    """
+    return _on_one_device(rows_share(loss_fn, reductions.norms), options)
+
+
+def factored_norms(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
+    """Take the norm of each example's gradient without forming it.
+
+    Where do the arrays live? On one device: each layer's input, and the cotangent of
+    what it computes. Who takes the mean? One matrix product a layer, over examples and
+    positions. What is communicated? Nothing. When is it not valid? For a loss that is
+    not built on a stack of layers: it needs `options.factors_fn`.
+
+    Raises:
+        InputError: no `factors_fn` is given.
+    """
+    if options.factors_fn is None:
+        raise InputError(
+            "strategy 'factored_norms' expected Options(factors_fn=...), got none; "
+            "make one with factors.make_factors_fn, or use 'vmap_norms'"
+        )
+    return _on_one_device(factors.norms_share(options.factors_fn), options)
 
 
 def sharded(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
@@ -147,6 +174,8 @@ STRATEGIES: dict[str, Callable[..., Strategy]] = {
     "serial": serial,
     "jit": jit,
     "vmap": vmap,
+    "vmap_norms": vmap_norms,
+    "factored_norms": factored_norms,
     "sharded": sharded,
     "shard_map": shard_map,
     "shard_map_vmap": shard_map_vmap,

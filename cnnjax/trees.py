@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import DTypeLike, PyTree
+from jaxtyping import Array, DTypeLike, PyTree
 
 
 def zeros_like_output(fn: Callable[..., PyTree], *args: PyTree) -> PyTree:
@@ -17,15 +17,22 @@ def zeros_like_output(fn: Callable[..., PyTree], *args: PyTree) -> PyTree:
     >>> zeros_like_output(lambda x: {"sum": x.sum()}, jnp.ones(3))
     {'sum': Array(0., dtype=float32)}
     """
+    return jax.tree.map(
+        lambda shape: vary_like(jnp.zeros(shape.shape, shape.dtype), shape),
+        jax.eval_shape(fn, *args),
+    )
 
-    def zeros(shape: jax.ShapeDtypeStruct) -> jax.Array:
-        # Inside a shard_map, what will be added differs from device to device, and the
-        # zeros that a scan starts from must say so too.
-        differs = getattr(shape.manual_axis_type, "varying", ())
-        start = jnp.zeros(shape.shape, shape.dtype)
-        return lax.pcast(start, tuple(differs), to="varying") if differs else start
 
-    return jax.tree.map(zeros, jax.eval_shape(fn, *args))
+def vary_like(array: Array, like: Array | jax.ShapeDtypeStruct) -> Array:
+    """Return the array, marked as different on each device where `like` is.
+
+    This says something only inside a `shard_map`. What a scan starts from must differ
+    where its results do; and a gradient with respect to what is the same everywhere is
+    summed over the devices.
+    """
+    kind = jax.eval_shape(lambda x: x, like).manual_axis_type
+    axes = () if kind is None else kind.varying
+    return lax.pcast(array, tuple(axes), to="varying") if axes else array
 
 
 def at_least_float32(dtype: DTypeLike) -> np.dtype:

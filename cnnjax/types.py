@@ -59,6 +59,9 @@ class TrainState(NamedTuple):
 
 # loss_fn(params, example, label, key) -> (loss, {name: value}), of ONE example.
 LossFn = Callable[..., tuple[Float[Array, ""], dict[str, Float[Array, ""]]]]
+# tapped_loss_fn(params, taps, example, label, key) -> (loss, (metrics, inputs)):
+# taps are added to what a layer computes, inputs are what it multiplies by its kernel.
+TappedLossFn = Callable[..., tuple[Float[Array, ""], tuple[dict[str, Array], PyTree]]]
 # value_and_grad(params, batch) -> (Metrics, grads): means over the GLOBAL batch.
 ValueAndGradFn = Callable[[Params, Batch], tuple[Metrics, Params]]
 

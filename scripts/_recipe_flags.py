@@ -40,7 +40,10 @@ flags.DEFINE_integer(
     lower_bound=1,
 )
 flags.DEFINE_enum(
-    "precision", None, ["float32", "float64"], "Type of parameters and arithmetic."
+    "precision",
+    None,
+    ["bfloat16", "float32", "float64"],
+    "Type of parameters and arithmetic; with bfloat16 parameters stay float32.",
 )
 
 # Each overrides one field of the recipe; left out, it is as published.

@@ -9,9 +9,45 @@ import numpy as np
 from cnnjax.data import Dataset
 from cnnjax.data.order import example_keys
 from cnnjax.experiments import Experiment, prepare
+from cnnjax.initializers import PYTORCH
+from cnnjax.optimizers import OptimizerConfig, Sgd
 from cnnjax.recipes import Recipe, override
-from cnnjax.stack import layer_rows
+from cnnjax.stack import (
+    Activation,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    MaxPool,
+    ModelConfig,
+    layer_rows,
+)
 from cnnjax.types import Batch, Examples
+
+# Small, but with every kind of layer: dropout, a pool, two kinds of kernel.
+TINY = Recipe(
+    name="tiny",
+    summary="for the laws",
+    model=ModelConfig(
+        input_shape=(8, 8, 1),
+        layers=(
+            Conv(4, kernel_size=3, padding=1),
+            Activation("relu"),
+            MaxPool(2),
+            Flatten(),
+            Dense(12),
+            Activation("tanh"),
+            Dropout(0.5),
+            Dense(3),
+        ),
+        initializer=PYTORCH,
+    ),
+    loss="softmax_cross_entropy",
+    optimizer=OptimizerConfig(algorithm=Sgd(momentum=0.9), learning_rate=0.1),
+    dataset="random",
+    batch_size=16,
+    epochs=1,
+)
 
 
 def random_dataset(recipe: Recipe, *, train: int = 320, test: int = 64) -> Dataset:

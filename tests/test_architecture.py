@@ -21,9 +21,10 @@ MODULES = sorted(
 FLOORS = [
     {"types", "errors", "clock"},
     {"trees", "comparison", "layers", "initializers", "data", "environment", "workdir"},
-    {"stack", "losses", "training", "records"},
+    {"stack", "losses", "training", "records", "reductions"},
     {"models"},
     {"gradients", "optimizers", "plots"},
+    {"microbatches", "rows", "factors"},
     {"parallel"},
     {"strategies", "evaluation", "epochs"},
     {"networks"},

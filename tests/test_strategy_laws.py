@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import distinct_weights, experiment_of, make_batch
+from batches import TINY, distinct_weights, experiment_of, make_batch
 from jax import lax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -24,18 +24,7 @@ from cnnjax.comparison import TOLERANCES, largest_error
 from cnnjax.epochs import LoopConfig, train
 from cnnjax.experiments import Experiment
 from cnnjax.gradients import serial_value_and_grad
-from cnnjax.initializers import PYTORCH
-from cnnjax.optimizers import OptimizerConfig, Sgd
-from cnnjax.recipes import RECIPES, Recipe
-from cnnjax.stack import (
-    Activation,
-    Conv,
-    Dense,
-    Dropout,
-    Flatten,
-    MaxPool,
-    ModelConfig,
-)
+from cnnjax.recipes import RECIPES
 from cnnjax.strategies import (
     DIVIDED,
     NO_OPTIONS,
@@ -48,31 +37,6 @@ from cnnjax.types import Batch, Examples, Metrics, Params, Strategy, ValueAndGra
 
 Builder = Callable[..., Strategy]
 
-# Small, but with every kind of layer: dropout, a pool, two kinds of kernel.
-TINY = Recipe(
-    name="tiny",
-    summary="for the laws",
-    model=ModelConfig(
-        input_shape=(8, 8, 1),
-        layers=(
-            Conv(4, kernel_size=3, padding=1),
-            Activation("relu"),
-            MaxPool(2),
-            Flatten(),
-            Dense(12),
-            Activation("tanh"),
-            Dropout(0.5),
-            Dense(3),
-        ),
-        initializer=PYTORCH,
-    ),
-    loss="softmax_cross_entropy",
-    optimizer=OptimizerConfig(algorithm=Sgd(momentum=0.9), learning_rate=0.1),
-    dataset="random",
-    batch_size=16,
-    epochs=1,
-)
-
 
 class Subject:
     """A strategy of an experiment, compiled once, and the reference beside it."""
@@ -81,9 +45,9 @@ class Subject:
         self, builder: Builder, experiment: Experiment, options: Options = NO_OPTIONS
     ) -> None:
         self.experiment = experiment
-        self.options = options
+        self.options = options._replace(factors_fn=experiment.options.factors_fn)
         self.builder = builder
-        self.strategy = builder(experiment.loss_fn, options)
+        self.strategy = builder(experiment.loss_fn, self.options)
         self.tolerance = TOLERANCES[experiment.recipe.model.param_dtype]
         compiled = self.strategy.run == "loop"
         value_and_grad = self.strategy.value_and_grad

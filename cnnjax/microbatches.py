@@ -1,0 +1,54 @@
+"""Part of a batch at a time: less memory, the same sum.
+
+This is gradient accumulation. The optimizer sees one gradient, of the whole batch, and
+a schedule counts optimizer steps: microbatches change neither.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from cnnjax.gradients import Share, ShareFn
+from cnnjax.trees import zeros_like_output
+from cnnjax.types import Batch, Params
+
+
+def microbatched(share: ShareFn, *, size: int) -> ShareFn:
+    """Take a rule's share `size` examples at a time, and add.
+
+    A batch that is no multiple of `size` is filled up with copies at weight 0. What is
+    kept of each example comes out in the order of the batch.
+    """
+
+    def total_share(params: Params, batch: Batch, total: Array) -> Share:
+        parts = jax.tree.map(
+            lambda a: a.reshape(-1, size, *a.shape[1:]), pad_batch(batch, size)
+        )
+
+        def add(sums, part: Batch):
+            means, grads, each = share(params, part, total)
+            return jax.tree.map(jnp.add, sums, (means, grads)), each
+
+        first = jax.tree.map(lambda a: a[0], parts)
+        means, grads, _ = zeros_like_output(share, params, first, total)
+        (means, grads), each = lax.scan(add, (means, grads), parts)
+        num_examples = batch.weights.shape[0]
+        each = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:num_examples], each)
+        return Share(means, grads, each)
+
+    return total_share
+
+
+def pad_batch(batch: Batch, multiple: int) -> Batch:
+    """Fill a batch up to a multiple with copies of its last example, at weight 0."""
+    size = batch.weights.shape[0]
+    missing = -size % multiple
+    if missing == 0:
+        return batch
+    rows = jnp.minimum(jnp.arange(size + missing), size - 1)
+    padded = jax.tree.map(lambda a: a[rows], batch)
+    real = jnp.arange(size + missing) < size
+    return padded._replace(weights=jnp.where(real, padded.weights, 0))

@@ -1,0 +1,226 @@
+"""Norms, clipping and rows of each example's gradient: by rows, and without them."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from batches import TINY, distinct_weights, experiment_of, make_batch
+
+from cnnjax import factors, layers, parallel, reductions
+from cnnjax.comparison import TOLERANCES, largest_error
+from cnnjax.errors import InputError
+from cnnjax.gradients import (
+    batch_share,
+    serial_share,
+    serial_value_and_grad,
+    whole,
+    with_each,
+)
+from cnnjax.microbatches import microbatched
+from cnnjax.recipes import RECIPES
+from cnnjax.rows import rows_share
+
+MAX_NORM = 1.9  # between the norms of the examples: some are clipped, some are not
+
+
+@functools.cache
+def tiny_experiment(precision):
+    with jax.enable_x64(precision == "float64"):
+        return experiment_of(TINY, precision=precision)
+
+
+def reduction_of(name, max_norm):
+    clipped = reductions.clipped(max_norm)
+    return {"norms": reductions.norms, "clipped": clipped, "full": reductions.full}[
+        name
+    ]
+
+
+def share_of(route, name, experiment, max_norm=MAX_NORM):
+    if route == "serial":
+        return serial_share(experiment.loss_fn, reduction_of(name, max_norm))
+    if route == "rows":
+        return rows_share(experiment.loss_fn, reduction_of(name, max_norm))
+    factors_fn = experiment.options.factors_fn
+    if name == "clipped":
+        return factors.clipped_share(factors_fn, max_norm=max_norm)
+    return {"norms": factors.norms_share, "full": factors.full_share}[name](factors_fn)
+
+
+def examine(share, experiment, batch):
+    return jax.jit(with_each(share))(experiment.params, batch)
+
+
+@functools.cache
+def expected_of(name, precision):
+    tiny = tiny_experiment(precision)
+    return examine(share_of("serial", name, tiny), tiny, short_batch(tiny))
+
+
+def short_batch(experiment):
+    """Return 13 examples of unequal weights, the last three padding."""
+    batch = make_batch(experiment, 13, padding=3)
+    return batch._replace(weights=batch.weights * distinct_weights(13))
+
+
+@pytest.mark.parametrize(
+    ("precision", "microbatch_size"),
+    [("float32", None), ("float32", 5), ("float64", None)],
+)
+@pytest.mark.parametrize("name", ["norms", "clipped", "full"])
+@pytest.mark.parametrize("route", ["rows", "factors"])
+def test_each_route_equals_the_serial_reference(
+    route, name, microbatch_size, precision
+):
+    with jax.enable_x64(precision == "float64"):
+        tiny = tiny_experiment(precision)
+        share = share_of(route, name, tiny)
+        if microbatch_size is not None:
+            share = microbatched(share, size=microbatch_size)
+        actual = examine(share, tiny, short_batch(tiny))
+        error = largest_error(actual, expected_of(name, precision))
+        assert error <= TOLERANCES[precision]
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "adam_cosine_cnn",
+        "momentum_mlp_serial",
+        "sgd_dropout_cnn",
+        "tanh_mlp_cifar10_deep",
+        "tanh_mlp_housing_wide",
+    ],
+)
+def test_every_kind_of_network_can_do_without_rows(recipe):
+    experiment = experiment_of(RECIPES[recipe], batch_size=6)
+    batch = make_batch(experiment, 6, padding=1)
+    shares = [share_of(route, "clipped", experiment) for route in ("factors", "serial")]
+    actual, expected = (examine(share, experiment, batch) for share in shares)
+    assert largest_error(actual, expected) <= 1e-5
+
+
+@pytest.mark.parametrize("route", ["rows", "factors"])
+def test_the_mean_of_the_rows_is_the_batch_gradient(route):
+    tiny = tiny_experiment("float32")
+    batch = make_batch(tiny, 16)._replace(weights=distinct_weights(16))
+    _, _, each = examine(share_of(route, "full", tiny), tiny, batch)
+    mean = jax.tree.map(
+        lambda rows: np.average(rows, axis=0, weights=batch.weights).astype(rows.dtype),
+        each["grads"],
+    )
+    _, expected = jax.jit(serial_value_and_grad(tiny.loss_fn))(tiny.params, batch)
+    assert largest_error(mean, expected) <= 1e-5
+
+
+@pytest.mark.parametrize("route", ["serial", "rows", "factors"])
+def test_norms_and_clipping_are_what_numpy_says(route):
+    tiny = tiny_experiment("float32")
+    batch = make_batch(tiny, 16)._replace(weights=distinct_weights(16))
+    _, _, rows = examine(share_of("rows", "full", tiny), tiny, batch)
+    flat = np.concatenate(
+        [np.reshape(leaf, (16, -1)) for leaf in jax.tree.leaves(rows["grads"])], axis=1
+    )
+    norms = np.linalg.norm(flat, axis=1)
+    assert norms.min() < MAX_NORM < norms.max()
+    shortened = flat * np.minimum(1, MAX_NORM / norms)[:, None]
+    expected = np.average(shortened, axis=0, weights=batch.weights)
+    metrics, grads, each = examine(share_of(route, "clipped", tiny), tiny, batch)
+    got = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(grads)])
+    np.testing.assert_allclose(each["grad_norm"], norms, rtol=1e-5)
+    np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
+    mean_norm = np.average(norms, weights=batch.weights)
+    assert metrics.means["grad_norm"] == pytest.approx(mean_norm, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["norms", "clipped"])
+def test_without_rows_memory_is_that_of_the_batch_gradient(name):
+    """By XLA's own analysis; with rows it is more than ten times as much."""
+    experiment = experiment_of(RECIPES["adam_cosine_cnn"], batch_size=128)
+    batch = make_batch(experiment, 128)
+
+    def temporary_bytes(share):
+        program = jax.jit(whole(share)).lower(experiment.params, batch).compile()
+        return program.memory_analysis().temp_size_in_bytes
+
+    allowed = 1.5 * temporary_bytes(batch_share(experiment.loss_fn))
+    assert temporary_bytes(share_of("factors", name, experiment)) <= allowed
+    assert temporary_bytes(share_of("rows", name, experiment)) > allowed
+
+
+def clip_after_the_mean(share, max_norm):
+    """Clip the wrong thing: the mean of the gradients."""
+
+    def clipped(params, batch):
+        metrics, grads = whole(share)(params, batch)
+        return metrics, reductions.clipped(max_norm)(grads).grads
+
+    return clipped
+
+
+def test_clipping_the_mean_is_caught():
+    tiny = tiny_experiment("float32")
+    batch = make_batch(tiny, 16)
+    _, expected, _ = examine(share_of("serial", "clipped", tiny), tiny, batch)
+    wrong = jax.jit(clip_after_the_mean(serial_share(tiny.loss_fn), MAX_NORM))
+    assert largest_error(wrong(tiny.params, batch)[1], expected) > 0.01
+
+
+@pytest.mark.parametrize(
+    "device_map",
+    [parallel.over_shard_map, parallel.over_pmap],
+    ids=lambda f: f.__name__,
+)
+@pytest.mark.parametrize("route", ["rows", "factors"])
+def test_clipping_goes_over_devices(route, device_map):
+    tiny = tiny_experiment("float32")
+    mesh = parallel.make_mesh(4)
+    batch = make_batch(tiny, 14, padding=3)
+    _, expected, _ = examine(share_of("serial", "clipped", tiny), tiny, batch)
+    run = jax.jit(device_map(share_of(route, "clipped", tiny), mesh))
+    params = parallel.replicate(mesh)(tiny.params)
+    _, grads = run(params, parallel.split(mesh)(batch))
+    assert largest_error(grads, expected) <= 1e-5
+
+
+def test_a_gradient_of_zero_stays_and_a_nan_is_told():
+    factor = reductions.clip_factor(jnp.array([0.0, 0.5, 2.0, jnp.nan]), max_norm=1.0)
+    np.testing.assert_array_equal(factor, [1.0, 1.0, 0.5, np.nan])
+
+
+@pytest.mark.parametrize("max_norm", [0.0, -1.0, float("nan")])
+def test_a_norm_to_clip_to_is_positive(max_norm):
+    for build in (
+        reductions.clipped,
+        lambda norm: factors.clipped_share(lambda *_: None, max_norm=norm),
+    ):
+        with pytest.raises(InputError, match="expected max_norm above 0"):
+            build(max_norm)
+
+
+@pytest.mark.parametrize(("positions", "fan_in", "features"), [(2, 5, 7), (9, 4, 3)])
+def test_both_forms_of_the_norm_are_the_norm(positions, fan_in, features):
+    """Few positions, and many: pairs of positions, or the rows themselves."""
+    rng = np.random.default_rng(0)
+    inputs = rng.standard_normal((3, positions, fan_in)).astype(np.float32)
+    cotangents = rng.standard_normal((3, positions, features)).astype(np.float32)
+    kernels = np.einsum("bpi,bpf->bif", inputs, cotangents)
+    expected = (kernels**2).sum((1, 2)) + (cotangents.sum(1) ** 2).sum(1)
+    both = factors.Factors(jnp.asarray(inputs), jnp.asarray(cotangents))
+    np.testing.assert_allclose(factors.squared_norms(both), expected, rtol=1e-5)
+
+
+def test_patches_are_ordered_as_a_kernel_is():
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.standard_normal((6, 5, 2)).astype(np.float32))
+    kernel = jnp.asarray(rng.standard_normal((3, 2, 2, 4)).astype(np.float32))
+    padding = ((1, 0), (0, 2))
+    rows, grid = layers.patches(image, kernel_size=(3, 2), padding=padding)
+    expected = layers.conv2d_xla(image, kernel, padding=padding)
+    assert grid == expected.shape[:2]
+    products = (rows @ kernel.reshape(-1, 4)).reshape(expected.shape)
+    assert largest_error(products, expected) <= 1e-5
