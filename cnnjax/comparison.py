@@ -7,7 +7,9 @@ import numpy as np
 from jaxtyping import PyTree
 
 # Largest error of a leaf that still counts as equal, by the type of the arithmetic.
-TOLERANCES = {"float32": 1e-5, "float64": 1e-12}
+# bfloat16 has 8 significant bits and the mean gradient cancels: against float32, the
+# recipes' first gradients differ by up to 0.18 (as of JAX 0.12, on a CPU).
+TOLERANCES = {"bfloat16": 0.25, "float32": 1e-5, "float64": 1e-12}
 
 
 def leaf_errors(actual: PyTree, reference: PyTree) -> dict[str, float]:

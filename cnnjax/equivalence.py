@@ -69,7 +69,7 @@ def assess(experiment: Experiment, batch: Batch, *, num_steps: int) -> Agreement
         )
     )
     expected_params, _ = _update(serial, batch, num_steps=num_steps)
-    precision = experiment.recipe.model.param_dtype
+    precision = experiment.recipe.model.dtype
     return Agreement(
         absolute_error=_largest_difference(grads, expected),
         relative_error=relative,

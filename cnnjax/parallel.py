@@ -1,7 +1,8 @@
 """Devices: the mesh, who holds what, and the ONE body that each device runs.
 
-The only module that touches devices. A batch is split over the mesh's one axis, "data";
-parameters, optimizer state and the resident examples are on every device.
+The only module that touches devices. A batch is split over the mesh's axis "data".
+Parameters, optimizer state and the resident examples are on every device, unless the
+axis "model" has more than one: along that, `partitioning` cuts the dense kernels.
 """
 
 from __future__ import annotations
@@ -16,18 +17,22 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
 
 from cnnjax.errors import InputError
-from cnnjax.gradients import ShareFn, total_weight
+from cnnjax.gradients import ShareFn, total_weight, whole
 from cnnjax.microbatches import pad_batch
+from cnnjax.partitioning import MODEL, partition_specs
 from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
 
 AXIS = "data"
 
 
-def make_mesh(num_devices: int | None = None) -> Mesh:
-    """Lay the first `num_devices` devices out along the axis "data"; None: all.
+def make_mesh(num_devices: int | None = None, *, model_devices: int = 1) -> Mesh:
+    """Lay the first `num_devices` devices out, in rows of `model_devices`; None: all.
+
+    The mesh has two axes, "data" and "model", of which the second is mostly 1.
 
     Raises:
-        InputError: fewer devices are there than are asked for.
+        InputError: fewer devices are there than are asked for, or they do not make
+            whole rows.
     """
     available = jax.devices()
     count = len(available) if num_devices is None else num_devices
@@ -38,8 +43,15 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
             f"expected num_devices from 1 to the {len(available)} {platform} devices "
             f"that are here{hint}, got {count}"
         )
+    if model_devices < 1 or count % model_devices:
+        raise InputError(
+            f"expected model_devices to divide the {count} devices, got {model_devices}"
+        )
     return jax.make_mesh(
-        (count,), (AXIS,), axis_types=(AxisType.Auto,), devices=available[:count]
+        (count // model_devices, model_devices),
+        (AXIS, MODEL),
+        axis_types=(AxisType.Auto, AxisType.Auto),
+        devices=available[:count],
     )
 
 
@@ -54,6 +66,19 @@ def replicate(mesh: Mesh) -> Callable[[PyTree], PyTree]:
     return put_state
 
 
+def partition(mesh: Mesh) -> Callable[[PyTree], PyTree]:
+    """Build `put_state` by the partition rules: cut along "model", copied along "data".
+
+    Where "model" has one device, everything is on every device.
+    """
+
+    def put_state(tree: PyTree) -> PyTree:
+        copied = jax.tree.map(jnp.copy, tree)
+        return jax.device_put(copied, _shardings(copied, mesh))
+
+    return put_state
+
+
 def split(mesh: Mesh) -> Callable[[Batch], Batch]:
     """Build `put_batch`: each device holds its equal part of the examples.
 
@@ -63,7 +88,7 @@ def split(mesh: Mesh) -> Callable[[Batch], Batch]:
     in_parts = NamedSharding(mesh, P(AXIS))
 
     def put_batch(batch: Batch) -> Batch:
-        return jax.device_put(pad_batch(batch, mesh.size), in_parts)
+        return jax.device_put(pad_batch(batch, mesh.shape[AXIS]), in_parts)
 
     return put_batch
 
@@ -86,6 +111,17 @@ def device_body(share: ShareFn) -> ValueAndGradFn:
         means, grads, _ = share(params, part, total)
         means, grads = lax.psum((means, grads), AXIS)
         return Metrics(means, total), grads
+
+    return value_and_grad
+
+
+def over_sharded_jit(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
+    """Leave the division to the compiler; gradients come out where parameters are."""
+    global_value_and_grad = whole(share)
+
+    def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
+        metrics, grads = global_value_and_grad(params, batch)
+        return metrics, lax.with_sharding_constraint(grads, _shardings(grads, mesh))
 
     return value_and_grad
 
@@ -115,3 +151,8 @@ def over_pmap(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
         return mapped(params, parts)
 
     return value_and_grad
+
+
+def _shardings(tree: PyTree, mesh: Mesh) -> PyTree:
+    specs = partition_specs(tree, model_devices=mesh.shape[MODEL])
+    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)

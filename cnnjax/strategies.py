@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from cnnjax import factors, parallel, reductions
+from cnnjax import factors, parallel, partitioning, reductions
 from cnnjax.errors import InputError, expect, unknown_name
 from cnnjax.gradients import ShareFn, batch_share, serial_share, whole
 from cnnjax.microbatches import microbatched
@@ -113,13 +113,16 @@ def factored_norms(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
 def sharded(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
     """Write for one device, say how the batch is split, and let the compiler divide.
 
-    Where do the arrays live? The batch in parts on the devices, all else on each. Who
-    takes the mean? The loss, over the global batch axis. What is communicated? One
-    all-reduce of the gradients, put in by the compiler. When is it not valid? With
-    per-example gradients: XLA partitions the convolutions of `vmap(grad)` wrongly and
-    silently (jax-ml/jax issue 32157), so that rule has no such row.
+    Where do the arrays live? The batch in parts along the mesh's axis "data", all else
+    on each device; along "model", where that has more than one, the dense kernels in
+    parts. Who takes the mean? The loss, over the global batch axis. What is
+    communicated? One all-reduce of the gradients, put in by the compiler; along "model"
+    activations, too. When is it not valid? With per-example gradients: XLA partitions
+    the convolutions of `vmap(grad)` wrongly and silently (jax-ml/jax issue 32157), so
+    that rule has no such row.
     """
-    return _on_mesh(batch_share(loss_fn), options, lambda share, _: whole(share))
+    on_mesh = _on_mesh(batch_share(loss_fn), options, parallel.over_sharded_jit)
+    return on_mesh._replace(put_state=parallel.partition(_mesh(options)))
 
 
 def shard_map(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
@@ -190,10 +193,17 @@ def make_strategy(
     """Build the named row of the table for a loss of one example.
 
     Raises:
-        InputError: a name that is not in `STRATEGIES`, or a microbatch of no size.
+        InputError: a name that is not in `STRATEGIES`, a microbatch of no size, or a
+            mesh with an axis "model" for a strategy that has no use for it.
     """
     if name not in STRATEGIES:
         raise unknown_name("strategy", name, STRATEGIES)
+    cut_among = 1 if options.mesh is None else options.mesh.shape[partitioning.MODEL]
+    if cut_among > 1 and name != "sharded":
+        raise InputError(
+            f"strategy {name!r} expected one device along the axis 'model', got "
+            f"{cut_among}; only 'sharded' cuts kernels"
+        )
     size = options.microbatch_size
     expect("microbatch_size of at least 1", size, size is None or size >= 1)
     return STRATEGIES[name](loss_fn, options)
@@ -218,13 +228,17 @@ def _on_mesh(
     options: Options,
     device_map: Callable[[ShareFn, Mesh], ValueAndGradFn],
 ) -> Strategy:
-    mesh = options.mesh or parallel.make_mesh()
+    mesh = _mesh(options)
     return Strategy(
         value_and_grad=device_map(_in_microbatches(share, options), mesh),
         put_state=parallel.replicate(mesh),
         put_batch=parallel.split(mesh),
         run="loop",
     )
+
+
+def _mesh(options: Options) -> Mesh:
+    return options.mesh or parallel.make_mesh()
 
 
 def _in_microbatches(share: ShareFn, options: Options) -> ShareFn:

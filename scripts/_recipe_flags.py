@@ -34,6 +34,13 @@ flags.DEFINE_integer(
     lower_bound=1,
 )
 flags.DEFINE_integer(
+    "model_devices",
+    1,
+    "Of the devices, how many share one copy of the dense kernels, which are cut among "
+    "them. For sharded.",
+    lower_bound=1,
+)
+flags.DEFINE_integer(
     "microbatch_size",
     None,
     "Examples that a device takes at a time; less memory, the same gradient.",
@@ -96,7 +103,13 @@ def options_for(recipe: recipes.Recipe) -> strategies.Options:
         InputError: more devices than there are.
     """
     divided = recipe.strategy in strategies.DIVIDED
-    mesh = parallel.make_mesh(FLAGS.num_devices) if divided else None
+    mesh = None
+    if divided:
+        # Only this row cuts kernels: the others of a comparison take all for the batch.
+        cuts = recipe.strategy == "sharded"
+        mesh = parallel.make_mesh(
+            FLAGS.num_devices, model_devices=FLAGS.model_devices if cuts else 1
+        )
     return strategies.Options(mesh, FLAGS.microbatch_size)
 
 
@@ -110,6 +123,11 @@ def options_from_flags(recipe: recipes.Recipe) -> strategies.Options:
         raise InputError(
             f"strategy {recipe.strategy!r} runs on one device, got --num_devices="
             f"{FLAGS.num_devices}; use {', '.join(strategies.DIVIDED)}"
+        )
+    if recipe.strategy != "sharded" and FLAGS.model_devices > 1:
+        raise InputError(
+            f"strategy {recipe.strategy!r} cuts no kernels, got --model_devices="
+            f"{FLAGS.model_devices}; use sharded"
         )
     return options_for(recipe)
 

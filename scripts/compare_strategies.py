@@ -51,7 +51,7 @@ def main(args: list[str]) -> None:
             continue
         if name == names[0]:
             print(environment_line(environment))
-            print(f"recipe {recipe.name}, batch {size}, {recipe.model.param_dtype}\n")
+            print(f"recipe {recipe.name}, batch {size}, {recipe.model.dtype}\n")
             print(_line(HEADER))
         print(_line(_cells(name, row)), flush=True)
     print(

@@ -21,7 +21,7 @@ MODULES = sorted(
 FLOORS = [
     {"types", "errors", "clock"},
     {"trees", "comparison", "layers", "initializers", "data", "environment", "workdir"},
-    {"stack", "losses", "training", "records", "reductions"},
+    {"stack", "losses", "training", "records", "reductions", "partitioning"},
     {"models"},
     {"gradients", "optimizers", "plots"},
     {"microbatches", "rows", "factors"},

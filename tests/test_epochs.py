@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import make_batch, random_dataset
-from test_strategy_laws import TINY
+from batches import TINY, make_batch, random_dataset
 
 from cnnjax import epochs
 from cnnjax.clock import Clock
@@ -22,7 +21,7 @@ from cnnjax.experiments import fit, prepare, run
 from cnnjax.gradients import batch_value_and_grad, serial_value_and_grad
 from cnnjax.recipes import override
 from cnnjax.records import epoch_means
-from cnnjax.strategies import DIVIDED, STRATEGIES
+from cnnjax.strategies import DIVIDED, STRATEGIES, Options
 from cnnjax.types import Examples, Metrics
 
 DATASET = random_dataset(TINY, train=50, test=23)
@@ -49,6 +48,22 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not():
     assert same_bits(one, again)
     assert timeless(one) == timeless(again)
     assert not same_bits(one, trained(seed=1))
+
+
+@pytest.mark.parametrize("strategy", ["jit", "vmap"])
+def test_the_schedule_counts_updates_and_no_microbatches(strategy):
+    """With a cosine by step: were microbatches counted, it would end four times soon."""
+    cosine = {"schedule": "cosine", "cosine_unit": "step", "strategy": strategy}
+    recipe = override(TINY, batch_size=16, epochs=2, **cosine)
+    whole, parts = (
+        run(prepare(recipe, DATASET, options=Options(microbatch_size=size)))
+        for size in (None, 4)
+    )
+    assert largest_error(parts.params, whole.params) <= 1e-5
+    assert timeless(parts)[-1]["step"] == timeless(whole)[-1]["step"] == 2 * 4
+    rates = [record["learning_rate"] for record in timeless(parts)]
+    assert rates == [record["learning_rate"] for record in timeless(whole)]
+    assert rates[1] == pytest.approx(rates[0] / 2)  # half of the steps are done
 
 
 def test_evaluating_changes_nothing():

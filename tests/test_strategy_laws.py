@@ -48,7 +48,7 @@ class Subject:
         self.options = options._replace(factors_fn=experiment.options.factors_fn)
         self.builder = builder
         self.strategy = builder(experiment.loss_fn, self.options)
-        self.tolerance = TOLERANCES[experiment.recipe.model.param_dtype]
+        self.tolerance = TOLERANCES[experiment.recipe.model.dtype]
         compiled = self.strategy.run == "loop"
         value_and_grad = self.strategy.value_and_grad
         self._value_and_grad = jax.jit(value_and_grad) if compiled else value_and_grad
