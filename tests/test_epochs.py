@@ -52,7 +52,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not():
 
 @pytest.mark.parametrize("strategy", ["jit", "vmap"])
 def test_the_schedule_counts_updates_and_no_microbatches(strategy):
-    """With a cosine by step: were microbatches counted, it would end four times soon."""
+    """With a cosine by step: were they counted, it would end too soon."""
     cosine = {"schedule": "cosine", "cosine_unit": "step", "strategy": strategy}
     recipe = override(TINY, batch_size=16, epochs=2, **cosine)
     whole, parts = (
@@ -201,7 +201,7 @@ def test_the_parts_of_the_time_sum_to_the_whole():
 
 def test_counting_does_not_lose_bits_in_bfloat16():
     """A bfloat16 cannot count past 256: sums and weights are kept in float32."""
-    recipe = override(TINY, precision="bfloat16")
+    recipe = override(TINY, dtype="bfloat16", param_dtype="bfloat16")
     dataset = random_dataset(TINY, train=320, test=600)
     experiment = prepare(recipe, dataset)
     assert experiment.params["conv_0"]["kernel"].dtype == "bfloat16"
