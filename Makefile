@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-SOURCES := cnnjax scripts tests
+SOURCES := cnnjax scripts benchmarks tests
 
 .PHONY: train test test-all lint format clean
 

@@ -69,7 +69,9 @@ def prepare(
     params_key, split_key, order_key, dropout_key = jax.random.split(
         jax.random.key(seed), 4
     )
-    train_examples, test_examples = split_dataset(dataset, recipe.split, key=split_key)
+    train_examples, test_examples = split_dataset(
+        dataset, recipe.split, key=split_key, num_train=recipe.num_train
+    )
     _check_fit(recipe, dataset)
     num_examples = len(train_examples.labels)
     batch_size = num_examples if recipe.batch_size is None else recipe.batch_size

@@ -16,7 +16,7 @@ from cnnjax.data.preprocessing import (
     Preprocessing,
     Standardize,
 )
-from cnnjax.data.splits import OFFICIAL, FirstExamples, HoldOut, Split
+from cnnjax.data.splits import OFFICIAL, HoldOut, Split
 from cnnjax.errors import InputError, unknown_name
 from cnnjax.networks import (
     ADAM_COSINE_CNN,
@@ -41,6 +41,7 @@ class Recipe:
     optimizer: OptimizerConfig
     dataset: str  # what it was published on
     split: Split = OFFICIAL
+    num_train: int | None = None  # None: all training examples of the split
     preprocessing: Preprocessing = UNIT_SCALE
     batch_size: int | None  # None: all training examples at once
     epochs: int
@@ -171,7 +172,7 @@ RECIPES: dict[str, Recipe] = {
             loss="softmax_cross_entropy",
             optimizer=OptimizerConfig(algorithm=Sgd(), learning_rate=1e-3),
             dataset="mnist",
-            split=FirstExamples(100),
+            num_train=100,
             preprocessing=MinMaxPerImage(),
             batch_size=1,
             epochs=73,

@@ -36,6 +36,22 @@ class EpochRecord:
             "examples_per_second": self.examples_per_second,
         }
 
+    def to_csv(self) -> list[str]:
+        """Return a line for each update: step, weight, loss and the other metrics.
+
+        Steps count from 1; values are of the parameters before the update. The first
+        epoch starts with a line of names.
+        """
+        means = {"loss": self.steps.means["loss"], **self.steps.means}  # loss first
+        names = ["step", "weight", *means]
+        columns = [self.steps.weight, *means.values()]
+        first = self.step - len(self.steps.weight) + 1
+        lines = [
+            ",".join(map(repr, [first + row, *map(float, values)]))
+            for row, values in enumerate(zip(*columns, strict=True))
+        ]
+        return lines if self.epoch > 1 else [",".join(names), *lines]
+
 
 def epoch_means(steps: Metrics) -> dict[str, float]:
     """Average the updates of an epoch, each at its weight: the mean over examples."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from cnnjax.errors import InputError, expect
 FILES = (
     "config.json",
     "metrics.jsonl",
+    "steps.csv",
     "result.json",
     "params.safetensors",
     "curves.png",
@@ -29,8 +30,8 @@ FILES = (
 class Workdir(NamedTuple):
     """A folder for one run: config, metrics, result, parameters and a plot.
 
-    Every file but metrics.jsonl appears whole or not at all. Without a path nothing
-    is kept, and every method does nothing.
+    metrics.jsonl and steps.csv grow by an epoch at a time; every other file appears
+    whole or not at all. Without a path nothing is kept, and every method does nothing.
     """
 
     path: Path | None
@@ -65,9 +66,13 @@ class Workdir(NamedTuple):
 
     def append_json_line(self, name: str, value: Mapping[str, Any]) -> None:
         """Append one line to a file, at once."""
+        self.append_lines(name, [json.dumps(_plain(value), allow_nan=False)])
+
+    def append_lines(self, name: str, lines: Sequence[str]) -> None:
+        """Append lines of text to a file, at once."""
         if self.path is not None:
             with _writing(self.path / name), (self.path / name).open("a") as file:
-                file.write(json.dumps(_plain(value), allow_nan=False) + "\n")
+                file.write("".join(f"{line}\n" for line in lines))
 
     def write_params(self, params: PyTree) -> None:
         """Write params.safetensors: one tensor a leaf, named "layer/kernel".

@@ -56,6 +56,7 @@ flags.DEFINE_enum(
 # Each overrides one field of the recipe; left out, it is as published.
 flags.DEFINE_integer("epochs", None, "Times that the data is seen.")
 flags.DEFINE_integer("batch_size", None, "Examples of one update.")
+flags.DEFINE_integer("num_train", None, "Train on the first so many examples only.")
 flags.DEFINE_enum(
     "shuffle",
     None,
@@ -81,7 +82,7 @@ flags.DEFINE_integer("cosine_epochs", None, "Of a cosine: epochs until it ends."
 flags.DEFINE_enum("cosine_unit", None, ["epoch", "step"], "Of a cosine: its steps.")
 
 OVERRIDES = (
-    *("precision", "epochs", "batch_size", "shuffle", "matmul_precision"),
+    *("precision", "epochs", "batch_size", "num_train", "shuffle", "matmul_precision"),
     *("algorithm", "learning_rate", "l2", "momentum", "b1", "b2", "eps"),
     *("schedule", "min_learning_rate", "cosine_epochs", "cosine_unit", "strategy"),
 )

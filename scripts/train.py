@@ -3,7 +3,7 @@
     python scripts/train.py --recipe=adam_cosine_cnn --dataset=digits --workdir=runs/1
 
 Writes into --workdir: config.json, metrics.jsonl (a line an epoch), result.json,
-params.safetensors and curves.png.
+params.safetensors and curves.png; with --log_steps also steps.csv.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_recipe_flags)
 flags.DEFINE_string("workdir", None, "Folder for results; without it none are kept.")
 flags.DEFINE_bool("overwrite", False, "Replace the earlier run in --workdir.")
+flags.DEFINE_bool("log_steps", False, "Keep every update's loss, in steps.csv.")
 flags.DEFINE_integer(
     "evaluate_every", 1, "Epochs between tests; 0: at the end only.", lower_bound=0
 )
@@ -74,6 +75,8 @@ def main(args: list[str]) -> None:
             lines.append(record.to_json())
             with clock.part("write"):
                 workdir.append_json_line("metrics.jsonl", lines[-1])
+                if FLAGS.log_steps:
+                    workdir.append_lines("steps.csv", record.to_csv())
             progress.write(text.epoch_line(record))
             for line in text.divergence(record):
                 progress.write(line)

@@ -15,7 +15,7 @@ from cnnjax.data.preprocessing import (
     Standardize,
     preprocess,
 )
-from cnnjax.data.splits import OFFICIAL, FirstExamples, HoldOut, split_dataset
+from cnnjax.data.splits import OFFICIAL, HoldOut, split_dataset
 from cnnjax.errors import InputError
 from cnnjax.types import Examples
 
@@ -107,15 +107,17 @@ def test_official_and_first_examples():
     dataset = make_dataset(test=make_examples(5))
     train, test = split_dataset(dataset, OFFICIAL, key=KEY)
     assert (len(train.labels), len(test.labels)) == (100, 5)
-    train, test = split_dataset(dataset, FirstExamples(7), key=KEY)
+    train, test = split_dataset(dataset, OFFICIAL, key=KEY, num_train=7)
     assert (train.labels.tolist(), len(test.labels)) == (list(range(7)), 5)
 
 
 def test_splits_that_cannot_be_made_are_refused():
     with pytest.raises(InputError, match="'made' has no test set"):
         split_dataset(make_dataset(test=None), OFFICIAL, key=KEY)
-    with pytest.raises(InputError, match="at least 101 training examples, got 100"):
-        split_dataset(make_dataset(test=make_examples(5)), FirstExamples(101), key=KEY)
+    with pytest.raises(InputError, match="the 100 training examples of 'made'"):
+        split_dataset(
+            make_dataset(test=make_examples(5)), OFFICIAL, key=KEY, num_train=101
+        )
 
 
 IMAGE = np.array([[[0, 51]], [[255, 102]]], np.uint8)

@@ -183,6 +183,18 @@ def test_strategies_train_alike(strategy, first, folder):
     assert got["test_accuracy"] == pytest.approx(expected["test_accuracy"], abs=0.01)
 
 
+def test_every_update_can_be_logged(folder):
+    train(folder, "logged", "--log_steps", "--num_train=100", "--batch_size=32")
+    names, *lines = (folder / "logged" / "steps.csv").read_text().splitlines()
+    assert names == "step,weight,loss,accuracy"
+    rows = np.array([[float(cell) for cell in line.split(",")] for line in lines])
+    assert rows[:, 0].tolist() == list(range(1, len(rows) + 1))
+    assert rows[:4, 1].tolist() == [32, 32, 32, 4]
+    epoch = metrics_of(folder / "logged")[0]
+    mean = np.average(rows[:4, 2], weights=rows[:4, 1])
+    assert epoch["train_loss"] == pytest.approx(mean)
+
+
 def test_a_regression_runs_and_is_told_by_its_loss(tmp_path):
     rng = np.random.default_rng(0)
     rows = rng.integers(1, 100, (60, 6))

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from cnnjax.data.dataset import Dataset
-from cnnjax.errors import InputError
+from cnnjax.errors import InputError, expect
 from cnnjax.types import Examples
 
 
@@ -19,32 +19,43 @@ class Official:
 
 
 @dataclass(frozen=True)
-class FirstExamples:
-    """Train on the first `count` training examples, test on the whole test set."""
-
-    count: int
-
-
-@dataclass(frozen=True)
 class HoldOut:
     """Shuffle the training set once and hold a fraction out; the test set is unused."""
 
     fraction: float
 
 
-Split = Official | FirstExamples | HoldOut
+Split = Official | HoldOut
 
 OFFICIAL = Official()
 
 
 def split_dataset(
-    dataset: Dataset, split: Split, *, key: Key[Array, ""]
+    dataset: Dataset,
+    split: Split,
+    *,
+    key: Key[Array, ""],
+    num_train: int | None = None,
 ) -> tuple[Examples, Examples]:
     """Return (train, test) examples; the key decides which are held out.
+
+    Of the training examples only the first `num_train` are kept; None: all of them.
 
     Raises:
         InputError: the dataset lacks a test set, or examples, that the split needs.
     """
+    train, test = _divide(dataset, split, key=key)
+    available = len(train.labels)
+    if num_train is None:
+        return train, test
+    what = f"num_train from 1 to the {available} training examples of {dataset.name!r}"
+    expect(what, num_train, 1 <= num_train <= available)
+    return _rows(train, slice(num_train)), test
+
+
+def _divide(
+    dataset: Dataset, split: Split, *, key: Key[Array, ""]
+) -> tuple[Examples, Examples]:
     if isinstance(split, HoldOut):
         order = np.asarray(jax.random.permutation(key, len(dataset.train.labels)))
         num_held_out = round(split.fraction * order.size)
@@ -60,14 +71,6 @@ def split_dataset(
             f"dataset {dataset.name!r} has no test set, which this recipe needs; "
             "use a recipe that holds examples out"
         )
-    if isinstance(split, FirstExamples):
-        available = len(dataset.train.labels)
-        if available < split.count:
-            raise InputError(
-                f"expected at least {split.count} training examples, got {available} "
-                f"in dataset {dataset.name!r}"
-            )
-        return _rows(dataset.train, slice(split.count)), dataset.test
     return dataset.train, dataset.test
 
 

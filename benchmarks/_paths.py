@@ -1,0 +1,6 @@
+"""Let the benchmarks import what the scripts share: import this first."""
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent.parent / "scripts"))

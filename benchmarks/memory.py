@@ -1,0 +1,113 @@
+"""Temporary memory of every per-example gradient rule, by XLA's own analysis.
+
+    python benchmarks/memory.py --batch_size=128 > benchmarks/results/memory.md
+
+Nothing runs: the programs are compiled, and asked. So the figures repeat exactly, on
+the same versions and the same kind of machine.
+"""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Callable
+
+import _paths  # noqa: F401
+import _script
+import jax
+from absl import flags
+
+from cnnjax import data, equivalence, experiments, factors, recipes, reductions
+from cnnjax.environment import describe_environment, environment_line
+from cnnjax.errors import InputError, expect
+from cnnjax.experiments import Experiment
+from cnnjax.gradients import ShareFn, batch_share, with_each
+from cnnjax.microbatches import microbatched
+from cnnjax.rows import example_share, rows_share
+from cnnjax.types import Batch
+
+FLAGS = flags.FLAGS
+flags.DEFINE_list(
+    "recipes", ["sgd_dropout_cnn", "adam_cosine_cnn"], "Recipes to compile."
+)
+flags.DEFINE_integer("batch_size", 128, "Examples of a batch.", lower_bound=1)
+flags.DEFINE_list("microbatch_sizes", ["32", "16"], "Microbatches, besides none.")
+
+MAX_NORM = 1.0  # any: the program is the same
+RULES: dict[str, Callable[[Experiment], ShareFn]] = {
+    "batch gradient": lambda e: batch_share(e.loss_fn),
+    "mean, by rows": lambda e: example_share(e.loss_fn),
+    "norms, by rows": lambda e: rows_share(e.loss_fn, reductions.norms),
+    "norms, by factors": lambda e: factors.norms_share(factors_of(e)),
+    "clipped, by rows": lambda e: rows_share(e.loss_fn, reductions.clipped(MAX_NORM)),
+    "clipped, by factors": lambda e: factors.clipped_share(
+        factors_of(e), max_norm=MAX_NORM
+    ),
+    "full, by rows": lambda e: rows_share(e.loss_fn, reductions.full),
+    "full, by factors": lambda e: factors.full_share(factors_of(e)),
+}
+
+
+def main(args: list[str]) -> None:
+    """Print a table in Markdown for each recipe."""
+    _script.refuse_arguments(args)
+    sizes = [None, *map(_microbatch_size, FLAGS.microbatch_sizes)]
+    print("# Temporary memory of the gradient rules\n")
+    print(f"{environment_line(describe_environment())}; {datetime.date.today()}")
+    print(f"`python {' '.join(sys.argv)}`\n")
+    print(
+        "MiB that a compiled gradient needs besides its arguments and results, by "
+        "XLA's analysis, and the ratio to the batch gradient with the same microbatch. "
+        "The results of *full* are the rows themselves: they come on top."
+    )
+    for name in FLAGS.recipes:
+        recipe = recipes.get_recipe(name)
+        recipe = recipes.override(
+            recipe,
+            batch_size=FLAGS.batch_size,
+            dataset=recipes.default_dataset(recipe),
+        )
+        dataset = data.load_dataset(recipe.dataset, data_dir=None)
+        experiment = experiments.prepare(recipe, dataset)
+        batch = equivalence.first_batch(experiment, batch_size=FLAGS.batch_size)
+        print(f"\n## {name}, batch {FLAGS.batch_size}\n")
+        titles = [f"microbatch {size}" if size else "whole batch" for size in sizes]
+        print("| rule | " + " | ".join(titles) + " |")
+        print("|---|" + "---|" * len(titles))
+        needed = {
+            rule: [_mebibytes(build(experiment), experiment, batch, s) for s in sizes]
+            for rule, build in RULES.items()
+        }
+        for rule, row in needed.items():
+            cells = [
+                f"{value:.1f} ({value / base:.2f})"
+                for value, base in zip(row, needed["batch gradient"], strict=True)
+            ]
+            print(f"| {rule} | " + " | ".join(cells) + " |", flush=True)
+
+
+def factors_of(experiment: Experiment) -> factors.FactorsFn:
+    """Return the factors of an experiment's gradients, which `prepare` has made."""
+    assert experiment.options.factors_fn is not None
+    return experiment.options.factors_fn
+
+
+def _mebibytes(
+    share: ShareFn, experiment: Experiment, batch: Batch, size: int | None
+) -> float:
+    if size is not None:
+        share = microbatched(share, size=size)
+    program = jax.jit(with_each(share)).lower(experiment.params, batch).compile()
+    analysis = program.memory_analysis()
+    if analysis is None:
+        raise InputError("expected a backend that analyses memory; use a CPU or a GPU")
+    return analysis.temp_size_in_bytes / 2**20
+
+
+def _microbatch_size(text: str) -> int:
+    expect("microbatch_sizes of at least 1", text, text.isdecimal() and int(text) > 0)
+    return int(text)
+
+
+if __name__ == "__main__":
+    _script.run(main)
