@@ -14,9 +14,11 @@ from matplotlib.ticker import MaxNLocator
 def draw_curves(lines: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
     """Draw loss and accuracy by epoch as a PNG, from the lines of metrics.jsonl.
 
-    Where there is no accuracy (a regression), the loss alone is drawn.
+    Where there is no accuracy (a regression) it is left out; where there is a norm of
+    each example's gradient, its mean is drawn, too.
     """
-    names = ["loss"] + (["accuracy"] if "train_accuracy" in lines[0] else [])
+    others = ("accuracy", "grad_norm")
+    names = ["loss", *(name for name in others if f"train_{name}" in lines[0])]
     figure = Figure(figsize=(5 * len(names), 4), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title)

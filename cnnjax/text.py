@@ -71,7 +71,7 @@ def epoch_line(record: EpochRecord) -> str:
     parts = [f"epoch {record.epoch:>3}"]
     for name in sorted(record.train, key=lambda name: name != "loss"):
         part = f"{name} {metric_text(name, record.train[name])}"
-        if record.test is not None:
+        if record.test is not None and name in record.test:
             part += f", test {metric_text(name, record.test[name])}"
         parts.append(part)
     parts.append(f"{record.seconds:.2f} s")

@@ -195,6 +195,16 @@ def test_every_update_can_be_logged(folder):
     assert epoch["train_loss"] == pytest.approx(mean)
 
 
+@pytest.mark.parametrize("strategy", ["vmap_norms", "factored_norms"])
+def test_norms_are_reported(strategy, first, folder):
+    done = train(folder, strategy, f"--strategy={strategy}", "--microbatch_size=16")
+    assert re.search(r"^epoch   1 .* grad_norm \d+\.\d{4}  ", done.stdout, re.MULTILINE)
+    line = metrics_of(folder / strategy)[0]
+    assert line["train_grad_norm"] > 0
+    expected = metrics_of(folder / "first")[0]["train_loss"]
+    assert line["train_loss"] == pytest.approx(expected, abs=1e-4)
+
+
 def test_a_regression_runs_and_is_told_by_its_loss(tmp_path):
     rng = np.random.default_rng(0)
     rows = rng.integers(1, 100, (60, 6))
