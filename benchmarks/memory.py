@@ -69,7 +69,7 @@ def main(args: list[str]) -> None:
         )
         dataset = data.load_dataset(recipe.dataset, data_dir=None)
         experiment = experiments.prepare(recipe, dataset)
-        batch = equivalence.first_batch(experiment, batch_size=FLAGS.batch_size)
+        batch, _ = equivalence.first_batches(experiment, batch_size=FLAGS.batch_size)
         print(f"\n## {name}, batch {FLAGS.batch_size}\n")
         titles = [f"microbatch {size}" if size else "whole batch" for size in sizes]
         print("| rule | " + " | ".join(titles) + " |")

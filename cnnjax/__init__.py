@@ -9,6 +9,7 @@ from cnnjax.environment import describe_environment
 from cnnjax.errors import InputError
 from cnnjax.evaluation import make_evaluate
 from cnnjax.experiments import Experiment, Run, fit, predict, prepare, run
+from cnnjax.faults import FAULTS
 from cnnjax.gradients import batch_value_and_grad, serial_value_and_grad
 from cnnjax.layers import conv2d, max_pool2d
 from cnnjax.losses import make_loss_fn
@@ -24,6 +25,7 @@ from cnnjax.types import Batch, Examples, Metrics, Strategy, TrainState
 __version__ = "0.1.0"
 
 __all__ = [
+    "FAULTS",
     "RECIPES",
     "STRATEGIES",
     "Batch",

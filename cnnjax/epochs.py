@@ -108,6 +108,8 @@ def compile_updates(
     The bounds are arguments, not constants: one program serves every part of an
     epoch. The loop that is passed in is donated.
     """
+    if strategy.run == "step":
+        train_step = jax.jit(train_step)
 
     def update(index: Count, loop: Loop, examples: Examples, order: Array) -> Loop:
         batch = batch_fn(examples, order, index, loop.state.step)

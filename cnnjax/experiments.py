@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -11,7 +11,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Num
 
-from cnnjax import models, stack
+from cnnjax import faults as known_faults
+from cnnjax import models, parallel, stack
 from cnnjax.clock import Clock
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.preprocessing import preprocess
@@ -24,7 +25,7 @@ from cnnjax.losses import make_loss_fn, make_tapped_loss_fn
 from cnnjax.optimizers import make_optimizer, make_schedule
 from cnnjax.recipes import Recipe
 from cnnjax.records import EpochRecord
-from cnnjax.strategies import NO_OPTIONS, Options, make_strategy
+from cnnjax.strategies import DIVIDED, NO_OPTIONS, Options, make_strategy
 from cnnjax.types import Examples, LossFn, Params, Strategy
 
 
@@ -44,6 +45,7 @@ class Experiment(NamedTuple):
     test: Examples
     loop: LoopConfig
     keys: LoopKeys
+    faults: tuple[str, ...] = ()  # switched in on purpose
 
 
 class Run(NamedTuple):
@@ -55,15 +57,22 @@ class Run(NamedTuple):
 
 
 def prepare(
-    recipe: Recipe, dataset: Dataset, *, seed: int = 0, options: Options = NO_OPTIONS
+    recipe: Recipe,
+    dataset: Dataset,
+    *,
+    seed: int = 0,
+    options: Options = NO_OPTIONS,
+    faults: Sequence[str] = (),
 ) -> Experiment:
     """Draw the parameters and build loss, strategy, optimizer and loop of a recipe.
 
     The seed gives four independent keys: parameters, split, order, dropout. `options`
-    name the devices, and the examples that each takes at a time.
+    name the devices, and the examples that each takes at a time. `faults` are names of
+    `faults.FAULTS` to switch in.
 
     Raises:
-        InputError: the dataset, the seed or the strategy does not fit the recipe.
+        InputError: the dataset, the seed or the strategy does not fit the recipe, or a
+            fault is not known, or could not matter.
     """
     expect("seed from 0 to 2**32 - 1", seed, 0 <= seed < 2**32)
     params_key, split_key, order_key, dropout_key = jax.random.split(
@@ -96,7 +105,7 @@ def prepare(
     def apply_fn(params: Params, example: Num[Array, "*example"]) -> Array:
         return network(params, scale(example))
 
-    return Experiment(
+    experiment = Experiment(
         recipe=recipe,
         seed=seed,
         params=models.init(params_key, recipe.model),
@@ -110,6 +119,39 @@ def prepare(
         test=test_examples,
         loop=loop,
         keys=LoopKeys(order_key, dropout_key if recipe.model.has_dropout else None),
+    )
+    return with_faults(experiment, faults)
+
+
+def with_faults(experiment: Experiment, names: Sequence[str]) -> Experiment:
+    """Switch known faults into an experiment that has none.
+
+    Raises:
+        InputError: a fault is not known, or could not matter there.
+    """
+    setting = setting_of(experiment)
+    faults = [known_faults.get_fault(name) for name in names]
+    for fault in faults:
+        if (missing := known_faults.unmet(fault, setting)) is not None:
+            raise InputError(missing)
+    builder = functools.partial(make_strategy, experiment.recipe.strategy)
+    builder = known_faults.corrupted(builder, faults)
+    return experiment._replace(
+        strategy=builder(experiment.loss_fn, experiment.options), faults=tuple(names)
+    )
+
+
+def setting_of(experiment: Experiment) -> known_faults.Setting:
+    """Return what decides whether a fault could matter in an experiment."""
+    strategy, mesh = experiment.recipe.strategy, experiment.options.mesh
+    devices = 1
+    if strategy in DIVIDED:
+        devices = (mesh or parallel.make_mesh()).shape[parallel.AXIS]
+    return known_faults.Setting(
+        strategy=strategy,
+        num_devices=devices,
+        batch_size=experiment.loop.batch_size,
+        has_dropout=experiment.keys.dropout is not None,
     )
 
 
@@ -128,7 +170,12 @@ def run(
     clock = clock or Clock()
     with clock.part("compile"):
         params = experiment.strategy.put_state(experiment.params)
-        evaluate = make_evaluate(experiment.loss_fn, experiment.test, params)
+        program = make_evaluate(experiment.loss_fn, experiment.test, params)
+    home = jax.tree.map(lambda a: a.sharding, params)
+
+    def evaluate(params: Params) -> Mapping[str, float]:
+        # There already, but for a fault of placement.
+        return program(jax.device_put(params, home))
 
     def evaluate_when_due(epoch: int, params: Params) -> Mapping[str, float] | None:
         last = epoch == experiment.loop.epochs

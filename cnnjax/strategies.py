@@ -25,6 +25,8 @@ from cnnjax.microbatches import microbatched
 from cnnjax.rows import example_share, rows_share
 from cnnjax.types import LossFn, Strategy, ValueAndGradFn
 
+DeviceMap = Callable[[ShareFn, Mesh], ValueAndGradFn]
+
 
 class Options(NamedTuple):
     """What the rows can be told, besides the loss."""
@@ -34,9 +36,12 @@ class Options(NamedTuple):
     microbatch_size: int | None = None
     # What `factored_norms` is made from: see `factors.make_factors_fn`.
     factors_fn: factors.FactorsFn | None = None
+    # How the two rows over `shard_map` run a share; a fault puts another in its place.
+    device_map: DeviceMap = parallel.over_shard_map
 
 
 NO_OPTIONS = Options()
+Builder = Callable[..., Strategy]  # (loss_fn, options)
 
 
 def eager(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
@@ -133,7 +138,7 @@ def shard_map(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
     is communicated? A psum of the weights, one of gradients and metrics. When is it not
     valid? Always valid; see `parallel.device_body` for what makes it so.
     """
-    return _on_mesh(batch_share(loss_fn), options, parallel.over_shard_map)
+    return _on_mesh(batch_share(loss_fn), options, options.device_map)
 
 
 def shard_map_vmap(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
@@ -144,7 +149,7 @@ def shard_map_vmap(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
     is communicated? A psum of the weights, one of gradients and metrics; the rows stay
     where they are. When is it not valid? Always valid.
     """
-    return _on_mesh(example_share(loss_fn), options, parallel.over_shard_map)
+    return _on_mesh(example_share(loss_fn), options, options.device_map)
 
 
 def pmap(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
@@ -172,7 +177,7 @@ def pmap_vmap(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
 # The rows that divide a batch over the devices of a mesh.
 DIVIDED = ("sharded", "shard_map", "shard_map_vmap", "pmap", "pmap_vmap")
 
-STRATEGIES: dict[str, Callable[..., Strategy]] = {
+STRATEGIES: dict[str, Builder] = {
     "eager": eager,
     "serial": serial,
     "jit": jit,
@@ -226,7 +231,7 @@ def _on_one_device(share: ShareFn, options: Options) -> Strategy:
 def _on_mesh(
     share: ShareFn,
     options: Options,
-    device_map: Callable[[ShareFn, Mesh], ValueAndGradFn],
+    device_map: DeviceMap,
 ) -> Strategy:
     mesh = _mesh(options)
     return Strategy(

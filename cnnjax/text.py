@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from jaxtyping import UInt8
 
+from cnnjax.faults import get_fault
 from cnnjax.records import EpochRecord
 from cnnjax.stack import ModelConfig, layer_rows
 from cnnjax.types import Examples
@@ -88,6 +89,18 @@ def divergence(record: EpochRecord) -> list[str]:
         f"warning: the loss of epoch {record.epoch} is {record.train['loss']}: the run "
         "has diverged; a lower learning rate may help"
     ]
+
+
+def fault_lines(names: Iterable[str]) -> list[str]:
+    """Say which faults are switched in, a line each: never to be overlooked.
+
+    >>> fault_lines(["sum_instead_of_mean"])
+    ['FAULT sum_instead_of_mean: Gradients are summed over the batch, not averaged.']
+
+    Raises:
+        InputError: no such fault.
+    """
+    return [f"FAULT {name}: {get_fault(name).summary}" for name in names]
 
 
 def metric_text(name: str, value: float) -> str:

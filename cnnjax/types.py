@@ -75,5 +75,6 @@ class Strategy(NamedTuple):
     value_and_grad: ValueAndGradFn
     put_state: Callable[[PyTree], PyTree]  # copies: the caller's arrays survive
     put_batch: Callable[[Batch], Batch]  # traceable: batches are gathered in the loop
-    # "eager": update by update from Python; "loop": compiled, many updates a call.
-    run: Literal["eager", "loop"]
+    # "eager": each operation from Python; "step": each update compiled, from Python;
+    # "loop": compiled, many updates a call.
+    run: Literal["eager", "step", "loop"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 from absl import flags
 
-from cnnjax import parallel, recipes, strategies
+from cnnjax import faults, parallel, recipes, strategies
 from cnnjax.errors import InputError, expect, unknown_name
 
 FLAGS = flags.FLAGS
@@ -51,6 +51,12 @@ flags.DEFINE_enum(
     None,
     ["bfloat16", "float32", "float64"],
     "Type of parameters and arithmetic; with bfloat16 parameters stay float32.",
+)
+flags.DEFINE_multi_string(
+    "fault",
+    [],
+    "Switch a known fault in, on purpose; may be given again. Of "
+    f"{', '.join(faults.FAULTS)}; see docs/faults.md.",
 )
 
 # Each overrides one field of the recipe; left out, it is as published.
@@ -142,6 +148,8 @@ def recipe_from_flags() -> recipes.Recipe:
     recipe = recipes.get_recipe(FLAGS.recipe)
     for name in ("dataset", "data_dir", "strategy"):
         expect(f"a value for --{name}", FLAGS[name].value, FLAGS[name].value != "")
+    for name in FLAGS.fault:
+        faults.get_fault(name)
     if FLAGS.strategy is not None and FLAGS.strategy not in strategies.STRATEGIES:
         raise unknown_name("strategy", FLAGS.strategy, strategies.STRATEGIES)
     dataset = FLAGS.dataset

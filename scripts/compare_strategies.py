@@ -1,26 +1,27 @@
-"""Hold every strategy against the serial reference: same parameters, same batch.
+"""Hold every strategy against the serial reference: same parameters, same batches.
 
     python scripts/compare_strategies.py --recipe=sgd_dropout_cnn --num_devices=4
 
-Exits with status 1 if any strategy disagrees.
+Exits with status 1 if any strategy disagrees, as one must with a --fault.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 
 import _recipe_flags
 import _script
 from absl import flags
 
-from cnnjax import data, equivalence, experiments, recipes, strategies
+from cnnjax import data, equivalence, experiments, faults, recipes, strategies, text
 from cnnjax.environment import describe_environment, environment_line
-from cnnjax.errors import expect
+from cnnjax.errors import InputError, expect
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_recipe_flags)
-flags.DEFINE_integer("num_steps", 5, "Optimizer steps to compare.", lower_bound=1)
+flags.DEFINE_integer("num_steps", 5, "Optimizer steps to compare.", lower_bound=2)
 flags.DEFINE_bool("json", False, "Print a line of JSON a strategy, and no table.")
 HEADER = ("strategy", "abs. error", "rel. error", "params", "traces", "temporary", "")
 
@@ -32,46 +33,81 @@ def main(args: list[str]) -> None:
     _script.CompileCache()
     recipe = _recipe_flags.recipe_from_flags()
     dataset = data.load_dataset(recipe.dataset, data_dir=FLAGS.data_dir)
-    names = [FLAGS.strategy] if FLAGS.strategy else list(strategies.STRATEGIES)
-    environment = describe_environment()
-    agreed = 0
-    for name in names:
-        chosen = recipes.override(recipe, strategy=name)
-        options = _recipe_flags.options_for(chosen)
-        experiment = experiments.prepare(
-            chosen, dataset, seed=FLAGS.seed, options=options
-        )
-        size = experiment.loop.batch_size
-        expect("a batch of at least 2", size, size >= 2)
-        batch = equivalence.first_batch(experiment, batch_size=size)
-        row = equivalence.assess(experiment, batch, num_steps=FLAGS.num_steps)
-        agreed += row.agrees
-        if FLAGS.json:
-            print(json.dumps({"strategy": name, **row._asdict()}), flush=True)
-            continue
-        if name == names[0]:
-            print(environment_line(environment))
-            print(f"recipe {recipe.name}, batch {size}, {recipe.model.dtype}\n")
-            print(_line(HEADER))
-        print(_line(_cells(name, row)), flush=True)
-    print(
-        f"{agreed} of {len(names)} strategies agree with the serial reference",
-        file=sys.stderr if FLAGS.json else sys.stdout,
+    experiment = experiments.prepare(recipe, dataset, seed=FLAGS.seed)
+    size = experiment.loop.batch_size
+    expect("a batch of at least 2 (see --batch_size)", size, size >= 2)
+    names = [FLAGS.strategy] if FLAGS.strategy else strategies.STRATEGIES
+    rows = _with_faults([_row(experiment, name) for name in names])
+    told = text.fault_lines(FLAGS.fault)
+    if not FLAGS.json:
+        print(environment_line(describe_environment()))
+        print(f"recipe {recipe.name}, batch {size}, {recipe.model.dtype}\n")
+        print(*told, _line(HEADER), sep="\n", flush=True)
+    reference = equivalence.make_reference(
+        experiment, batch_size=size, num_steps=FLAGS.num_steps
     )
-    if agreed < len(names):
+    agreed = 0
+    for row in rows:
+        agreement = equivalence.assess(row, reference)
+        agreed += agreement.agrees
+        print((_json if FLAGS.json else _cells)(row, agreement), flush=True)
+    result = f"{agreed} of {len(rows)} strategies agree with the serial reference"
+    print(*told, result, sep="\n", file=sys.stderr if FLAGS.json else sys.stdout)
+    if agreed < len(rows):
         sys.exit(1)
 
 
-def _cells(name: str, row: equivalence.Agreement) -> tuple[str, ...]:
-    temporary = row.temporary_bytes
-    return (
-        name,
-        f"{row.absolute_error:.1e}",
-        f"{row.relative_error:.1e}",
-        f"{row.params_error:.1e}",
-        str(row.traces),
-        "-" if temporary is None else f"{temporary / 2**20:.1f} MiB",
-        "agrees" if row.agrees else "DISAGREES",
+def _row(experiment: experiments.Experiment, strategy: str) -> experiments.Experiment:
+    recipe = recipes.override(experiment.recipe, strategy=strategy)
+    options = _recipe_flags.options_for(recipe)
+    options = options._replace(factors_fn=experiment.options.factors_fn)
+    return experiment._replace(recipe=recipe, options=options)
+
+
+def _with_faults(rows: list[experiments.Experiment]) -> list[experiments.Experiment]:
+    """Build the strategy of each row, with the faults that could matter there.
+
+    Raises:
+        InputError: a fault could matter nowhere.
+    """
+    places: list[list[str]] = [[] for _ in rows]
+    for fault in map(faults.get_fault, FLAGS.fault):
+        settings = [experiments.setting_of(row) for row in rows]
+        missing = [faults.unmet(fault, setting) for setting in settings]
+        if all(missing):
+            fits = [setting.strategy in fault.needs.strategies for setting in settings]
+            raise InputError(missing[fits.index(True) if True in fits else 0])
+        for place, needed in zip(places, missing, strict=True):
+            place += [] if needed else [fault.name]
+    return list(map(experiments.with_faults, rows, places))
+
+
+def _json(row: experiments.Experiment, agreement: equivalence.Agreement) -> str:
+    values = {
+        "strategy": row.recipe.strategy,
+        "faults": row.faults,
+        **agreement._asdict(),
+        "agrees": agreement.agrees,
+    }
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            values[name] = None  # JSON has no NaN and no infinity
+    return json.dumps(values)
+
+
+def _cells(row: experiments.Experiment, agreement: equivalence.Agreement) -> str:
+    temporary = agreement.temporary_bytes
+    objections = "; ".join(agreement.objections)
+    return _line(
+        (
+            row.recipe.strategy,
+            f"{agreement.absolute_error:.1e}",
+            f"{agreement.relative_error:.1e}",
+            f"{agreement.params_error:.1e}",
+            str(agreement.traces),
+            "-" if temporary is None else f"{temporary / 2**20:.1f} MiB",
+            "agrees" if agreement.agrees else f"DISAGREES: {objections}",
+        )
     )
 
 

@@ -49,12 +49,13 @@ def main(args: list[str]) -> None:
     with clock.part("prepare"):
         options = _recipe_flags.options_from_flags(recipe)
         experiment = experiments.prepare(
-            recipe, dataset, seed=FLAGS.seed, options=options
+            recipe, dataset, seed=FLAGS.seed, options=options, faults=FLAGS.fault
         )
         jax.block_until_ready(experiment.params)
         environment = describe_environment()
     with clock.part("write"):
-        config = {"recipe": recipe, "seed": FLAGS.seed, "command": sys.argv}
+        config = {"recipe": recipe, "seed": FLAGS.seed, "faults": experiment.faults}
+        config["command"] = sys.argv
         workdir.start(config, room=2**20 + nbytes(experiment.params))
 
     print(environment_line(environment))
@@ -65,6 +66,8 @@ def main(args: list[str]) -> None:
         f"{recipe.strategy}, seed {FLAGS.seed}, {recipe.model.dtype}\n\n"
         f"{text.summary(recipe.model)}\n"
     )
+    faults = text.fault_lines(experiment.faults)
+    print(*faults, sep="\n", end="\n\n" if faults else "")
     shown = int(np.random.default_rng(FLAGS.seed).integers(len(experiment.test.labels)))
     print(text.example_as_text(experiment.test, shown), end="\n\n", flush=True)
 
@@ -107,6 +110,7 @@ def main(args: list[str]) -> None:
             "dataset": recipe.dataset,
             "strategy": recipe.strategy,
             "seed": FLAGS.seed,
+            "faults": experiment.faults,
             "epochs": experiment.loop.epochs,
             **{f"test_{name}": value for name, value in run.test.items()},
             **{f"{part}_seconds": spent for part, spent in seconds.items()},
@@ -124,7 +128,7 @@ def main(args: list[str]) -> None:
     print(text.time_line(seconds, total=clock.total(), cache=cache.state))
     if workdir.path is not None:
         print(f"results in {workdir.path}")
-    print(text.test_line(run.test))
+    print(*faults, text.test_line(run.test), sep="\n")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ MODULES = sorted(
 
 # Each room may import from its own floor's lower neighbours only, never sideways.
 FLOORS = [
-    {"types", "errors", "clock"},
+    {"types", "errors", "clock", "programs"},
     {"trees", "comparison", "layers", "initializers", "data", "environment", "workdir"},
     {"stack", "losses", "training", "records", "reductions", "partitioning"},
     {"models"},
@@ -27,7 +27,7 @@ FLOORS = [
     {"microbatches", "rows", "factors"},
     {"parallel"},
     {"strategies", "evaluation", "epochs"},
-    {"networks"},
+    {"networks", "faults"},
     {"recipes"},
     {"experiments", "text"},
     {"equivalence"},

@@ -5,40 +5,89 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from batches import experiment_of
-from test_strategy_laws import TINY, mean_over_padding_too, sum_instead_of_mean
+from batches import TINY, experiment_of
+from test_strategy_laws import row_of
 
-from cnnjax.equivalence import assess, first_batch
-from cnnjax.strategies import STRATEGIES
+from cnnjax import parallel
+from cnnjax.equivalence import assess, first_batches, make_reference
+from cnnjax.experiments import Experiment, with_faults
+from cnnjax.faults import FAULTS
+from cnnjax.initializers import PYTORCH
+from cnnjax.recipes import override
+from cnnjax.stack import Activation, Dense, Dropout, Flatten, ModelConfig
+from cnnjax.strategies import DIVIDED, STRATEGIES
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "compare_strategies.py"
 
+# Quick to compile, with dropout.
+MLP = replace(
+    TINY,
+    model=ModelConfig(
+        input_shape=(8, 8, 1),
+        layers=(Flatten(), Dense(12), Activation("tanh"), Dropout(0.5), Dense(3)),
+        initializer=PYTORCH,
+    ),
+)
 
-def test_a_right_strategy_agrees_and_a_wrong_one_does_not():
-    experiment = experiment_of(TINY)
-    batch = first_batch(experiment, batch_size=16)
+
+@pytest.fixture(scope="module")
+def mlp():
+    experiment = experiment_of(MLP)
+    return experiment, make_reference(experiment, batch_size=14, num_steps=2)
+
+
+def row_with(experiment: Experiment, strategy: str, *faults: str) -> Experiment:
+    recipe = override(experiment.recipe, strategy=strategy)
+    mesh = parallel.make_mesh(4) if strategy in DIVIDED else None
+    options = experiment.options._replace(mesh=mesh)
+    return with_faults(experiment._replace(recipe=recipe, options=options), faults)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_right_strategy_agrees(strategy, mlp):
+    experiment, reference = mlp
+    agreement = assess(row_with(experiment, strategy), reference)
+    assert agreement.objections == ()
+    assert agreement.agrees
+    assert agreement.traces == (strategy != "eager")
+    assert agreement.params_error < 1e-4
+
+
+OBJECTIONS = {
+    "gradients_in_half_precision": "gradient of another kind, or not finite",
+    "batch_on_every_device": "1.00 of the work on each of 4 devices",
+    "state_is_not_copied": "deletes the caller's parameters",
+    "state_on_one_device": "gradient placed unlike parameters",
+    "shape_follows_the_padding": "traced 2 times",
+    "batch_on_the_host": "copies from the host in the step",
+    "callback_in_the_step": "calls Python in the step",
+    "mean_of_local_means": "gradient of another kind, or not finite",
+    "sum_of_local_means": "gradient of another kind, or not finite",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_fault_agrees(fault, mlp):
+    experiment, reference = mlp
+    agreement = assess(row_with(experiment, row_of(fault), fault), reference)
+    assert not agreement.agrees
+    expected = OBJECTIONS.get(fault, "gradient off by ")
+    assert any(o.startswith(expected) for o in agreement.objections)
+    assert not any(leaf.is_deleted() for leaf in experiment.params["dense_1"].values())
+
+
+def test_how_far_a_fault_is_off(mlp):
+    experiment, reference = mlp
+    batch, short = first_batches(experiment, batch_size=14)
     assert batch.keys is not None  # dropout is on
-    right = assess(experiment, batch, num_steps=3)
-    assert right.agrees
-    assert right.traces == 1
-    assert right.params_error < 1e-4
-    assert right.temporary_bytes
-    wrong = sum_instead_of_mean(experiment.loss_fn)
-    row = assess(experiment._replace(strategy=wrong), batch, num_steps=3)
-    assert not row.agrees
-    assert row.relative_error == pytest.approx(15.0, rel=1e-4)
-
-
-def test_padding_is_told_from_examples():
-    experiment = experiment_of(TINY)
-    batch = first_batch(experiment, batch_size=16)
-    batch = batch._replace(weights=batch.weights.at[12:].set(0))
-    wrong = mean_over_padding_too(experiment.loss_fn)
-    row = assess(experiment._replace(strategy=wrong), batch, num_steps=1)
-    assert row.relative_error == pytest.approx(0.25, rel=1e-4)
+    assert (short.weights == 0).sum() == 4
+    agreement = assess(row_with(experiment, "jit", "sum_instead_of_mean"), reference)
+    largest = float(batch.weights.sum()) - 1
+    assert agreement.relative_error == pytest.approx(largest, rel=1e-4)
 
 
 def run_script(*flags):
@@ -52,13 +101,35 @@ def test_the_script_holds_every_row_against_the_reference():
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["strategy"] for row in rows] == list(STRATEGIES)
     assert all(row["agrees"] and row["relative_error"] <= 1e-5 for row in rows)
-    assert "9 of 9 strategies agree" in done.stderr
+    assert f"{len(STRATEGIES)} of {len(STRATEGIES)} strategies agree" in done.stderr
 
 
-def test_the_script_refuses_in_one_line():
-    refused = run_script("--strategy=shardmap")
+def test_the_script_fails_with_a_fault():
+    flags = ("--num_devices=2", "--strategy=shard_map", "--fault=n_times_too_large")
+    done = run_script(*flags, "--num_steps=2")
+    assert done.returncode == 1, done.stderr
+    lines = done.stdout.splitlines()
+    assert "  DISAGREES: gradient off by 1.0e+00" in lines[-3]
+    assert lines[-2].startswith("FAULT n_times_too_large: Gradients are N devices")
+    assert lines[-1] == "0 of 1 strategies agree with the serial reference"
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--strategy=shardmap", "unknown strategy 'shardmap'; did you mean shard_"),
+        ("--fault=sum_for_mean", "unknown fault 'sum_for_mean'; did you mean sum_"),
+        ("--batch_size=1", "expected a batch of at least 2 (see --batch_size), got 1"),
+        (
+            "--fault=missing_psum",
+            "fault 'missing_psum' needs a strategy that divides over at least 2 "
+            "devices (shard_map, shard_map_vmap): --strategy=shard_map "
+            "--num_devices=2, got strategy 'shard_map' on 1 device\n",
+        ),
+    ],
+)
+def test_the_script_refuses_in_one_line(flag, message):
+    refused = run_script(flag)
     assert refused.returncode == 2
-    assert refused.stderr.startswith(
-        "compare_strategies.py: error: unknown strategy 'shardmap'; did you mean shard_"
-    )
+    assert refused.stderr.startswith(f"compare_strategies.py: error: {message}")
     assert len(refused.stderr.splitlines()) == 1

@@ -205,6 +205,27 @@ def test_norms_are_reported(strategy, first, folder):
     assert line["train_loss"] == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_fault_is_switched_in_and_told(tmp_path):
+    flags = ("--epochs=1", "--fault=reversed_gradient", "--fault=batch_on_the_host")
+    done = run_script("--workdir=run", *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    told = [
+        "FAULT reversed_gradient: The gradient has the wrong sign: the loss rises.",
+        "FAULT batch_on_the_host: Each step copies its batch from the host, and waits "
+        "for it.",
+    ]
+    epoch = next(i for i, line in enumerate(lines) if line.startswith("epoch "))
+    assert [line for line in lines[:epoch] if line.startswith("FAULT")] == told
+    assert lines[-3:-1] == told
+    assert lines[-1].startswith("test accuracy: ")
+    for name in ("config.json", "result.json"):
+        kept = json.loads((tmp_path / "run" / name).read_text())
+        assert kept["faults"] == ["reversed_gradient", "batch_on_the_host"]
+    loss = metrics_of(tmp_path / "run")[0]["train_loss"]
+    assert loss is None or loss > 2.4  # above that of a guess
+
+
 def test_a_regression_runs_and_is_told_by_its_loss(tmp_path):
     rng = np.random.default_rng(0)
     rows = rng.integers(1, 100, (60, 6))
@@ -297,6 +318,15 @@ BAD = {
     "digits": (["--dataset=digits", "--data_dir=empty"], "digits needs no files"),
     "no value": (["--dataset="], "expected a value for --dataset"),
     "devices": (["--num_devices=2"], "strategy 'jit' runs on one device"),
+    "fault": (["--fault=missing_sum"], "'missing_sum'; did you mean missing_psum"),
+    "fault of devices": (
+        ["--fault=missing_psum"],
+        "fault 'missing_psum' needs a strategy that divides over at least 2 devices",
+    ),
+    "fault of dropout": (
+        ["--fault=one_dropout_mask_for_all"],
+        "needs a recipe with dropout: --recipe=sgd_dropout_cnn, got one without",
+    ),
     "microbatch": (["--microbatch_size=0"], "microbatch_size"),
     "no effect": (["--momentum=0.9"], "with Adam and Cosine, has no momentum to set"),
     "evaluate every": (["--evaluate_every=-1"], "evaluate_every"),

@@ -1,0 +1,83 @@
+"""Faults of the batch that a gradient is taken of: its weights, keys and examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from cnnjax.faults.fault import Fault, Needs, of_value_and_grad
+from cnnjax.strategies import Builder
+from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
+
+
+def of_batch(change: Callable[[Batch], Batch]) -> Callable[[Builder], Builder]:
+    """Build the `corrupt` that changes the batch before the right gradient sees it."""
+
+    def wrong(right: ValueAndGradFn) -> ValueAndGradFn:
+        def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
+            return right(params, change(batch))
+
+        return value_and_grad
+
+    return of_value_and_grad(wrong)
+
+
+def ignore_weights(batch: Batch) -> Batch:
+    """Give every example the weight 1, padding too."""
+    return batch._replace(weights=jnp.ones_like(batch.weights))
+
+
+def share_first_key(batch: Batch) -> Batch:
+    """Give every example the key of the first."""
+    assert batch.keys is not None
+    return batch._replace(keys=jnp.broadcast_to(batch.keys[0], batch.keys.shape))
+
+
+def key_positions(batch: Batch) -> Batch:
+    """Give every position in the batch a key of its own, whatever example is there."""
+    return batch._replace(
+        keys=jax.random.split(jax.random.key(0), batch.weights.shape[0])
+    )
+
+
+def drop_second_half(batch: Batch) -> Batch:
+    """Take the second half of the examples out of the mean."""
+    count = jnp.count_nonzero(batch.weights)
+    first = jnp.arange(batch.weights.shape[0]) < (count + 1) // 2
+    return batch._replace(weights=jnp.where(first, batch.weights, 0))
+
+
+FAULTS = (
+    Fault(
+        name="weights_ignored",
+        summary="Every example counts alike, the copies that fill up a batch too.",
+        seen="A loss that takes the mean of a padded batch: wherever the last batch of "
+        "an epoch is short.",
+        needs=Needs(batch_size=2),
+        corrupt=of_batch(ignore_weights),
+    ),
+    Fault(
+        name="one_dropout_mask_for_all",
+        summary="All examples of a batch drop the same units.",
+        seen="A key that a vmap closes over instead of mapping.",
+        needs=Needs(batch_size=2, dropout=True),
+        corrupt=of_batch(share_first_key),
+    ),
+    Fault(
+        name="keys_by_position",
+        summary="The dropout mask depends on the place in the batch, not the example.",
+        seen="Keys split in the step, after the batch was split or permuted; here from "
+        "one constant, so that every step has the same masks.",
+        needs=Needs(batch_size=2, dropout=True),
+        corrupt=of_batch(key_positions),
+    ),
+    Fault(
+        name="gradient_of_first_half",
+        summary="Only the first half of the examples is in the gradient.",
+        seen="A loop over parts that stops early, or a last part that is dropped.",
+        needs=Needs(batch_size=2),
+        corrupt=of_batch(drop_second_half),
+    ),
+)

@@ -1,0 +1,173 @@
+"""Faults of what each device runs, and of how the devices' parts are put together.
+
+A wrong body takes the place of `parallel.device_body`, with the strategy's own gradient
+rule: the batch at once, or a gradient for each example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from cnnjax import gradients, parallel
+from cnnjax.faults.fault import BY_HAND, Fault, Needs
+from cnnjax.gradients import ShareFn
+from cnnjax.strategies import NO_OPTIONS, Builder, DeviceMap, Options
+from cnnjax.types import Batch, LossFn, Metrics, Params, Strategy, ValueAndGradFn
+
+
+def of_device_map(wrong: DeviceMap) -> Callable[[Builder], Builder]:
+    """Build the `corrupt` that puts another map in place of `over_shard_map`."""
+
+    def corrupt(builder: Builder) -> Builder:
+        def build(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
+            return builder(loss_fn, options._replace(device_map=wrong))
+
+        return build
+
+    return corrupt
+
+
+def of_body(
+    body: Callable[[ShareFn], ValueAndGradFn],
+) -> Callable[[Builder], Builder]:
+    """Build the `corrupt` that puts another body in place of `device_body`."""
+
+    def wrong(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
+        # Unchecked: JAX itself refuses some of these faults otherwise.
+        return _by_hand(body(share), mesh, check_vma=False)
+
+    return of_device_map(wrong)
+
+
+def mean_of_local_means(share: ShareFn) -> ValueAndGradFn:
+    """Take the mean of each part, then the mean of those."""
+    local = gradients.whole(share)
+    return lambda params, part: lax.pmean(local(params, part), parallel.AXIS)
+
+
+def sum_of_local_means(share: ShareFn) -> ValueAndGradFn:
+    """Take the mean of each part, then their sum."""
+    local = gradients.whole(share)
+    return lambda params, part: lax.psum(local(params, part), parallel.AXIS)
+
+
+def everybody_takes_the_first_part(share: ShareFn) -> ValueAndGradFn:
+    """Let every device compute the first one's examples, each with its own keys."""
+    right = parallel.device_body(share)
+
+    def body(params: Params, part: Batch) -> tuple[Metrics, Params]:
+        gathered = lax.all_gather(part._replace(keys=None), parallel.AXIS)
+        first = jax.tree.map(lambda a: a[0], gathered)
+        return right(params, first._replace(keys=part.keys))
+
+    return body
+
+
+def stale_parameters_on_one_device(share: ShareFn) -> ValueAndGradFn:
+    """Let the first device compute with other parameters than the rest."""
+    right = parallel.device_body(share)
+
+    def body(params: Params, part: Batch) -> tuple[Metrics, Params]:
+        stale = jnp.where(lax.axis_index(parallel.AXIS) == 0, 0.9, 1.0)
+        return right(jax.tree.map(lambda p: p * stale.astype(p.dtype), params), part)
+
+    return body
+
+
+def n_times_too_large(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
+    """Sum gradients of replicated parameters, which are summed already."""
+
+    def body(params: Params, part: Batch) -> tuple[Metrics, Params]:
+        total = lax.psum(gradients.total_weight(part), parallel.AXIS)
+        means, grads, _ = share(params, part, total)
+        grads = lax.pcast(grads, parallel.AXIS, to="varying")
+        means, grads = lax.psum((means, grads), parallel.AXIS)
+        return Metrics(means, total), grads
+
+    return _by_hand(body, mesh, check_vma=True)
+
+
+def batch_on_every_device(builder: Builder) -> Builder:
+    """Copy the batch to every device, so that each computes the whole gradient."""
+
+    def build(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
+        put_batch = parallel.replicate(options.mesh or parallel.make_mesh())
+        return builder(loss_fn, options)._replace(put_batch=put_batch)
+
+    return build
+
+
+def _by_hand(body: ValueAndGradFn, mesh: Mesh, *, check_vma: bool) -> ValueAndGradFn:
+    return jax.shard_map(
+        body,
+        mesh=mesh,
+        in_specs=(P(), P(parallel.AXIS)),
+        out_specs=P(),
+        check_vma=check_vma,
+    )
+
+
+_TWO_DEVICES = Needs(strategies=BY_HAND, num_devices=2)
+
+FAULTS = (
+    Fault(
+        name="n_times_too_large",
+        summary="Gradients are N devices times too large, and the loss is right.",
+        seen="psum, or pmean of local means, after a gradient with respect to "
+        "replicated parameters in shard_map: the commonest fault in public code; Adam "
+        "hides it.",
+        needs=_TWO_DEVICES,
+        corrupt=of_device_map(n_times_too_large),
+    ),
+    Fault(
+        name="missing_psum",
+        summary="Each device keeps its own gradient, and the first one's is used.",
+        seen="shard_map with check_vma=False, or pmap, and a collective forgotten.",
+        needs=_TWO_DEVICES,
+        corrupt=of_body(gradients.whole),
+    ),
+    Fault(
+        name="mean_of_local_means",
+        summary="The devices' means are averaged, whatever weight each stands for.",
+        seen="pmean of gradients: wrong where parts differ in weight, and NaN where "
+        "one is all padding.",
+        needs=_TWO_DEVICES,
+        corrupt=of_body(mean_of_local_means),
+    ),
+    Fault(
+        name="sum_of_local_means",
+        summary="The devices' means are added up, not averaged.",
+        seen="psum where pmean was meant.",
+        needs=_TWO_DEVICES,
+        corrupt=of_body(sum_of_local_means),
+    ),
+    Fault(
+        name="everybody_takes_the_first_part",
+        summary="Every device trains on the first one's examples.",
+        seen="A process that reads the data without its own offset.",
+        needs=_TWO_DEVICES,
+        corrupt=of_body(everybody_takes_the_first_part),
+    ),
+    Fault(
+        name="stale_parameters_on_one_device",
+        summary="One device computes with parameters that the others do not have.",
+        seen="A copy that is not updated, or drawn from a seed of its own; here the "
+        "first device's are 0.9 times as large.",
+        needs=_TWO_DEVICES,
+        corrupt=of_body(stale_parameters_on_one_device),
+    ),
+    Fault(
+        name="batch_on_every_device",
+        summary="Nothing is divided: each device does all the work, and the gradient "
+        "is right.",
+        seen="A batch placed with P() for P('data'), or indices that are replicated.",
+        needs=Needs(strategies=("sharded",), num_devices=2),
+        corrupt=batch_on_every_device,
+    ),
+)

@@ -1,0 +1,79 @@
+"""Faults of the gradient after it was taken: its scale, its sign, its type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from cnnjax.faults.fault import Fault, Needs, of_value_and_grad
+from cnnjax.strategies import Builder
+from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
+
+
+def of_gradient(
+    change: Callable[[Array, Batch], Array],
+) -> Callable[[Builder], Builder]:
+    """Build the `corrupt` that changes each leaf of the gradient, given the batch."""
+
+    def wrong(right: ValueAndGradFn) -> ValueAndGradFn:
+        def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
+            metrics, grads = right(params, batch)
+            return metrics, jax.tree.map(lambda g: change(g, batch), grads)
+
+        return value_and_grad
+
+    return of_value_and_grad(wrong)
+
+
+def take_sum(grad: Array, batch: Batch) -> Array:
+    """Multiply by the weight of the batch: the mean becomes a sum."""
+    return grad * batch.weights.sum().astype(grad.dtype)
+
+
+def divide_by_size(grad: Array, batch: Batch) -> Array:
+    """Divide by the size of the batch, padding included, instead of its weight."""
+    return take_sum(grad, batch) / batch.weights.size
+
+
+def reverse(grad: Array, batch: Batch) -> Array:
+    """Change the sign."""
+    return -grad
+
+
+def halve_precision(grad: Array, batch: Batch) -> Array:
+    """Round to bfloat16."""
+    return grad.astype(jnp.bfloat16)
+
+
+FAULTS = (
+    Fault(
+        name="sum_instead_of_mean",
+        summary="Gradients are summed over the batch, not averaged.",
+        seen="A loss with reduction='sum', or a psum for a pmean; Adam hides it.",
+        needs=Needs(batch_size=2),
+        corrupt=of_gradient(take_sum),
+    ),
+    Fault(
+        name="mean_over_padding_too",
+        summary="The sum is divided by the padded size of the batch, not by its "
+        "weight.",
+        seen="jnp.mean over a masked batch: a short batch takes a smaller step.",
+        needs=Needs(batch_size=2),
+        corrupt=of_gradient(divide_by_size),
+    ),
+    Fault(
+        name="reversed_gradient",
+        summary="The gradient has the wrong sign: the loss rises.",
+        seen="Adding updates that were made to be subtracted, or the reverse.",
+        corrupt=of_gradient(reverse),
+    ),
+    Fault(
+        name="gradients_in_half_precision",
+        summary="Gradients come out as bfloat16, three digits of them.",
+        seen="A cast for the all-reduce, or for memory, that is never undone.",
+        corrupt=of_gradient(halve_precision),
+    ),
+)

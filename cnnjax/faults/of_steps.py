@@ -1,0 +1,119 @@
+"""Faults around the gradient: where arrays are put, and what a step does besides.
+
+The gradient is right. Time, memory or the caller's arrays are lost.
+"""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import PyTree
+
+from cnnjax.faults.fault import COMPILED, Fault, Needs, of_strategy, of_value_and_grad
+from cnnjax.strategies import DIVIDED, copy_to_device
+from cnnjax.types import Batch, Metrics, Params, Strategy, ValueAndGradFn
+
+
+def alias_state(right: Strategy) -> Strategy:
+    """Place the state without a copy: the loop donates it, and deletes the caller's."""
+
+    def put_state(tree: PyTree) -> PyTree:
+        placed = right.put_state(tree)
+        return jax.tree.map(lambda a, p: jax.device_put(a, p.sharding), tree, placed)
+
+    return right._replace(put_state=put_state)
+
+
+def leave_state(right: Strategy) -> Strategy:
+    """Leave the state on one device, whatever devices the batch is on."""
+    return right._replace(put_state=copy_to_device, run="step")
+
+
+def drop_padding(right: Strategy) -> Strategy:
+    """Take padded examples out, which gives each short batch a program of its own."""
+
+    def put_batch(batch: Batch) -> Batch:
+        if not _is_traced(batch):
+            kept = np.flatnonzero(np.asarray(batch.weights))
+            batch = jax.tree.map(lambda a: a[kept], batch)
+        return right.put_batch(batch)
+
+    return right._replace(put_batch=put_batch, run="step")
+
+
+def keep_on_host(right: Strategy) -> Strategy:
+    """Hand the step NumPy arrays, which it copies to the device; keys stay there."""
+
+    def put_batch(batch: Batch) -> Batch:
+        placed = right.put_batch(batch)
+        if _is_traced(batch):
+            return placed
+        arrays = jax.tree.map(np.asarray, placed._replace(keys=None))
+        return arrays._replace(keys=placed.keys)
+
+    return right._replace(put_batch=put_batch, run="step")
+
+
+def call_back(right: ValueAndGradFn) -> ValueAndGradFn:
+    """Call Python with the loss from inside the compiled step."""
+
+    def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
+        metrics, grads = right(params, batch)
+        jax.debug.callback(_look_at, metrics.means["loss"])
+        return metrics, grads
+
+    return value_and_grad
+
+
+def _look_at(loss: object) -> None:
+    """Do nothing: the way to here is what costs."""
+
+
+def _is_traced(batch: Batch) -> bool:
+    # The loop asks for the shapes of a step's results before it runs one.
+    return isinstance(batch.weights, Tracer)
+
+
+_COMPILED = Needs(strategies=COMPILED)
+
+FAULTS = (
+    Fault(
+        name="state_is_not_copied",
+        summary="Training deletes the caller's parameters.",
+        seen="device_put, which aliases, before a step that donates its state.",
+        needs=_COMPILED,
+        corrupt=of_strategy(alias_state),
+    ),
+    Fault(
+        name="state_on_one_device",
+        summary="Parameters are on one device, and gradients on all.",
+        seen="Parameters used as init returned them: the first step spreads them out, "
+        "and the second compiles again.",
+        needs=Needs(strategies=DIVIDED, num_devices=2),
+        corrupt=of_strategy(leave_state),
+    ),
+    Fault(
+        name="shape_follows_the_padding",
+        summary="A short batch has a shape of its own, and compiles a program of its "
+        "own.",
+        seen="The last batch of an epoch handed to a jitted step as it is.",
+        needs=Needs(strategies=COMPILED, batch_size=2),
+        corrupt=of_strategy(drop_padding),
+    ),
+    Fault(
+        name="batch_on_the_host",
+        summary="Each step copies its batch from the host, and waits for it.",
+        seen="NumPy batches from a loader passed straight to a jitted step.",
+        needs=_COMPILED,
+        corrupt=of_strategy(keep_on_host),
+    ),
+    Fault(
+        name="callback_in_the_step",
+        summary="The compiled step calls Python, at every update.",
+        seen="A jax.debug.print or a progress report left in; on a TPU or GPU the "
+        "step waits for the host.",
+        needs=_COMPILED,
+        corrupt=of_value_and_grad(call_back),
+    ),
+)
