@@ -117,8 +117,15 @@ def run(
     """
     clock = clock or Clock()
     with clock.part("compile"):
-        params = experiment.strategy.put_state(experiment.params)
-        evaluate = make_evaluate(experiment.loss_fn, experiment.test, params)
+        strategy = experiment.strategy
+        params = strategy.put_state(experiment.params)
+        evaluate = make_evaluate(
+            experiment.loss_fn,
+            experiment.test,
+            params,
+            put_state=strategy.put_state,
+            put_batch=strategy.put_batch,
+        )
 
     def evaluate_when_due(epoch: int, params: Params) -> Mapping[str, float] | None:
         last = epoch == experiment.loop.epochs
@@ -128,7 +135,7 @@ def run(
     params, records = train(
         params,
         experiment.train,
-        strategy=experiment.strategy,
+        strategy=strategy,
         optimizer=experiment.optimizer,
         schedule=experiment.schedule,
         config=experiment.loop,

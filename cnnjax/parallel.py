@@ -1,19 +1,23 @@
 """Devices: the mesh, who holds what, and the ONE body that each device runs.
 
 The only module that touches devices. A batch is split over the mesh's one axis, "data";
-parameters, optimizer state and the resident examples are on every device.
+parameters, optimizer state and the resident examples are on every device. The mesh may
+span several processes: each lays out what its own devices hold, and nothing else.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from cnnjax.errors import InputError
 from cnnjax.gradients import ShareFn, pad_batch, total_weight
@@ -23,22 +27,28 @@ AXIS = "data"
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:
-    """Lay the first `num_devices` devices out along the axis "data"; None: all.
+    """Lay devices out along the axis "data": the first `num_devices`; None: all.
+
+    Of several processes, the first `num_devices` of each.
 
     Raises:
-        InputError: fewer devices are there than are asked for.
+        InputError: a process has fewer devices than are asked for, or than another.
     """
-    available = jax.devices()
-    count = len(available) if num_devices is None else num_devices
-    if not 1 <= count <= len(available):
-        platform = available[0].platform
+    processes = [jax.local_devices(index) for index in range(jax.process_count())]
+    here = processes[jax.process_index()]
+    count = len(here) if num_devices is None else num_devices
+    fewest = min(map(len, processes))
+    if not 1 <= count <= fewest:
+        platform = here[0].platform
         hint = " (see --num_devices)" if platform == "cpu" else ""
+        each = " of every process" if len(processes) > 1 else ""
         raise InputError(
-            f"expected num_devices from 1 to the {len(available)} {platform} devices "
+            f"expected num_devices from 1 to the {fewest} {platform} devices{each} "
             f"that are here{hint}, got {count}"
         )
+    devices = [device for process in processes for device in process[:count]]
     return jax.make_mesh(
-        (count,), (AXIS,), axis_types=(AxisType.Auto,), devices=available[:count]
+        (len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices
     )
 
 
@@ -48,7 +58,7 @@ def replicate(mesh: Mesh) -> Callable[[PyTree], PyTree]:
 
     def put_state(tree: PyTree) -> PyTree:
         # A copy first: device_put may alias, and donation would delete the caller's.
-        return jax.device_put(jax.tree.map(jnp.copy, tree), everywhere)
+        return lay_out(jax.tree.map(jnp.copy, tree), everywhere)
 
     return put_state
 
@@ -62,9 +72,45 @@ def split(mesh: Mesh) -> Callable[[Batch], Batch]:
     in_parts = NamedSharding(mesh, P(AXIS))
 
     def put_batch(batch: Batch) -> Batch:
-        return jax.device_put(pad_batch(batch, mesh.size), in_parts)
+        return lay_out(pad_batch(batch, mesh.size), in_parts)
 
     return put_batch
+
+
+def lay_out(tree: PyTree, sharding: NamedSharding) -> PyTree:
+    """Put every array where the sharding says; on what is traced, a constraint.
+
+    Where the mesh spans processes, each must hold the same values. It hands over only
+    the pieces of its own devices: nothing is sent to another process.
+    """
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(functools.partial(_lay_out_leaf, sharding=sharding), tree)
+
+
+def _lay_out_leaf(leaf: Array | np.ndarray, sharding: NamedSharding) -> Array:
+    traced = isinstance(leaf, jax.core.Tracer)
+    if traced or (isinstance(leaf, jax.Array) and not leaf.is_fully_addressable):
+        return jax.device_put(leaf, sharding)
+    # Not device_put: it would have the processes compare all of the array first.
+    take = leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else np.asarray(leaf)
+    return jax.make_array_from_callback(leaf.shape, sharding, take.__getitem__)
+
+
+def to_host(tree: PyTree) -> PyTree:
+    """Return whole NumPy arrays, wherever their pieces lie.
+
+    Where they lie in other processes, every process must call it.
+    """
+
+    def whole(leaf: Array | np.ndarray) -> np.ndarray:
+        if isinstance(leaf, jax.Array) and not (
+            leaf.is_fully_addressable or leaf.is_fully_replicated
+        ):
+            return multihost_utils.process_allgather(leaf, tiled=True)
+        return np.asarray(leaf)
+
+    return jax.tree.map(whole, tree)
 
 
 def device_body(share: ShareFn) -> ValueAndGradFn:

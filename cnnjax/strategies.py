@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from cnnjax import parallel
-from cnnjax.errors import expect, unknown_name
+from cnnjax.errors import InputError, expect, unknown_name
 from cnnjax.gradients import (
     ShareFn,
     batch_share,
@@ -142,6 +142,10 @@ def pmap_vmap(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
 # The rows that divide a batch over the devices of a mesh.
 DIVIDED = ("sharded", "shard_map", "shard_map_vmap", "pmap", "pmap_vmap")
 
+# Those that can divide it over the devices of several processes: pmap takes only what
+# is on the devices of its own.
+ACROSS_PROCESSES = ("sharded", "shard_map", "shard_map_vmap")
+
 STRATEGIES: dict[str, Callable[..., Strategy]] = {
     "eager": eager,
     "serial": serial,
@@ -161,10 +165,16 @@ def make_strategy(
     """Build the named row of the table for a loss of one example.
 
     Raises:
-        InputError: a name that is not in `STRATEGIES`, or a microbatch of no size.
+        InputError: a name that is not in `STRATEGIES`, a microbatch of no size, or
+            several processes where the strategy runs in one.
     """
     if name not in STRATEGIES:
         raise unknown_name("strategy", name, STRATEGIES)
+    if jax.process_count() > 1 and name not in ACROSS_PROCESSES:
+        raise InputError(
+            f"strategy {name!r} runs in one process, and here are "
+            f"{jax.process_count()}; use {', '.join(ACROSS_PROCESSES)}"
+        )
     size = options.microbatch_size
     expect("microbatch_size of at least 1", size, size is None or size >= 1)
     return STRATEGIES[name](loss_fn, options)
