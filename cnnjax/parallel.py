@@ -7,7 +7,6 @@ span several processes: each lays out what its own devices hold, and nothing els
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -78,23 +77,25 @@ def split(mesh: Mesh) -> Callable[[Batch], Batch]:
 
 
 def lay_out(tree: PyTree, sharding: NamedSharding) -> PyTree:
-    """Put every array where the sharding says; on what is traced, a constraint.
+    """Put every array where the sharding says; what is traced, when it is computed.
 
     Where the mesh spans processes, each must hold the same values. It hands over only
     the pieces of its own devices: nothing is sent to another process.
     """
-    if sharding.is_fully_addressable:
-        return jax.device_put(tree, sharding)
-    return jax.tree.map(functools.partial(_lay_out_leaf, sharding=sharding), tree)
 
+    def put(leaf: Array | np.ndarray) -> Array:
+        if isinstance(leaf, jax.core.Tracer):
+            # Not device_put, which would not divide anything: XLA never hears of it.
+            return lax.with_sharding_constraint(leaf, sharding)
+        spread = isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
+        if sharding.is_fully_addressable or spread:
+            return jax.device_put(leaf, sharding)
+        # Not device_put: the processes would compare the whole of the array first.
+        typed_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        values = leaf if typed_key else np.asarray(leaf)
+        return jax.make_array_from_callback(leaf.shape, sharding, values.__getitem__)
 
-def _lay_out_leaf(leaf: Array | np.ndarray, sharding: NamedSharding) -> Array:
-    traced = isinstance(leaf, jax.core.Tracer)
-    if traced or (isinstance(leaf, jax.Array) and not leaf.is_fully_addressable):
-        return jax.device_put(leaf, sharding)
-    # Not device_put: it would have the processes compare all of the array first.
-    take = leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else np.asarray(leaf)
-    return jax.make_array_from_callback(leaf.shape, sharding, take.__getitem__)
+    return jax.tree.map(put, tree)
 
 
 def to_host(tree: PyTree) -> PyTree:

@@ -64,7 +64,9 @@ def join() -> None:
             heartbeat_timeout_seconds=FLAGS.heartbeat_seconds,
         )
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"cannot join the other processes: {error}") from error
+        told = "JAX detects no cluster here: " if FLAGS.distributed else ""
+        where = "--distributed" if FLAGS.distributed else "--coordinator_address"
+        raise InputError(f"{where}: {told}{error}") from error
     _print_only_in_process_0()
 
 
@@ -85,20 +87,20 @@ def together(prepare: Callable[[], T], same: Callable[[T], Any] = lambda _: None
         prepared = prepare()
     except InputError as error:
         refusal = error
-    checksum = 0 if prepared is None else _checksum(same(prepared))
+    checksum = 0 if refusal else _checksum(same(prepared))  # pyright: ignore[reportArgumentType]
     report = np.array([refusal is not None, checksum], np.uint32)
-    refused, checksums = multihost_utils.process_allgather(report).T
-    differs = checksums != checksums[0]
-    if not refused.any() and differs.any():
+    refused, checksums = multihost_utils.process_allgather(report).T.tolist()
+    if not any(refused):
+        if len(set(checksums)) == 1:
+            return prepared  # pyright: ignore[reportReturnType]
+        other = next(i for i, c in enumerate(checksums) if c != checksums[0])
         refused[0] = True
         refusal = InputError(
-            f"process {differs.argmax()} has other data, flags or first parameters than "
-            "process 0; all must be started alike, on the same files"
+            f"process {other} has other data, flags or parameters than process 0; "
+            "start all alike, on the same files"
         )
-    if not refused.any():
-        return prepared  # pyright: ignore[reportReturnType]
     jax.distributed.shutdown()  # waits for all: none is taken for lost
-    if refusal is not None and jax.process_index() == refused.argmax():
+    if refusal is not None and jax.process_index() == refused.index(True):
         raise refusal
     sys.exit(2)
 
@@ -113,7 +115,8 @@ def _check_flags() -> None:
     if given:
         address = FLAGS.coordinator_address
         host, _, port = address.rpartition(":")
-        expect("--coordinator_address=HOST:PORT", address, host and port.isdecimal())
+        named = bool(host) and port.isdecimal()
+        expect("--coordinator_address=HOST:PORT", address, named)
         index, count = FLAGS.process_index, FLAGS.num_processes
         expect(f"--process_index from 0 to {count - 1}", index, index < count)
     elif FLAGS["heartbeat_seconds"].present and not FLAGS.distributed:

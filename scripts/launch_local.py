@@ -1,7 +1,6 @@
 """Start a script as several processes on this machine, to try it out.
 
-    python scripts/launch_local.py --num_processes=2 -- \\
-        scripts/train.py --strategy=sharded --num_devices=2
+    python scripts/launch_local.py -- scripts/train.py --strategy=sharded
 
 Shows what process 0 prints, and of the others why they failed. Ends with the status of
 the process that failed first, or 128 + the signal that it was lost by.
@@ -34,27 +33,27 @@ flags.DEFINE_integer(
     lower_bound=1,
 )
 MARGIN_SECONDS = 10  # on top, until a process that has not ended is killed
+TOGETHER_SECONDS = 0.5  # what fails within this time may have failed on its own
 TAIL_LINES = 30
 
 
 class Voice:
-    """What process 0 says on stderr: passed on, until a failure makes it an echo."""
+    """What process 0 says on stderr: passed on, unless a failure follows at once."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         """Listen in a thread, as the pipe must never fill up."""
-        self.passed: list[bytes] = []
-        self.held: list[bytes] = []
+        self.passed = self.held = b""
         self.holds = threading.Event()
         self.thread = threading.Thread(target=self._listen, args=(pipe,), daemon=True)
         self.thread.start()
 
     def _listen(self, pipe: IO[bytes]) -> None:
-        for line in pipe:
-            if self.holds.is_set():
-                self.held.append(line)
+        while heard := os.read(pipe.fileno(), 2**16):
+            if self.holds.wait(TOGETHER_SECONDS):
+                self.held += heard
             else:
-                self.passed.append(line)
-                sys.stderr.buffer.write(line)
+                self.passed += heard
+                sys.stderr.buffer.write(heard)
                 sys.stderr.buffer.flush()
 
 
@@ -87,36 +86,47 @@ def start(
         )
 
 
-def watch(processes: list[subprocess.Popen], voice: Voice) -> int | None:
-    """Wait until all have ended; return which failed first, if any did.
+def watch(processes: list[subprocess.Popen], voice: Voice) -> list[int]:
+    """Wait until all have ended; return which failed first: one, or some together.
 
     Once one has ended, the others have the heartbeat time, and a margin, to follow.
     """
-    first, deadline, running = None, float("inf"), set(range(len(processes)))
-    while running and time.monotonic() < deadline:
+    blamed, deadline = [], float("inf")
+    while time.monotonic() < deadline:
         time.sleep(0.05)
-        ended = {index for index in running if processes[index].poll() is not None}
-        running -= ended
-        if ended and deadline == float("inf"):
+        statuses = [process.poll() for process in processes]
+        if any(statuses) and not blamed:
+            voice.holds.set()
+            time.sleep(TOGETHER_SECONDS)
+            blamed = blame([process.poll() for process in processes])
+        if None not in statuses:
+            return blamed
+        if any(status is not None for status in statuses) and deadline == float("inf"):
             seconds = FLAGS.heartbeat_seconds + MARGIN_SECONDS
             deadline = time.monotonic() + seconds
-        failed = [index for index in ended if processes[index].returncode]
-        if failed and first is None:
-            # Who misses another aborts: the other is the one that was lost.
-            aborted = -signal.SIGABRT
-            first = min(failed, key=lambda i: (processes[i].returncode == aborted, i))
-            voice.holds.set()
-            if (lost_by := -processes[first].returncode) > 0:
-                _say(
-                    f"process {first} was lost (signal {lost_by}, "
-                    f"{signal.Signals(lost_by).name}); the others end within "
-                    f"{FLAGS.heartbeat_seconds} s"
-                )
-    for index in sorted(running):
+    late = [index for index, process in enumerate(processes) if process.poll() is None]
+    for index in late:
         _say(f"process {index} has not ended in time, and is killed")
-        first = index if first is None else first
-    end(processes)
-    return first
+    return blamed or late
+
+
+def blame(statuses: list[int | None]) -> list[int]:
+    """Return which have failed by themselves; tell in a line if one was lost.
+
+    Who misses another ends by an error, or aborts: a process that another signal ended
+    is the one that was lost, and an abort tells least.
+    """
+    failed = [(index, status) for index, status in enumerate(statuses) if status]
+    failed.sort(key=lambda f: (f[1] == -signal.SIGABRT, f[1] > 0))
+    first, status = failed[0]
+    if status > 0:
+        return [index for index, status in failed if status > 0]
+    name = signal.Signals(-status).name
+    _say(
+        f"process {first} was lost (signal {-status}, {name}); the others end within "
+        f"{FLAGS.heartbeat_seconds} s"
+    )
+    return [first]
 
 
 def end(processes: list[subprocess.Popen]) -> None:
@@ -127,21 +137,20 @@ def end(processes: list[subprocess.Popen]) -> None:
         process.wait()
 
 
-def tell_why(voice: Voice, outputs: list[Path], statuses: list[int]) -> None:
-    """Print what those said that gave up by themselves, each thing once.
-
-    The others were lost, or ended because of them.
-    """
+def tell_why(blamed: list[int], voice: Voice, outputs: list[Path]) -> None:
+    """Print what those said that are to blame, each thing once."""
     voice.thread.join(timeout=5)
-    said = set(voice.passed[-1:])
-    texts = [b"".join(voice.held), *(path.read_bytes() for path in outputs[1:])]
-    for index, text in enumerate(texts):
-        lines = text.strip().splitlines(keepends=True)[-TAIL_LINES:]
-        if statuses[index] > 0 and lines and lines[-1].strip() + b"\n" not in said:
-            said.add(lines[-1].strip() + b"\n")
+    said = voice.passed.splitlines()[-1:]
+    for index in blamed:
+        text = outputs[index].read_bytes() if index else voice.held
+        lines = text.rstrip().splitlines()[-TAIL_LINES:]
+        if lines and lines[-1] not in said:
+            said.append(lines[-1])
             if index:
-                _say(f"process {index} ended with status {statuses[index]}, saying:")
-            print(b"".join(lines).decode(errors="replace"), file=sys.stderr)
+                _say(f"process {index} failed, saying:")
+            print(b"\n".join(lines).decode(errors="replace"), file=sys.stderr)
+    if not said:
+        _say(f"process {blamed[0]} failed, saying nothing")
 
 
 def main(args: list[str]) -> None:
@@ -160,14 +169,16 @@ def main(args: list[str]) -> None:
                 processes.append(started)
             assert processes[0].stderr is not None
             voice = Voice(processes[0].stderr)
-            first = watch(processes, voice)
+            blamed = watch(processes, voice)
         finally:
             end(processes)
-        statuses = [process.returncode for process in processes]
-        tell_why(voice, outputs, statuses)
-    if first is not None:
-        status = statuses[first]
-        sys.exit(status if status > 0 else 128 - status)
+        if not blamed:
+            return
+        status = processes[blamed[0]].returncode
+        if status > 0:
+            gave_up = {0} if processes[0].returncode > 0 else set()
+            tell_why(sorted(gave_up.union(blamed)), voice, outputs)
+    sys.exit(status if status > 0 else 128 - status)
 
 
 def _say(line: str) -> None:
