@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -84,7 +85,7 @@ def lay_out(tree: PyTree, sharding: NamedSharding) -> PyTree:
     """
 
     def put(leaf: Array | np.ndarray) -> Array:
-        if isinstance(leaf, jax.core.Tracer):
+        if isinstance(leaf, Tracer):
             # Not device_put, which would not divide anything: XLA never hears of it.
             return lax.with_sharding_constraint(leaf, sharding)
         spread = isinstance(leaf, jax.Array) and not leaf.is_fully_addressable

@@ -9,7 +9,7 @@ params.safetensors and curves.png.
 from __future__ import annotations
 
 import sys
-from typing import Any, NamedTuple
+from typing import Any
 
 import _processes
 import _progress
@@ -37,19 +37,11 @@ flags.DEFINE_integer(
 )
 
 
-class Prepared(NamedTuple):
-    """What is settled before anything is written or trained."""
-
-    recipe: recipes.Recipe
-    experiment: experiments.Experiment
-    workdir: Workdir
-
-
-def prepare(clock: Clock) -> Prepared:
-    """Read flags and data, and build the experiment.
+def prepare(clock: Clock) -> tuple[recipes.Recipe, experiments.Experiment, Workdir]:
+    """Settle what can be refused, before anything is written or trained.
 
     Raises:
-        InputError: any of them is wrong, or the workdir holds a run.
+        InputError: flags or data are wrong, or the workdir holds a run.
     """
     recipe = _recipe_flags.recipe_from_flags()
     path = FLAGS.workdir if jax.process_index() == 0 else None
@@ -62,7 +54,7 @@ def prepare(clock: Clock) -> Prepared:
             recipe, dataset, seed=FLAGS.seed, options=options
         )
         jax.block_until_ready(experiment.params)
-    return Prepared(recipe, experiment, workdir)
+    return recipe, experiment, workdir
 
 
 def main(args: list[str]) -> None:
@@ -74,7 +66,7 @@ def main(args: list[str]) -> None:
     cache = _script.CompileCache()
     recipe, experiment, workdir = _processes.together(
         lambda: prepare(clock),
-        same=lambda p: (p.recipe, FLAGS.seed, p.experiment.train, p.experiment.params),
+        same=lambda p: (p[0], FLAGS.seed, p[1].train, p[1].params),
     )
     with clock.part("prepare"):
         environment = describe_environment()

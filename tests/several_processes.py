@@ -93,21 +93,21 @@ def main(args: list[str]) -> None:
     noted["key_survives"] = jax.random.key_data(state["key"])
     noted["params_survive"] = parallel.to_host(state["params"])["conv_0"]["kernel"]
 
+    params = put_state(experiment.params)
     for name in ACROSS_PROCESSES:
         strategy = STRATEGIES[name](experiment.loss_fn, Options(mesh))
-        params = strategy.put_state(experiment.params)
         _, grads = jax.jit(strategy.value_and_grad)(params, strategy.put_batch(batch))
         for path, leaf in jax.tree.leaves_with_path(parallel.to_host(grads)):
             noted[f"{name}/{jax.tree_util.keystr(path)}"] = leaf
-        evaluate = make_evaluate(
-            experiment.loss_fn,
-            experiment.test,
-            params,
-            batch_size=10,
-            put_state=strategy.put_state,
-            put_batch=strategy.put_batch,
-        )
-        noted[f"{name}/evaluated"] = list(evaluate(params).values())
+    evaluate = make_evaluate(
+        experiment.loss_fn,
+        experiment.test,
+        params,
+        batch_size=10,
+        put_state=put_state,
+        put_batch=parallel.split(mesh),
+    )
+    noted["evaluated"] = list(evaluate(params).values())
 
     noted["refused"] = [
         refusal_of(name, experiment, mesh)

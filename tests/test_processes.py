@@ -6,12 +6,14 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import _processes
+import _watch
 import jax
 import numpy as np
 import pytest
@@ -123,8 +125,8 @@ def check_values(process: dict[str, np.ndarray], expected: dict) -> None:
     for strategy in ACROSS_PROCESSES:
         grads = {name: process[f"{strategy}/{name}"] for name in expected["grads"]}
         assert largest_error(grads, expected["grads"]) <= TOLERANCES["float32"]
-        evaluated = process[f"{strategy}/evaluated"]
-        np.testing.assert_allclose(evaluated, expected["evaluated"], rtol=1e-6)
+    evaluated = process["evaluated"]
+    np.testing.assert_allclose(evaluated, expected["evaluated"], rtol=1e-6)
 
 
 def test_two_processes_hold_their_parts_and_compute_the_whole(folder):
@@ -162,11 +164,12 @@ def test_two_processes_hold_their_parts_and_compute_the_whole(folder):
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workdir", "message"),
     [
         ("kept", "workdir kept already holds a run"),
-        pytest.param("/proc/run", "cannot write /proc/run", marks=pytest.mark.slow),
+        ("/proc/run", "cannot write /proc/run"),
     ],
 )
 def test_a_refused_workdir_ends_all_in_one_line(workdir, message, tmp_path):
@@ -177,6 +180,28 @@ def test_a_refused_workdir_ends_all_in_one_line(workdir, message, tmp_path):
     assert err.startswith(f"train.py: error: {message}")
     assert len(err.splitlines()) == 1
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["result.json"]
+
+
+def test_processes_of_a_cluster_find_each_other(tmp_path, monkeypatch):
+    """By the variables of Slurm; and one line is told, not one of each process."""
+    (tmp_path / "result.json").write_text("{}")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("JAX_COORDINATOR_PORT", str(port))
+    monkeypatch.setenv("JAX_COORDINATOR_BIND_ADDRESS", f"127.0.0.1:{port}")
+    slurm = {"JOB_ID": 1, "STEP_NODELIST": "127.0.0.1", "NTASKS": 2}
+    started = []
+    for index in (0, 1):
+        for name, value in {**slurm, "PROCID": index, "LOCALID": index}.items():
+            monkeypatch.setenv(f"SLURM_{name}", str(value))
+        command = (sys.executable, TRAIN, "--distributed", *QUICK, "--workdir=.")
+        started.append(start(*command, cwd=tmp_path))
+    ended = [finish(process) for process in started]
+    assert [(status, out) for status, out, _ in ended] == [(2, ""), (2, "")], ended
+    assert ended[0][2].startswith("train.py: error: workdir . already holds a run")
+    assert len(ended[0][2].splitlines()) == 1
+    assert ended[1][2] == ""
 
 
 @pytest.mark.slow
@@ -250,6 +275,16 @@ def test_a_lost_process_ends_the_others(lost, folder):
     check_nothing_is_half_written(folder / name)
 
 
+def test_who_is_to_blame():
+    """Not who aborts, or fails, because another was lost."""
+    assert _watch.blame([1, -9, -6]) == (
+        [1],
+        "process 1 was lost (signal 9, SIGKILL)",
+    )
+    assert _watch.blame([2, 0, 2, -6]) == ([0, 2], "")
+    assert _watch.blame([None, -6]) == ([1], "process 1 was lost (signal 6, SIGABRT)")
+
+
 STUBBORN = """
 import sys, time
 index = next(a[-1] for a in sys.argv if a.startswith("--process_index"))
@@ -264,7 +299,8 @@ time.sleep(1000)
 def start_stubborn(folder: Path, *arguments: str) -> subprocess.Popen:
     """Start processes that know nothing of each other, with little patience."""
     (folder / "stubborn.py").write_text(STUBBORN)
-    run = "import launch_local as l, _script; l.MARGIN_SECONDS = 1; _script.run(l.main)"
+    run = "import _script, _watch, launch_local; _watch.MARGIN_SECONDS = 1; "
+    run += "_script.run(launch_local.main)"
     flags = ("--heartbeat_seconds=1", "--", "stubborn.py", *arguments)
     return start(sys.executable, "-c", run, *flags, cwd=folder)
 
