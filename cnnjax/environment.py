@@ -24,6 +24,7 @@ def describe_environment() -> dict[str, Any]:
         "platform": device.platform,
         "device_kind": device.device_kind,
         "num_devices": jax.device_count(),
+        "num_processes": jax.process_count(),
         "num_cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
@@ -40,9 +41,10 @@ def environment_line(environment: dict[str, Any]) -> str:
     """Say the environment in one line."""
     e = environment
     versions = " ".join(f"{name} {e[name]}" for name in ("jax", "flax", "optax"))
+    processes = f" of {e['num_processes']} processes" if e["num_processes"] > 1 else ""
     return (
         f"Python {e['python']}, {versions}; {e['num_devices']} x {e['device_kind']} "
-        f"({e['platform']}), {e['num_cores']} cores; commit {e['commit']}"
+        f"({e['platform']}){processes}, {e['num_cores']} cores; commit {e['commit']}"
     )
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, PyTree
 
 from cnnjax.data.order import num_batches, take_batch
 from cnnjax.trees import at_least_float32, zeros_like_output
-from cnnjax.types import Batch, Examples, LossFn, Params
+from cnnjax.types import Batch, Count, Examples, LossFn, Params
 
-BATCH_SIZE = 50  # larger ones leave the cache: 10 to 50 % slower on a CPU
+BATCH_SIZE = (
+    50  # of each device: larger ones leave the cache: 10 to 50 % slower on a CPU
+)
 
 
 def sum_metrics(loss_fn: LossFn) -> Callable[[Params, Batch], dict[str, Array]]:
@@ -40,34 +43,44 @@ def make_evaluate(
     params: Params,
     *,
     batch_size: int = BATCH_SIZE,
+    put_state: Callable[[PyTree], PyTree] = jax.device_put,
+    put_batch: Callable[[Batch], Batch] = jax.device_put,
 ) -> Callable[[Params], dict[str, float]]:
     """Compile `evaluate(params) -> {"loss", ..., "examples"}`: means over all examples.
 
     Runs without dropout. "examples" is the number that was counted, which is always
-    all of them. `params` gives shapes and placement only.
+    all of them. `params` gives shapes and placement only. A strategy's `put_state` and
+    `put_batch` divide the work as they divide its training; `batch_size` is of each
+    device. Of several processes, each must call `evaluate`, and each has the result.
     """
     num_examples = len(examples.labels)
-    batch_size = min(batch_size, num_examples)
     sums = sum_metrics(loss_fn)
     order = np.arange(num_examples, dtype=np.int32)
 
+    def batch_of(examples: Examples, order: Array, index: Count, *, size: int) -> Batch:
+        return put_batch(take_batch(examples, order, index, batch_size=size))
+
+    placed = put_state((Examples(*examples), order))
+    # A batch of one is filled up to one for each device that shares the work.
+    one = jax.eval_shape(functools.partial(batch_of, size=1), *placed, 0)
+    num_parts = one.weights.size
+    size = min(batch_size, -(-num_examples // num_parts)) * num_parts
+
     def total(params: Params, examples: Examples, order: Array) -> dict[str, Array]:
         def sums_of(index: Int[Array, ""]) -> dict[str, Array]:
-            batch = take_batch(examples, order, index, batch_size=batch_size)
-            return sums(params, batch)
+            return sums(params, batch_of(examples, order, index, size=size))
 
         return lax.fori_loop(
             0,
-            num_batches(num_examples, batch_size),
+            num_batches(num_examples, size),
             lambda index, totals: jax.tree.map(jnp.add, totals, sums_of(index)),
             zeros_like_output(sums_of, jnp.int32(0)),
         )
 
-    on_device = jax.device_put((Examples(*examples), order))
-    program = jax.jit(total).lower(params, *on_device).compile()
+    program = jax.jit(total).lower(params, *placed).compile()
 
     def evaluate(params: Params) -> dict[str, float]:
-        totals = {k: float(v) for k, v in program(params, *on_device).items()}
+        totals = {k: float(v) for k, v in program(params, *placed).items()}
         weight = totals.pop("weight")
         means = {name: value / weight for name, value in totals.items()}
         assert round(weight) == num_examples  # each of them once

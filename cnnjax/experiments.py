@@ -169,8 +169,15 @@ def run(
     """
     clock = clock or Clock()
     with clock.part("compile"):
-        params = experiment.strategy.put_state(experiment.params)
-        program = make_evaluate(experiment.loss_fn, experiment.test, params)
+        strategy = experiment.strategy
+        params = strategy.put_state(experiment.params)
+        program = make_evaluate(
+            experiment.loss_fn,
+            experiment.test,
+            params,
+            put_state=strategy.put_state,
+            put_batch=strategy.put_batch,
+        )
     home = jax.tree.map(lambda a: a.sharding, params)
 
     def evaluate(params: Params) -> Mapping[str, float]:
@@ -185,7 +192,7 @@ def run(
     params, records = train(
         params,
         experiment.train,
-        strategy=experiment.strategy,
+        strategy=strategy,
         optimizer=experiment.optimizer,
         schedule=experiment.schedule,
         config=experiment.loop,

@@ -2,7 +2,9 @@
 
 The only module that touches devices. A batch is split over the mesh's axis "data".
 Parameters, optimizer state and the resident examples are on every device, unless the
-axis "model" has more than one: along that, `partitioning` cuts the dense kernels.
+axis "model" has more than one: along that, `partitioning` cuts the dense kernels. The
+mesh may span several processes: each lays out what its own devices hold, and nothing
+else.
 """
 
 from __future__ import annotations
@@ -11,10 +13,13 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.core import Tracer
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from cnnjax.errors import InputError
 from cnnjax.gradients import ShareFn, total_weight, whole
@@ -28,30 +33,36 @@ AXIS = "data"
 def make_mesh(num_devices: int | None = None, *, model_devices: int = 1) -> Mesh:
     """Lay the first `num_devices` devices out, in rows of `model_devices`; None: all.
 
-    The mesh has two axes, "data" and "model", of which the second is mostly 1.
+    Of several processes, the first `num_devices` of each. The mesh has two axes, "data"
+    and "model", of which the second is mostly 1.
 
     Raises:
-        InputError: fewer devices are there than are asked for, or they do not make
-            whole rows.
+        InputError: a process has fewer devices than are asked for, or than another; or
+            they do not make whole rows.
     """
-    available = jax.devices()
-    count = len(available) if num_devices is None else num_devices
-    if not 1 <= count <= len(available):
-        platform = available[0].platform
+    processes = [jax.local_devices(index) for index in range(jax.process_count())]
+    here = processes[jax.process_index()]
+    count = len(here) if num_devices is None else num_devices
+    fewest = min(map(len, processes))
+    if not 1 <= count <= fewest:
+        platform = here[0].platform
         hint = " (see --num_devices)" if platform == "cpu" else ""
+        each = " of every process" if len(processes) > 1 else ""
         raise InputError(
-            f"expected num_devices from 1 to the {len(available)} {platform} devices "
+            f"expected num_devices from 1 to the {fewest} {platform} devices{each} "
             f"that are here{hint}, got {count}"
         )
-    if model_devices < 1 or count % model_devices:
+    devices = [device for process in processes for device in process[:count]]
+    if model_devices < 1 or len(devices) % model_devices:
         raise InputError(
-            f"expected model_devices to divide the {count} devices, got {model_devices}"
+            f"expected model_devices to divide the {len(devices)} devices, got "
+            f"{model_devices}"
         )
     return jax.make_mesh(
-        (count // model_devices, model_devices),
+        (len(devices) // model_devices, model_devices),
         (AXIS, MODEL),
         axis_types=(AxisType.Auto, AxisType.Auto),
-        devices=available[:count],
+        devices=devices,
     )
 
 
@@ -61,7 +72,7 @@ def replicate(mesh: Mesh) -> Callable[[PyTree], PyTree]:
 
     def put_state(tree: PyTree) -> PyTree:
         # A copy first: device_put may alias, and donation would delete the caller's.
-        return jax.device_put(jax.tree.map(jnp.copy, tree), everywhere)
+        return jax.tree.map(lambda a: place(jnp.copy(a), everywhere), tree)
 
     return put_state
 
@@ -74,7 +85,7 @@ def partition(mesh: Mesh) -> Callable[[PyTree], PyTree]:
 
     def put_state(tree: PyTree) -> PyTree:
         copied = jax.tree.map(jnp.copy, tree)
-        return jax.device_put(copied, _shardings(copied, mesh))
+        return jax.tree.map(place, copied, _shardings(copied, mesh))
 
     return put_state
 
@@ -88,9 +99,44 @@ def split(mesh: Mesh) -> Callable[[Batch], Batch]:
     in_parts = NamedSharding(mesh, P(AXIS))
 
     def put_batch(batch: Batch) -> Batch:
-        return jax.device_put(pad_batch(batch, mesh.shape[AXIS]), in_parts)
+        padded = pad_batch(batch, mesh.shape[AXIS])
+        return jax.tree.map(lambda a: place(a, in_parts), padded)
 
     return put_batch
+
+
+def place(array: Array | np.ndarray, sharding: NamedSharding) -> Array:
+    """Put an array where the sharding says; a traced one, when it is computed.
+
+    Where the mesh spans processes, each must hold the same values. It hands over only
+    the pieces of its own devices: nothing is sent to another process.
+    """
+    if isinstance(array, Tracer):
+        # Not device_put, which would not divide anything: XLA never hears of it.
+        return lax.with_sharding_constraint(array, sharding)
+    spread = isinstance(array, jax.Array) and not array.is_fully_addressable
+    if sharding.is_fully_addressable or spread:
+        return jax.device_put(array, sharding)
+    # Not device_put: the processes would compare the whole of the array first.
+    typed_key = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+    values = array if typed_key else np.asarray(array)
+    return jax.make_array_from_callback(array.shape, sharding, values.__getitem__)
+
+
+def to_host(tree: PyTree) -> PyTree:
+    """Return whole NumPy arrays, wherever their pieces lie.
+
+    Where they lie in other processes, every process must call it.
+    """
+
+    def whole(leaf: Array | np.ndarray) -> np.ndarray:
+        if isinstance(leaf, jax.Array) and not (
+            leaf.is_fully_addressable or leaf.is_fully_replicated
+        ):
+            return multihost_utils.process_allgather(leaf, tiled=True)
+        return np.asarray(leaf)
+
+    return jax.tree.map(whole, tree)
 
 
 def device_body(share: ShareFn) -> ValueAndGradFn:

@@ -177,6 +177,10 @@ def pmap_vmap(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
 # The rows that divide a batch over the devices of a mesh.
 DIVIDED = ("sharded", "shard_map", "shard_map_vmap", "pmap", "pmap_vmap")
 
+# Those that can divide it over the devices of several processes: pmap takes only what
+# is on the devices of its own.
+ACROSS_PROCESSES = ("sharded", "shard_map", "shard_map_vmap")
+
 STRATEGIES: dict[str, Builder] = {
     "eager": eager,
     "serial": serial,
@@ -198,8 +202,9 @@ def make_strategy(
     """Build the named row of the table for a loss of one example.
 
     Raises:
-        InputError: a name that is not in `STRATEGIES`, a microbatch of no size, or a
-            mesh with an axis "model" for a strategy that has no use for it.
+        InputError: a name that is not in `STRATEGIES`, a microbatch of no size, a mesh
+            with an axis "model" for a strategy that has no use for it, or several
+            processes where the strategy runs in one.
     """
     if name not in STRATEGIES:
         raise unknown_name("strategy", name, STRATEGIES)
@@ -208,6 +213,11 @@ def make_strategy(
         raise InputError(
             f"strategy {name!r} expected one device along the axis 'model', got "
             f"{cut_among}; only 'sharded' cuts kernels"
+        )
+    if jax.process_count() > 1 and name not in ACROSS_PROCESSES:
+        raise InputError(
+            f"strategy {name!r} runs in one process, and here are "
+            f"{jax.process_count()}; use {', '.join(ACROSS_PROCESSES)}"
         )
     size = options.microbatch_size
     expect("microbatch_size of at least 1", size, size is None or size >= 1)

@@ -30,7 +30,8 @@ flags.DEFINE_integer(
     "num_devices",
     None,
     "Devices that a batch is divided over; on a CPU, so many virtual ones are made. "
-    f"For {', '.join(strategies.DIVIDED)}. Default: all that are there.",
+    f"For {', '.join(strategies.DIVIDED)}. Default: all that are there. "
+    "Of several processes: of each.",
     lower_bound=1,
 )
 flags.DEFINE_integer(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
+import jax
 from absl import app, flags, logging
 
 from cnnjax.errors import InputError
@@ -31,13 +34,18 @@ def run(main: Callable[[list[str]], None]) -> None:
             main(argv[1:])
             sys.stdout.flush()
         except InputError as error:
-            sys.exit(_tell(name, error))
+            _leave(_tell(name, error))
         except KeyboardInterrupt:
             print(f"{name}: stopped by the keyboard", file=sys.stderr)
-            sys.exit(130)
+            _leave(130)
         except BrokenPipeError:  # the reader of our output has gone
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(141)
+            _leave(141)
+        except Exception:
+            if not jax.distributed.is_initialized():
+                raise
+            traceback.print_exc()
+            _leave(1)
 
     app.run(guarded, flags_parser=parse)
 
@@ -53,7 +61,6 @@ class CompileCache:
 
     def __init__(self) -> None:
         """Switch the cache on. Do it before anything is compiled."""
-        import jax
         from platformdirs import user_cache_path
 
         folder = user_cache_path("cnnjax") / "xla"
@@ -75,6 +82,18 @@ class CompileCache:
     def _count(self, event: str, **_: object) -> None:
         self.hits += event == "/jax/compilation_cache/cache_hits"
         self.misses += event == "/jax/compilation_cache/cache_misses"
+
+
+def _leave(status: int) -> NoReturn:
+    """Exit; in one of several processes at once, or JAX would first wait for the rest.
+
+    The rest may be waiting for this one; they end when its heartbeat is missing.
+    """
+    if jax.distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _tell(name: str, error: Exception) -> int:

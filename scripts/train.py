@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import _processes
 import _progress
 import _recipe_flags
 import _script
@@ -18,16 +19,17 @@ import jax
 import numpy as np
 from absl import flags
 
-from cnnjax import data, experiments, stack, text
+from cnnjax import data, experiments, parallel, recipes, stack, text
 from cnnjax.clock import Clock
 from cnnjax.environment import describe_environment, environment_line
 from cnnjax.plots import draw_curves
 from cnnjax.records import EpochRecord
 from cnnjax.trees import nbytes
-from cnnjax.workdir import open_workdir
+from cnnjax.workdir import Workdir, open_workdir
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_recipe_flags)
+flags.adopt_module_key_flags(_processes)
 flags.DEFINE_string("workdir", None, "Folder for results; without it none are kept.")
 flags.DEFINE_bool("overwrite", False, "Replace the earlier run in --workdir.")
 flags.DEFINE_bool("log_steps", False, "Keep every update's loss, in steps.csv.")
@@ -36,14 +38,15 @@ flags.DEFINE_integer(
 )
 
 
-def main(args: list[str]) -> None:
-    """Train, and say at every stage what is going on."""
-    _script.refuse_arguments(args)
-    clock = Clock()
-    _recipe_flags.start_jax()
-    cache = _script.CompileCache()
+def prepare(clock: Clock) -> tuple[recipes.Recipe, experiments.Experiment, Workdir]:
+    """Settle what can be refused, before anything is written or trained.
+
+    Raises:
+        InputError: flags or data are wrong, or the workdir holds a run.
+    """
     recipe = _recipe_flags.recipe_from_flags()
-    workdir = open_workdir(FLAGS.workdir, overwrite=FLAGS.overwrite)
+    path = FLAGS.workdir if jax.process_index() == 0 else None
+    workdir = open_workdir(path, overwrite=FLAGS.overwrite)
     with clock.part("load"):
         dataset = data.load_dataset(recipe.dataset, data_dir=FLAGS.data_dir)
     with clock.part("prepare"):
@@ -52,11 +55,27 @@ def main(args: list[str]) -> None:
             recipe, dataset, seed=FLAGS.seed, options=options, faults=FLAGS.fault
         )
         jax.block_until_ready(experiment.params)
+    return recipe, experiment, workdir
+
+
+def main(args: list[str]) -> None:
+    """Train, and say at every stage what is going on."""
+    _script.refuse_arguments(args)
+    clock = Clock()
+    _recipe_flags.start_jax()
+    _processes.join()
+    cache = _script.CompileCache()
+    recipe, experiment, workdir = _processes.together(
+        lambda: prepare(clock),
+        same=lambda p: (p[0], FLAGS.seed, p[1].train, p[1].params),
+    )
+    with clock.part("prepare"):
         environment = describe_environment()
     with clock.part("write"):
         config = {"recipe": recipe, "seed": FLAGS.seed, "faults": experiment.faults}
         config["command"] = sys.argv
-        workdir.start(config, room=2**20 + nbytes(experiment.params))
+        room = 2**20 + nbytes(experiment.params)
+        _processes.together(lambda: workdir.start(config, room=room))
 
     print(environment_line(environment))
     print(
@@ -92,14 +111,15 @@ def main(args: list[str]) -> None:
             clock=clock,
         )
     with clock.part("predict"):
+        params = parallel.to_host(run.params)
         prediction = experiments.predict(
-            experiment, run.params, experiment.test.inputs[shown]
+            experiment, params, experiment.test.inputs[shown]
         )
     rows = stack.layer_rows(recipe.model)
     trained_on = len(experiment.train.labels) * experiment.loop.epochs
     with clock.part("write"):
-        workdir.write_params(run.params)
-        if lines:
+        workdir.write_params(params)
+        if lines and workdir.path is not None:
             title = f"{recipe.name} on {recipe.dataset}, seed {FLAGS.seed}"
             workdir.write_bytes("curves.png", draw_curves(lines, title=title))
     seconds = clock.seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from batches import TINY, make_batch, random_dataset
+from jax.sharding import NamedSharding, PartitionSpec
 
 from cnnjax import epochs
 from cnnjax.clock import Clock
@@ -19,6 +21,7 @@ from cnnjax.errors import InputError
 from cnnjax.evaluation import make_evaluate
 from cnnjax.experiments import fit, prepare, run
 from cnnjax.gradients import batch_value_and_grad, serial_value_and_grad
+from cnnjax.parallel import AXIS, make_mesh
 from cnnjax.recipes import override
 from cnnjax.records import epoch_means
 from cnnjax.strategies import DIVIDED, STRATEGIES, Options
@@ -142,9 +145,72 @@ def test_every_batch_is_placed_by_the_strategy(strategy):
         placed.append(batch.weights.shape)
         return experiment.strategy.put_batch(batch)
 
-    noting = experiment.strategy._replace(put_batch=put_batch)
-    run(experiment._replace(strategy=noting))
+    epochs.train(
+        experiment.params,
+        experiment.train,
+        strategy=experiment.strategy._replace(put_batch=put_batch),
+        optimizer=experiment.optimizer,
+        schedule=experiment.schedule,
+        config=experiment.loop,
+        keys=experiment.keys,
+    )
     assert set(placed) == {(TINY.batch_size,)}
+
+
+def largest_share(experiment, put_batch) -> float:
+    """Return the part of a batch that a device holds, gathered in a compiled loop."""
+    batch_fn = epochs.make_batch_fn(experiment.loop, experiment.keys, put_batch)
+    resident = experiment.strategy.put_state((experiment.train, jnp.arange(50)))
+    batch = jax.jit(batch_fn)(*resident, 0, 0)
+    held = [max(s.data.size for s in a.addressable_shards) / a.size for a in batch]
+    return max(held)
+
+
+@pytest.mark.parametrize("strategy", DIVIDED)
+@pytest.mark.parametrize("batch_size", [16, 14])
+def test_batches_gathered_in_a_compiled_loop_are_divided(strategy, batch_size):
+    options = Options(make_mesh(4))
+    recipe = override(TINY, strategy=strategy, batch_size=batch_size)
+    experiment = prepare(recipe, DATASET, options=options)
+    assert largest_share(experiment, experiment.strategy.put_batch) == 1 / 4
+    # A mutant: traced, device_put lays nothing out.
+    in_parts = NamedSharding(options.mesh, PartitionSpec(AXIS))
+    mutant = functools.partial(jax.device_put, device=in_parts)
+    if batch_size % 4 == 0:
+        assert largest_share(experiment, mutant) == 1
+
+
+@pytest.mark.parametrize("strategy", ["sharded", "shard_map", "pmap"])
+@pytest.mark.parametrize("num_examples", [23, 320])
+def test_evaluation_is_divided_over_the_devices(strategy, num_examples, monkeypatch):
+    """By FLOPs of a device; and it counts every example once."""
+    examples = random_dataset(TINY, train=50, test=num_examples)
+    flops, got = [], []
+    compile_ = jax.stages.Lowered.compile
+
+    def counting(lowered):
+        compiled = compile_(lowered)
+        flops.append(compiled.cost_analysis()["flops"])
+        return compiled
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", counting)
+    for name, mesh in (("jit", None), (strategy, make_mesh(4))):
+        recipe = override(TINY, strategy=name)
+        experiment = prepare(recipe, examples, options=Options(mesh))
+        placement = experiment.strategy._asdict()
+        params = experiment.strategy.put_state(experiment.params)
+        evaluate = make_evaluate(
+            experiment.loss_fn,
+            experiment.test,
+            params,
+            batch_size=-(-num_examples // 4) if mesh else num_examples,
+            **{key: placement[key] for key in ("put_state", "put_batch")},
+        )
+        got.append(evaluate(params))
+    assert got[1]["examples"] == num_examples
+    assert got[1]["accuracy"] == pytest.approx(got[0]["accuracy"], abs=1e-12)
+    assert got[1]["loss"] == pytest.approx(got[0]["loss"], rel=1e-6)
+    assert flops[1] == pytest.approx(flops[0] / 4, rel=0.1)
 
 
 WRONG_TYPES = """
