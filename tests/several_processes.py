@@ -84,7 +84,7 @@ def main(args: list[str]) -> None:
     noted["program"] = gather.lower(*resident).compile().as_text()
 
     whole = np.arange(24.0, dtype=np.float32).reshape(8, 3)
-    apart = parallel.lay_out(whole, NamedSharding(mesh, P(parallel.AXIS)))
+    apart = parallel.place(whole, NamedSharding(mesh, P(parallel.AXIS)))
     noted["to_host"] = parallel.to_host({"apart": apart})["apart"]
 
     state = {"params": experiment.params, "key": jax.random.key(3)}

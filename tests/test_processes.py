@@ -100,7 +100,7 @@ def test_bits_repeat_and_agree_with_one_process(folder):
 def check_placement(process: dict[str, np.ndarray], index: int) -> None:
     """Of 14 rows, filled up to 16, each process feeds eight, in one process's order."""
     own = np.arange(8 * index, 8 * index + 8)
-    assert process["mesh"].tolist() == [0, 0, 1, 1]
+    assert process["mesh"].ravel().tolist() == [0, 0, 1, 1]
     for name in Batch._fields:
         np.testing.assert_array_equal(process[f"placed_{name}"], own)
     np.testing.assert_array_equal(process["keys_held"], process["keys_of_all"][own])
@@ -413,6 +413,6 @@ def test_no_cluster_to_join_is_told_in_one_line(folder):
 
 
 def test_in_one_process_the_mesh_is_as_before():
-    assert parallel.make_mesh(3).devices.tolist() == jax.devices()[:3]
+    assert parallel.make_mesh(3).devices.ravel().tolist() == jax.devices()[:3]
     with pytest.raises(InputError, match="from 1 to the 8 cpu devices that are here"):
         parallel.make_mesh(9)

@@ -1,0 +1,27 @@
+"""Strategies: one way each to compute the mean gradient of a batch."""
+
+from cnnjax.strategies.options import (
+    NO_OPTIONS,
+    Builder,
+    DeviceMap,
+    Options,
+    copy_to_device,
+)
+from cnnjax.strategies.table import (
+    ACROSS_PROCESSES,
+    DIVIDED,
+    STRATEGIES,
+    make_strategy,
+)
+
+__all__ = [
+    "ACROSS_PROCESSES",
+    "DIVIDED",
+    "NO_OPTIONS",
+    "STRATEGIES",
+    "Builder",
+    "DeviceMap",
+    "Options",
+    "copy_to_device",
+    "make_strategy",
+]

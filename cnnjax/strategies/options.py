@@ -1,0 +1,75 @@
+"""What a row is built from: its options, and the two places that it can run in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import PyTree
+
+from cnnjax import factors, parallel
+from cnnjax.gradients import ShareFn, whole
+from cnnjax.microbatches import microbatched
+from cnnjax.types import Strategy, ValueAndGradFn
+
+DeviceMap = Callable[[ShareFn, Mesh], ValueAndGradFn]
+
+
+class Options(NamedTuple):
+    """What the rows can be told, besides the loss."""
+
+    mesh: Mesh | None = None  # None: all devices
+    # Examples taken at a time, by each device (`sharded`: by all); None: all at once.
+    microbatch_size: int | None = None
+    # What `factored_norms` is made from: see `factors.make_factors_fn`.
+    factors_fn: factors.FactorsFn | None = None
+    # How the two rows over `shard_map` run a share; a fault puts another in its place.
+    device_map: DeviceMap = parallel.over_shard_map
+
+
+NO_OPTIONS = Options()
+Builder = Callable[..., Strategy]  # (loss_fn, options)
+
+
+def copy_to_device(tree: PyTree) -> PyTree:
+    """Copy every array to the default device: donation must not delete the caller's."""
+    return jax.tree.map(jnp.copy, jax.device_put(tree))
+
+
+def on_one_device(share: ShareFn, options: Options) -> Strategy:
+    """Run a gradient rule on one device."""
+    return Strategy(
+        value_and_grad=whole(_in_microbatches(share, options)),
+        put_state=copy_to_device,
+        put_batch=jax.device_put,
+        run="loop",
+    )
+
+
+def on_mesh(
+    share: ShareFn,
+    options: Options,
+    device_map: DeviceMap,
+) -> Strategy:
+    """Run a gradient rule on the devices of a mesh, as the device map divides it."""
+    mesh = mesh_of(options)
+    return Strategy(
+        value_and_grad=device_map(_in_microbatches(share, options), mesh),
+        put_state=parallel.replicate(mesh),
+        put_batch=parallel.split(mesh),
+        run="loop",
+    )
+
+
+def mesh_of(options: Options) -> Mesh:
+    """Return the mesh that is asked for: without one, all devices."""
+    return options.mesh or parallel.make_mesh()
+
+
+def _in_microbatches(share: ShareFn, options: Options) -> ShareFn:
+    if options.microbatch_size is None:
+        return share
+    return microbatched(share, size=options.microbatch_size)
