@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import datetime
 import sys
-from collections.abc import Callable
 
 import _paths  # noqa: F401
 import _script
 import jax
 from absl import flags
 
-from cnnjax import data, equivalence, experiments, factors, recipes, reductions
+from cnnjax import data, experiments, recipes, references
 from cnnjax.environment import describe_environment, environment_line
 from cnnjax.errors import InputError, expect
 from cnnjax.experiments import Experiment
 from cnnjax.gradients import ShareFn, batch_share, with_each
 from cnnjax.microbatches import microbatched
-from cnnjax.rows import example_share, rows_share
+from cnnjax.rows import example_share
+from cnnjax.rules import RULES
 from cnnjax.types import Batch
 
 FLAGS = flags.FLAGS
@@ -34,18 +34,6 @@ flags.DEFINE_integer("batch_size", 128, "Examples of a batch.", lower_bound=1)
 flags.DEFINE_list("microbatch_sizes", ["32", "16"], "Microbatches, besides none.")
 
 MAX_NORM = 1.0  # any: the program is the same
-RULES: dict[str, Callable[[Experiment], ShareFn]] = {
-    "batch gradient": lambda e: batch_share(e.loss_fn),
-    "mean, by rows": lambda e: example_share(e.loss_fn),
-    "norms, by rows": lambda e: rows_share(e.loss_fn, reductions.norms),
-    "norms, by factors": lambda e: factors.norms_share(factors_of(e)),
-    "clipped, by rows": lambda e: rows_share(e.loss_fn, reductions.clipped(MAX_NORM)),
-    "clipped, by factors": lambda e: factors.clipped_share(
-        factors_of(e), max_norm=MAX_NORM
-    ),
-    "full, by rows": lambda e: rows_share(e.loss_fn, reductions.full),
-    "full, by factors": lambda e: factors.full_share(factors_of(e)),
-}
 
 
 def main(args: list[str]) -> None:
@@ -69,27 +57,33 @@ def main(args: list[str]) -> None:
         )
         dataset = data.load_dataset(recipe.dataset, data_dir=None)
         experiment = experiments.prepare(recipe, dataset)
-        batch, _ = equivalence.first_batches(experiment, batch_size=FLAGS.batch_size)
+        batch, _ = references.first_batches(experiment, batch_size=FLAGS.batch_size)
         print(f"\n## {name}, batch {FLAGS.batch_size}\n")
         titles = [f"microbatch {size}" if size else "whole batch" for size in sizes]
         print("| rule | " + " | ".join(titles) + " |")
         print("|---|" + "---|" * len(titles))
+        shares = _shares(experiment)
         needed = {
-            rule: [_mebibytes(build(experiment), experiment, batch, s) for s in sizes]
-            for rule, build in RULES.items()
+            rule: [_mebibytes(share, experiment, batch, size) for size in sizes]
+            for rule, share in shares.items()
         }
         for rule, row in needed.items():
             cells = [
                 f"{value:.1f} ({value / base:.2f})"
-                for value, base in zip(row, needed["batch gradient"], strict=True)
+                for value, base in zip(row, needed["batch_gradient"], strict=True)
             ]
             print(f"| {rule} | " + " | ".join(cells) + " |", flush=True)
 
 
-def factors_of(experiment: Experiment) -> factors.FactorsFn:
-    """Return the factors of an experiment's gradients, which `prepare` has made."""
-    assert experiment.options.factors_fn is not None
-    return experiment.options.factors_fn
+def _shares(experiment: Experiment) -> dict[str, ShareFn]:
+    """Return the batch gradient, the mean of rows, and every per-example rule."""
+    loss_fn, factors_fn = experiment.loss_fn, experiment.options.factors_fn
+    assert factors_fn is not None  # `prepare` has made it
+    return {
+        "batch_gradient": batch_share(loss_fn),
+        "mean_by_rows": example_share(loss_fn),
+        **{name: rule(loss_fn, factors_fn, MAX_NORM) for name, rule in RULES.items()},
+    }
 
 
 def _mebibytes(

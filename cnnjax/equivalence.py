@@ -10,11 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from cnnjax import reductions
 from cnnjax.comparison import TOLERANCES, largest_error
-from cnnjax.data.order import example_keys, take_batch
 from cnnjax.experiments import Experiment, setting_of
-from cnnjax.gradients import batch_value_and_grad, serial_share, whole
+from cnnjax.gradients import with_each
 from cnnjax.programs import (
     calls_python,
     copies_from_host,
@@ -22,22 +20,10 @@ from cnnjax.programs import (
     placed_alike,
     temporary_bytes,
 )
+from cnnjax.references import WORK_BATCH, Reference, comparable, repeat
+from cnnjax.rules import Rule, reference_share
 from cnnjax.training import init_state, make_train_step
-from cnnjax.types import Batch, LossFn, Metrics, Params, TrainState, ValueAndGradFn
-
-# Examples that each device has where its work is counted: with fewer, what is done once
-# a batch, as adding up the devices' gradients, would weigh too much.
-WORK_BATCH = 16
-
-
-class Reference(NamedTuple):
-    """What the serial reference makes of two batches, and of some updates on them."""
-
-    batches: tuple[Batch, Batch]
-    values: tuple[tuple[Metrics, Params], tuple[Metrics, Params]]  # of each batch
-    params: Params  # after `num_steps` updates
-    num_steps: int
-    flops: float | None  # of `jit` on WORK_BATCH examples, by XLA; None: not known
+from cnnjax.types import Batch, Metrics, Params, TrainState
 
 
 class Agreement(NamedTuple):
@@ -54,61 +40,6 @@ class Agreement(NamedTuple):
     def agrees(self) -> bool:
         """Whether there is nothing to object to."""
         return not self.objections
-
-
-def first_batches(experiment: Experiment, *, batch_size: int) -> tuple[Batch, Batch]:
-    """Return the first examples of the training set twice: in full, and short.
-
-    They have keys if there is dropout. Weights are unequal, and their mean is not 1:
-    of equal weights a mean of local means would be right, too. In the second batch the
-    last third is padding.
-    """
-    order = np.arange(len(experiment.train.labels), dtype=np.int32)
-    batch = take_batch(experiment.train, jnp.asarray(order), 0, batch_size=batch_size)
-    weights = np.linspace(0.5, 1.25, batch_size, dtype=np.float32)
-    full = batch._replace(weights=batch.weights * weights)
-    if experiment.keys.dropout is not None:
-        keys = example_keys(experiment.keys.dropout, 0, batch_size=batch_size)
-        full = full._replace(keys=keys)
-    kept = np.arange(batch_size) < batch_size - max(1, batch_size // 3)
-    return full, full._replace(weights=full.weights * kept)
-
-
-def reference_value_and_grad(loss_fn: LossFn) -> ValueAndGradFn:
-    """Go through the batch one example at a time; the mean norm is a metric, too."""
-    return whole(serial_share(loss_fn, reductions.norms))
-
-
-def comparable(reference: Metrics, reported: Metrics) -> Metrics:
-    """Leave the mean norm out of the reference where a strategy does not report it."""
-    means = {
-        name: value
-        for name, value in reference.means.items()
-        if name != "grad_norm" or name in reported.means
-    }
-    return reference._replace(means=means)
-
-
-def make_reference(
-    experiment: Experiment, *, batch_size: int, num_steps: int
-) -> Reference:
-    """Compute what every strategy of an experiment is compared with, once.
-
-    `num_steps` updates take the two batches by turns.
-    """
-    batches = first_batches(experiment, batch_size=batch_size)
-    value_and_grad = jax.jit(reference_value_and_grad(experiment.loss_fn))
-    values = tuple(value_and_grad(experiment.params, batch) for batch in batches)
-    step = jax.jit(make_train_step(value_and_grad, experiment.optimizer))
-    state = init_state(experiment.params, experiment.optimizer)
-    for index in range(num_steps):
-        state, _ = step(state, batches[index % 2])
-    few = _repeat(batches[0], WORK_BATCH)
-    jitted = jax.jit(batch_value_and_grad(experiment.loss_fn))
-    program = jitted.lower(experiment.params, few).compile()
-    return Reference(
-        batches, (values[0], values[1]), state.params, num_steps, flops(program)
-    )
 
 
 def assess(experiment: Experiment, reference: Reference) -> Agreement:
@@ -158,6 +89,40 @@ def assess(experiment: Experiment, reference: Reference) -> Agreement:
     )
 
 
+class RuleAgreement(NamedTuple):
+    """How far a per-example rule is from the serial reference of its reduction."""
+
+    absolute_error: float  # largest, of mean gradients and of what is kept of each
+    relative_error: float  # largest of `comparison.leaf_errors` of the same
+    temporary_bytes: int | None
+    agrees: bool
+
+
+def assess_rule(
+    experiment: Experiment, reference: Reference, *, name: str, rule: Rule
+) -> RuleAgreement:
+    """Judge a rule of `rules.RULES` by its serial reference, on the same batches.
+
+    Gradients are clipped to the median of their norms, so that half of them are.
+    """
+    batch, params = reference.batches[1], experiment.params  # the short one
+    serial = jax.jit(with_each(reference_share("norms", experiment.loss_fn, 1.0)))
+    max_norm = float(np.median(serial(params, batch)[2]["grad_norm"]))
+    assert experiment.options.factors_fn is not None  # `prepare` has made it
+    share = rule(experiment.loss_fn, experiment.options.factors_fn, max_norm)
+    program = jax.jit(with_each(share)).lower(params, batch).compile()
+    of_reference = reference_share(name, experiment.loss_fn, max_norm)
+    expected = jax.jit(with_each(of_reference))(params, batch)
+    actual = program(params, batch)
+    relative = _error(actual, expected)
+    return RuleAgreement(
+        absolute_error=_difference(actual[1:], expected[1:]),
+        relative_error=relative,
+        temporary_bytes=temporary_bytes(program),
+        agrees=relative <= TOLERANCES[experiment.recipe.model.dtype],
+    )
+
+
 class _Updates(NamedTuple):
     params: Params
     traces: int
@@ -201,7 +166,7 @@ def _share_of_work(experiment: Experiment, reference: Reference) -> list[str]:
         return []
     strategy = experiment.strategy
     params = strategy.put_state(experiment.params)
-    batch = _repeat(reference.batches[0], WORK_BATCH * num_devices)
+    batch = repeat(reference.batches[0], WORK_BATCH * num_devices)
     program = jax.jit(strategy.value_and_grad).lower(params, strategy.put_batch(batch))
     work, own = flops(program.compile()), reference.flops
     if work is None or own is None or work <= 1.1 * own:
@@ -210,22 +175,21 @@ def _share_of_work(experiment: Experiment, reference: Reference) -> list[str]:
     return [f"{part:.2f} of the work on each of {num_devices} devices"]
 
 
-def _repeat(batch: Batch, size: int) -> Batch:
-    rows = np.arange(size) % len(batch.weights)
-    return jax.tree.map(lambda a: a[rows], batch)
-
-
 def _errors(actual: list, expected: tuple) -> tuple[float, float, float]:
     """Return the errors of metrics and gradients, and the largest difference."""
     pairs = list(zip(actual, expected, strict=True))
     metrics = max(_error(a[0], comparable(e[0], a[0])) for a, e in pairs)
     grads = max(_error(a[1], e[1]) for a, e in pairs)
+    return metrics, grads, max(_difference(a[1], e[1]) for a, e in pairs)
+
+
+def _difference(actual: PyTree, expected: PyTree) -> float:
     differences = jax.tree.map(
         lambda a, e: float(np.max(np.abs(np.asarray(a) - np.asarray(e)))),
-        [grads for _, grads in actual],
-        [grads for _, grads in expected],
+        actual,
+        expected,
     )
-    return metrics, grads, max(jax.tree.leaves(differences))
+    return max(jax.tree.leaves(differences))
 
 
 def _error(actual: PyTree, expected: PyTree) -> float:

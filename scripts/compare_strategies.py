@@ -1,8 +1,9 @@
-"""Hold every strategy against the serial reference: same parameters, same batches.
+"""Hold every strategy and per-example rule against its serial reference.
 
     python scripts/compare_strategies.py --recipe=sgd_dropout_cnn --num_devices=4
 
-Exits with status 1 if any strategy disagrees, as one must with a --fault.
+Same parameters, same batches. Exits with status 1 if any disagrees, as one must with a
+--fault.
 """
 
 from __future__ import annotations
@@ -10,14 +11,25 @@ from __future__ import annotations
 import json
 import math
 import sys
+from typing import Any
 
 import _recipe_flags
 import _script
 from absl import flags
 
-from cnnjax import data, equivalence, experiments, faults, recipes, strategies, text
+from cnnjax import (
+    data,
+    equivalence,
+    experiments,
+    faults,
+    recipes,
+    references,
+    strategies,
+    text,
+)
 from cnnjax.environment import describe_environment, environment_line
 from cnnjax.errors import InputError, expect
+from cnnjax.rules import Rule
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_recipe_flags)
@@ -43,7 +55,7 @@ def main(args: list[str]) -> None:
         print(environment_line(describe_environment()))
         print(f"recipe {recipe.name}, batch {size}, {recipe.model.dtype}\n")
         print(*told, _line(HEADER), sep="\n", flush=True)
-    reference = equivalence.make_reference(
+    reference = references.make_reference(
         experiment, batch_size=size, num_steps=FLAGS.num_steps
     )
     agreed = 0
@@ -51,10 +63,38 @@ def main(args: list[str]) -> None:
         agreement = equivalence.assess(row, reference)
         agreed += agreement.agrees
         print((_json if FLAGS.json else _cells)(row, agreement), flush=True)
-    result = f"{agreed} of {len(rows)} strategies agree with the serial reference"
-    print(*told, result, sep="\n", file=sys.stderr if FLAGS.json else sys.stdout)
-    if agreed < len(rows):
+    results = [f"{agreed} of {len(rows)} strategies agree with the serial reference"]
+    wrong = agreed < len(rows)
+    if not FLAGS.strategy:
+        rules = faults.corrupted_rules(map(faults.get_fault, FLAGS.fault))
+        agreed = _compare_rules(experiment, reference, rules)
+        wrong |= agreed < len(rules)
+        results.insert(
+            0, f"{agreed} of {len(rules)} per-example rules agree with theirs"
+        )
+    print(*told, *results, sep="\n", file=sys.stderr if FLAGS.json else sys.stdout)
+    if wrong:
         sys.exit(1)
+
+
+def _compare_rules(
+    experiment: experiments.Experiment,
+    reference: references.Reference,
+    rules: dict[str, Rule],
+) -> int:
+    """Print a line for each rule; return how many agreed."""
+    agreed = 0
+    for name, rule in rules.items():
+        row = equivalence.assess_rule(experiment, reference, name=name, rule=rule)
+        agreed += row.agrees
+        if FLAGS.json:
+            print(json.dumps({"rule": name, **_finite(row._asdict())}), flush=True)
+            continue
+        errors = f"{row.absolute_error:.1e}", f"{row.relative_error:.1e}"
+        verdict = "agrees" if row.agrees else "DISAGREES"
+        memory = _mebibytes(row.temporary_bytes)
+        print(_line((name, *errors, "-", "-", memory, verdict)), flush=True)
+    return agreed
 
 
 def _row(experiment: experiments.Experiment, strategy: str) -> experiments.Experiment:
@@ -72,6 +112,8 @@ def _with_faults(rows: list[experiments.Experiment]) -> list[experiments.Experim
     """
     places: list[list[str]] = [[] for _ in rows]
     for fault in map(faults.get_fault, FLAGS.fault):
+        if fault.place == "clipping" and not FLAGS.strategy:
+            continue  # it is switched into the rules
         settings = [experiments.setting_of(row) for row in rows]
         missing = [faults.unmet(fault, setting) for setting in settings]
         if all(missing):
@@ -89,14 +131,18 @@ def _json(row: experiments.Experiment, agreement: equivalence.Agreement) -> str:
         **agreement._asdict(),
         "agrees": agreement.agrees,
     }
-    for name, value in values.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            values[name] = None  # JSON has no NaN and no infinity
-    return json.dumps(values)
+    return json.dumps(_finite(values))
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """Put None for NaN and infinities, which JSON does not have."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
 
 
 def _cells(row: experiments.Experiment, agreement: equivalence.Agreement) -> str:
-    temporary = agreement.temporary_bytes
     objections = "; ".join(agreement.objections)
     return _line(
         (
@@ -105,15 +151,19 @@ def _cells(row: experiments.Experiment, agreement: equivalence.Agreement) -> str
             f"{agreement.relative_error:.1e}",
             f"{agreement.params_error:.1e}",
             str(agreement.traces),
-            "-" if temporary is None else f"{temporary / 2**20:.1f} MiB",
+            _mebibytes(agreement.temporary_bytes),
             "agrees" if agreement.agrees else f"DISAGREES: {objections}",
         )
     )
 
 
+def _mebibytes(count: int | None) -> str:
+    return "-" if count is None else f"{count / 2**20:.1f} MiB"
+
+
 def _line(cells: tuple[str, ...]) -> str:
     first, *middle, verdict = cells
-    return f"{first:<15}" + "".join(f"{cell:>12}" for cell in middle) + f"  {verdict}"
+    return f"{first:<18}" + "".join(f"{cell:>12}" for cell in middle) + f"  {verdict}"
 
 
 if __name__ == "__main__":

@@ -26,10 +26,11 @@ FLOORS = [
     {"gradients", "optimizers", "plots"},
     {"microbatches", "rows", "factors"},
     {"parallel"},
-    {"strategies", "evaluation", "epochs"},
+    {"strategies", "evaluation", "epochs", "rules"},
     {"networks", "faults"},
     {"recipes"},
     {"experiments", "text"},
+    {"references"},
     {"equivalence"},
 ]
 

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 from batches import TINY, experiment_of
-from test_strategy_laws import row_of
+from test_strategy_laws import OF_STRATEGIES, row_of
 
 from cnnjax import parallel
-from cnnjax.equivalence import assess, first_batches, make_reference
+from cnnjax.equivalence import assess, assess_rule
 from cnnjax.experiments import Experiment, with_faults
-from cnnjax.faults import FAULTS
+from cnnjax.faults import FAULTS, corrupted_rules
 from cnnjax.initializers import PYTORCH
 from cnnjax.recipes import override
+from cnnjax.references import first_batches, make_reference
+from cnnjax.rules import RULES
 from cnnjax.stack import Activation, Dense, Dropout, Flatten, ModelConfig
 from cnnjax.strategies import DIVIDED, STRATEGIES
 
@@ -70,7 +72,7 @@ OBJECTIONS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", OF_STRATEGIES)
 def test_no_fault_agrees(fault, mlp):
     experiment, reference = mlp
     agreement = assess(row_with(experiment, row_of(fault), fault), reference)
@@ -78,6 +80,17 @@ def test_no_fault_agrees(fault, mlp):
     expected = OBJECTIONS.get(fault, "gradient off by ")
     assert any(o.startswith(expected) for o in agreement.objections)
     assert not any(leaf.is_deleted() for leaf in experiment.params["dense_1"].values())
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_right_rule_agrees_and_a_wrong_one_does_not(name, mlp):
+    experiment, reference = mlp
+    right = assess_rule(experiment, reference, name=name, rule=RULES[name])
+    assert right.agrees
+    fault = FAULTS["clip_after_the_mean"]
+    rule = corrupted_rules([fault])[name]
+    wrong = assess_rule(experiment, reference, name=name, rule=rule)
+    assert wrong.agrees == ("clipped" not in name)
 
 
 def test_how_far_a_fault_is_off(mlp):
@@ -99,7 +112,8 @@ def test_the_script_holds_every_row_against_the_reference():
     done = run_script("--num_devices=4", "--batch_size=7", "--json", "--num_steps=2")
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [row["strategy"] for row in rows] == list(STRATEGIES)
+    names = [row.get("strategy", row.get("rule")) for row in rows]
+    assert names == [*STRATEGIES, *RULES]
     assert all(row["agrees"] and row["relative_error"] <= 1e-5 for row in rows)
     assert f"{len(STRATEGIES)} of {len(STRATEGIES)} strategies agree" in done.stderr
 

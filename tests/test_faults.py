@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 from batches import TINY, experiment_of, make_batch, random_dataset
-from test_strategy_laws import options_of, row_of
+from test_strategy_laws import OF_STRATEGIES, options_of, row_of
 
 from cnnjax.comparison import largest_error
 from cnnjax.errors import InputError
@@ -71,7 +71,7 @@ def test_an_experiment_refuses_what_could_not_matter():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", OF_STRATEGIES)
 def test_every_fault_trains(name):
     row = row_of(name)
     recipe = override(TINY, batch_size=24, strategy=row)

@@ -13,16 +13,16 @@ from batches import TINY, distinct_weights, experiment_of, make_batch
 from cnnjax import factors, layers, parallel, reductions
 from cnnjax.comparison import TOLERANCES, largest_error
 from cnnjax.errors import InputError
+from cnnjax.faults import corrupted_rules, get_fault
 from cnnjax.gradients import (
     batch_share,
-    serial_share,
     serial_value_and_grad,
     whole,
     with_each,
 )
 from cnnjax.microbatches import microbatched
 from cnnjax.recipes import RECIPES
-from cnnjax.rows import rows_share
+from cnnjax.rules import RULES, reference_share
 
 MAX_NORM = 1.9  # between the norms of the examples: some are clipped, some are not
 
@@ -33,22 +33,11 @@ def tiny_experiment(precision):
         return experiment_of(TINY, precision=precision)
 
 
-def reduction_of(name, max_norm):
-    clipped = reductions.clipped(max_norm)
-    return {"norms": reductions.norms, "clipped": clipped, "full": reductions.full}[
-        name
-    ]
-
-
 def share_of(route, name, experiment, max_norm=MAX_NORM):
     if route == "serial":
-        return serial_share(experiment.loss_fn, reduction_of(name, max_norm))
-    if route == "rows":
-        return rows_share(experiment.loss_fn, reduction_of(name, max_norm))
-    factors_fn = experiment.options.factors_fn
-    if name == "clipped":
-        return factors.clipped_share(factors_fn, max_norm=max_norm)
-    return {"norms": factors.norms_share, "full": factors.full_share}[name](factors_fn)
+        return reference_share(name, experiment.loss_fn, max_norm)
+    rule = RULES[f"{name}_by_{route}"]
+    return rule(experiment.loss_fn, experiment.options.factors_fn, max_norm)
 
 
 def examine(share, experiment, batch):
@@ -152,22 +141,15 @@ def test_without_rows_memory_is_that_of_the_batch_gradient(name):
     assert temporary_bytes(share_of("rows", name, experiment)) > allowed
 
 
-def clip_after_the_mean(share, max_norm):
-    """Clip the wrong thing: the mean of the gradients."""
-
-    def clipped(params, batch):
-        metrics, grads = whole(share)(params, batch)
-        return metrics, reductions.clipped(max_norm)(grads).grads
-
-    return clipped
-
-
-def test_clipping_the_mean_is_caught():
+@pytest.mark.parametrize("route", ["rows", "factors"])
+def test_clipping_the_mean_is_caught(route):
     tiny = tiny_experiment("float32")
-    batch = make_batch(tiny, 16)
-    _, expected, _ = examine(share_of("serial", "clipped", tiny), tiny, batch)
-    wrong = jax.jit(clip_after_the_mean(serial_share(tiny.loss_fn), MAX_NORM))
-    assert largest_error(wrong(tiny.params, batch)[1], expected) > 0.01
+    fault = get_fault("clip_after_the_mean")
+    rule = corrupted_rules([fault])[f"clipped_by_{route}"]
+    share = rule(tiny.loss_fn, tiny.options.factors_fn, MAX_NORM)
+    _, wrong, _ = examine(share, tiny, short_batch(tiny))
+    _, expected, _ = expected_of("clipped", "float32")
+    assert largest_error(wrong, expected) > 0.01
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cnnjax.errors import unknown_name
-from cnnjax.faults import of_batches, of_devices, of_gradients, of_steps
+from cnnjax.faults import of_batches, of_devices, of_gradients, of_rules, of_steps
 from cnnjax.faults.fault import Fault
+from cnnjax.rules import RULES, Rule
 from cnnjax.strategies import Builder
 
 FAULTS: dict[str, Fault] = {
     fault.name: fault
-    for faults in (of_batches, of_gradients, of_devices, of_steps)
+    for faults in (of_batches, of_gradients, of_rules, of_devices, of_steps)
     for fault in faults.FAULTS
 }
 
@@ -33,3 +34,13 @@ def corrupted(builder: Builder, faults: Iterable[Fault]) -> Builder:
         if fault.place == "strategy":
             builder = fault.corrupt(builder)
     return builder
+
+
+def corrupted_rules(faults: Iterable[Fault]) -> dict[str, Rule]:
+    """Return the table of per-example rules, with faults of clipping switched in."""
+    rules = dict(RULES)
+    for fault in faults:
+        if fault.place == "clipping":
+            for name in ("clipped_by_rows", "clipped_by_factors"):
+                rules[name] = fault.corrupt(rules[name])
+    return rules

@@ -9,8 +9,9 @@ from typing import Any, Literal, NamedTuple
 from cnnjax.strategies import DIVIDED, NO_OPTIONS, STRATEGIES, Builder, Options
 from cnnjax.types import LossFn, Strategy, ValueAndGradFn
 
-# What a fault corrupts. "strategy": its builder, `(loss_fn, options) -> Strategy`.
-Place = Literal["strategy"]
+# What a fault corrupts. "strategy": its builder, `(loss_fn, options) -> Strategy`;
+# "clipping": a rule of `rules.RULES` that clips each example's gradient.
+Place = Literal["strategy", "clipping"]
 
 # The strategies that run a body on each device by `Options.device_map`.
 BY_HAND = ("shard_map", "shard_map_vmap")
@@ -50,6 +51,11 @@ class Setting(NamedTuple):
 
 def unmet(fault: Fault, setting: Setting) -> str | None:
     """Say what the fault needs to matter and does not have there; None: nothing."""
+    if fault.place == "clipping":
+        return (
+            f"fault {fault.name!r} corrupts the clipping of each example's gradient, "
+            "which no strategy does; compare_strategies.py shows it without --strategy"
+        )
     needs = fault.needs
     strategies = needs.strategies
     devices = f"{setting.num_devices} device{'s' if setting.num_devices > 1 else ''}"

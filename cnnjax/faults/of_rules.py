@@ -1,0 +1,44 @@
+"""Faults of the per-example gradient rules."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from cnnjax import reductions
+from cnnjax.factors import FactorsFn
+from cnnjax.faults.fault import Fault
+from cnnjax.gradients import Share, ShareFn, batch_share
+from cnnjax.rules import Rule
+from cnnjax.types import Batch, LossFn, Params
+
+
+def clip_after_the_mean(right: Rule) -> Rule:
+    """Clip the mean of the gradients, which is one gradient, instead of each."""
+    del right  # nothing of it is left
+
+    def rule(loss_fn: LossFn, factors_fn: FactorsFn, max_norm: float) -> ShareFn:
+        mean = batch_share(loss_fn)
+        clip = reductions.clipped(max_norm)
+
+        def share(params: Params, batch: Batch, total: Float[Array, ""]) -> Share:
+            means, grads, _ = mean(params, batch, total)
+            clipped, metrics, kept = clip(grads)
+            norms = jnp.broadcast_to(kept["grad_norm"], batch.weights.shape)
+            return Share({**means, **metrics}, clipped, {"grad_norm": norms})
+
+        return share
+
+    return rule
+
+
+FAULTS = (
+    Fault(
+        name="clip_after_the_mean",
+        summary="The mean gradient is clipped, not each example's.",
+        seen="optax.clip_by_global_norm taken for the clipping of DP-SGD: one example "
+        "can move the mean by any amount.",
+        place="clipping",
+        corrupt=clip_after_the_mean,
+    ),
+)
