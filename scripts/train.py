@@ -67,7 +67,10 @@ def main(args: list[str]) -> None:
     cache = _script.CompileCache()
     recipe, experiment, workdir = _processes.together(
         lambda: prepare(clock),
-        same=lambda p: (p[0], FLAGS.seed, p[1].train, p[1].params),
+        same=lambda p: (
+            *(p[0], FLAGS.seed, FLAGS.evaluate_every, FLAGS.microbatch_size),
+            *(p[1].train, p[1].test, p[1].params),
+        ),
     )
     with clock.part("prepare"):
         environment = describe_environment()

@@ -59,7 +59,7 @@ def start(*command: object, cwd: Path) -> subprocess.Popen:
     )
 
 
-def finish(process: subprocess.Popen, *, timeout: float = 120):
+def finish(process: subprocess.Popen, *, timeout: float = 300):
     """Return (status, stdout, stderr); nothing is left running."""
     try:
         out, err = process.communicate(timeout=timeout)
