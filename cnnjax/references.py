@@ -11,8 +11,7 @@ import numpy as np
 from cnnjax import reductions
 from cnnjax.data.order import example_keys, take_batch
 from cnnjax.experiments import Experiment
-from cnnjax.gradients import batch_value_and_grad, serial_share, whole
-from cnnjax.programs import flops
+from cnnjax.gradients import serial_share, whole
 from cnnjax.training import init_state, make_train_step
 from cnnjax.types import Batch, LossFn, Metrics, Params, ValueAndGradFn
 
@@ -28,7 +27,6 @@ class Reference(NamedTuple):
     values: tuple[tuple[Metrics, Params], tuple[Metrics, Params]]  # of each batch
     params: Params  # after `num_steps` updates
     num_steps: int
-    flops: float | None  # of `jit` on WORK_BATCH examples, by XLA; None: not known
 
 
 def first_batches(experiment: Experiment, *, batch_size: int) -> tuple[Batch, Batch]:
@@ -78,12 +76,7 @@ def make_reference(
     state = init_state(experiment.params, experiment.optimizer)
     for index in range(num_steps):
         state, _ = step(state, batches[index % 2])
-    few = repeat(batches[0], WORK_BATCH)
-    jitted = jax.jit(batch_value_and_grad(experiment.loss_fn))
-    program = jitted.lower(experiment.params, few).compile()
-    return Reference(
-        batches, (values[0], values[1]), state.params, num_steps, flops(program)
-    )
+    return Reference(batches, (values[0], values[1]), state.params, num_steps)
 
 
 def repeat(batch: Batch, size: int) -> Batch:
