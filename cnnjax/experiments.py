@@ -170,18 +170,22 @@ def run(
     clock = clock or Clock()
     with clock.part("compile"):
         strategy = experiment.strategy
-        params = strategy.put_state(experiment.params)
+        # A fault in how training places its arrays must not reach the evaluation.
+        right = make_strategy(
+            experiment.recipe.strategy, experiment.loss_fn, experiment.options
+        )
+        params = right.put_state(experiment.params)
         program = make_evaluate(
             experiment.loss_fn,
             experiment.test,
             params,
-            put_state=strategy.put_state,
-            put_batch=strategy.put_batch,
+            put_state=right.put_state,
+            put_batch=right.put_batch,
         )
     home = jax.tree.map(lambda a: a.sharding, params)
 
     def evaluate(params: Params) -> Mapping[str, float]:
-        # There already, but for a fault of placement.
+        # There already, but for such a fault.
         return program(jax.device_put(params, home))
 
     def evaluate_when_due(epoch: int, params: Params) -> Mapping[str, float] | None:

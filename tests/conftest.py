@@ -1,8 +1,18 @@
 """Eight CPU devices before any array; no silent rank promotion; shapes checked."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
+# Many tests compile the same small programs: one cache for all workers of a run.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    cache = tempfile.mkdtemp("cnnjax-xla")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
+    atexit.register(shutil.rmtree, cache, ignore_errors=True)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 from jaxtyping import install_import_hook

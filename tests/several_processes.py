@@ -28,7 +28,7 @@ from cnnjax.experiments import Experiment
 from cnnjax.microbatches import pad_batch
 from cnnjax.strategies import ACROSS_PROCESSES, STRATEGIES, Options, make_strategy
 
-OUTPUT = flags.DEFINE_string("output", None, "Folder.", required=True)
+OUTPUT = flags.DEFINE_string("output", None, "Folder.")
 
 
 def rows_held(array: jax.Array) -> np.ndarray:

@@ -326,7 +326,7 @@ def test_ending_the_launcher_ends_all(signum, status, tmp_path):
     children = [child_of(launcher, index) for index in (0, 1)]
     assert all(map(is_running, children))
     launcher.send_signal(signum)
-    assert finish(launcher, timeout=20)[0] == status
+    assert finish(launcher, timeout=60)[0] == status
     assert not any(map(is_running, children))
 
 

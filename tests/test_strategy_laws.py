@@ -189,7 +189,7 @@ def law_loss_falls(subject: Subject):
 
 def law_the_work_is_divided(subject: Subject):
     """Each device computes its part: a replicated batch has the right gradient, too."""
-    batch = subject.batch(32)
+    batch = subject.batch(64)  # of few examples, what is done once a batch would weigh
     precision = subject.experiment.recipe.model.param_dtype
     alone = tiny_subject("jit", None, precision).compile(batch)
     divided = subject.compile(batch)
