@@ -22,6 +22,7 @@ from cnnjax.errors import InputError, expect
 from cnnjax.experiments import Experiment
 from cnnjax.gradients import ShareFn, batch_share, with_each
 from cnnjax.microbatches import microbatched
+from cnnjax.programs import temporary_bytes
 from cnnjax.rows import example_share
 from cnnjax.rules import RULES
 from cnnjax.types import Batch
@@ -92,10 +93,10 @@ def _mebibytes(
     if size is not None:
         share = microbatched(share, size=size)
     program = jax.jit(with_each(share)).lower(experiment.params, batch).compile()
-    analysis = program.memory_analysis()
-    if analysis is None:
+    needed = temporary_bytes(program)
+    if needed is None:
         raise InputError("expected a backend that analyses memory; use a CPU or a GPU")
-    return analysis.temp_size_in_bytes / 2**20
+    return needed / 2**20
 
 
 def _microbatch_size(text: str) -> int:

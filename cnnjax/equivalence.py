@@ -94,8 +94,8 @@ class RuleAgreement(NamedTuple):
     """How far a per-example rule is from the serial reference of its reduction."""
 
     absolute_error: float  # largest, of mean gradients and of what is kept of each
-    relative_error: float  # largest of `comparison.leaf_errors` of the same
-    temporary_bytes: int | None
+    relative_error: float  # largest of `comparison.leaf_errors`; of metrics, too
+    temporary_bytes: int | None  # by XLA's analysis; None: not known
     agrees: bool
 
 

@@ -15,9 +15,8 @@ from cnnjax.data.order import num_batches, take_batch
 from cnnjax.trees import at_least_float32, zeros_like_output
 from cnnjax.types import Batch, Count, Examples, LossFn, Params
 
-BATCH_SIZE = (
-    50  # of each device: larger ones leave the cache: 10 to 50 % slower on a CPU
-)
+# Of each device. Larger ones leave the cache: 10 to 50 % slower on a CPU.
+BATCH_SIZE = 50
 
 
 def sum_metrics(loss_fn: LossFn) -> Callable[[Params, Batch], dict[str, Array]]:

@@ -129,14 +129,14 @@ def to_host(tree: PyTree) -> PyTree:
     Where they lie in other processes, every process must call it.
     """
 
-    def whole(leaf: Array | np.ndarray) -> np.ndarray:
+    def fetch(leaf: Array | np.ndarray) -> np.ndarray:
         if isinstance(leaf, jax.Array) and not (
             leaf.is_fully_addressable or leaf.is_fully_replicated
         ):
             return multihost_utils.process_allgather(leaf, tiled=True)
         return np.asarray(leaf)
 
-    return jax.tree.map(whole, tree)
+    return jax.tree.map(fetch, tree)
 
 
 def device_body(share: ShareFn) -> ValueAndGradFn:

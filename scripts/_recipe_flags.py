@@ -57,7 +57,7 @@ flags.DEFINE_multi_string(
     "fault",
     [],
     "Switch a known fault in, on purpose; may be given again. Of "
-    f"{', '.join(faults.FAULTS)}; see docs/faults.md.",
+    f"{', '.join(faults.FAULTS)}; see docs/faults.md",
 )
 
 # Each overrides one field of the recipe; left out, it is as published.
@@ -86,7 +86,9 @@ flags.DEFINE_float("eps", None, "Of Adam: added outside the root.")
 flags.DEFINE_enum("schedule", None, ["constant", "cosine"], "Of the learning rate.")
 flags.DEFINE_float("min_learning_rate", None, "Of a cosine: where it ends.")
 flags.DEFINE_integer("cosine_epochs", None, "Of a cosine: epochs until it ends.")
-flags.DEFINE_enum("cosine_unit", None, ["epoch", "step"], "Of a cosine: its steps.")
+flags.DEFINE_enum(
+    "cosine_unit", None, ["epoch", "step"], "Of a cosine: how often it falls."
+)
 
 OVERRIDES = (
     *("precision", "epochs", "batch_size", "num_train", "shuffle", "matmul_precision"),

@@ -20,7 +20,8 @@ def run(main: Callable[[list[str]], None]) -> None:
     name = Path(sys.argv[0]).name
 
     def parse(argv: list[str]) -> list[str]:
-        if {"--help", "-h", "--helpshort"} & set(argv):
+        own = argv[: argv.index("--")] if "--" in argv else argv
+        if {"--help", "-h", "--helpshort"} & set(own):
             app.usage(shorthelp=True, writeto_stdout=True)
             sys.exit(0)
         try:

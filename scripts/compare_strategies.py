@@ -34,7 +34,7 @@ from cnnjax.rules import Rule
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_recipe_flags)
 flags.DEFINE_integer("num_steps", 5, "Optimizer steps to compare.", lower_bound=2)
-flags.DEFINE_bool("json", False, "Print a line of JSON a strategy, and no table.")
+flags.DEFINE_bool("json", False, "Print JSON, a line for each row, and no table.")
 HEADER = ("strategy", "abs. error", "rel. error", "params", "traces", "temporary", "")
 
 

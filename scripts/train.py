@@ -36,6 +36,11 @@ flags.DEFINE_bool("log_steps", False, "Keep every update's loss, in steps.csv.")
 flags.DEFINE_integer(
     "evaluate_every", 1, "Epochs between tests; 0: at the end only.", lower_bound=0
 )
+# Besides the recipe's: what each of several processes must be given alike.
+SAME = (
+    *("seed", "evaluate_every", "microbatch_size"),
+    *("num_devices", "model_devices", "fault"),
+)
 
 
 def prepare(clock: Clock) -> tuple[recipes.Recipe, experiments.Experiment, Workdir]:
@@ -68,7 +73,7 @@ def main(args: list[str]) -> None:
     recipe, experiment, workdir = _processes.together(
         lambda: prepare(clock),
         same=lambda p: (
-            *(p[0], FLAGS.seed, FLAGS.evaluate_every, FLAGS.microbatch_size),
+            *(p[0], repr([FLAGS[name].value for name in SAME])),
             *(p[1].train, p[1].test, p[1].params),
         ),
     )

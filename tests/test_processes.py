@@ -18,9 +18,8 @@ import jax
 import numpy as np
 import pytest
 from absl.testing import flagsaver
-from batches import distinct_weights, experiment_of, make_batch
+from batches import TINY, distinct_weights, experiment_of, make_batch
 from safetensors.numpy import load_file
-from test_strategy_laws import TINY
 
 from cnnjax import parallel
 from cnnjax.comparison import TOLERANCES, largest_error
