@@ -24,8 +24,12 @@ def microbatched(share: ShareFn, *, size: int) -> ShareFn:
     """
 
     def total_share(params: Params, batch: Batch, total: Array) -> Share:
+        # Dealt out: part j has rows j, j + n, ... of n parts. Of a batch that lies in
+        # pieces on several devices, each part then has rows of every piece; a part of
+        # neighbours would be of one piece, and each device would do all of the work.
         parts = jax.tree.map(
-            lambda a: a.reshape(-1, size, *a.shape[1:]), pad_batch(batch, size)
+            lambda a: a.reshape(size, -1, *a.shape[1:]).swapaxes(0, 1),
+            pad_batch(batch, size),
         )
 
         def add(sums, part: Batch):
@@ -36,7 +40,9 @@ def microbatched(share: ShareFn, *, size: int) -> ShareFn:
         means, grads, _ = zeros_like_output(share, params, first, total)
         (means, grads), each = lax.scan(add, (means, grads), parts)
         num_examples = batch.weights.shape[0]
-        each = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:num_examples], each)
+        each = jax.tree.map(
+            lambda a: a.swapaxes(0, 1).reshape(-1, *a.shape[2:])[:num_examples], each
+        )
         return Share(means, grads, each)
 
     return total_share

@@ -347,6 +347,18 @@ def test_microbatches_change_nothing(name, tiny):
     subject.check_one_gradient(subject.batch(14, padding=5))
 
 
+def test_sharded_microbatches_are_divided(tiny):
+    """Each device has a part of every microbatch, not all of one after another."""
+    mesh = parallel.make_mesh(4)
+    alone, divided = (
+        Subject(STRATEGIES[name], tiny, Options(mesh, microbatch_size=16))
+        for name in ("jit", "sharded")
+    )
+    batch = alone.batch(64)
+    work = flops(alone.compile(batch))  # of one microbatch: a loop is counted once
+    assert flops(divided.compile(batch)) <= 1.1 / 4 * work
+
+
 def test_sharded_per_example_convolutions_are_wrong_in_xla():
     """Why `sharded` has no per-example row (jax-ml/jax issue 32157).
 
