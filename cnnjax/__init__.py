@@ -8,7 +8,7 @@ from cnnjax.data import Dataset, dataset_names, load_dataset
 from cnnjax.environment import describe_environment
 from cnnjax.errors import InputError
 from cnnjax.evaluation import make_evaluate
-from cnnjax.experiments import Experiment, Run, fit, predict, prepare, run
+from cnnjax.experiments import Experiment, prepare
 from cnnjax.faults import FAULTS
 from cnnjax.gradients import batch_value_and_grad, serial_value_and_grad
 from cnnjax.layers import conv2d, max_pool2d
@@ -16,6 +16,7 @@ from cnnjax.losses import make_loss_fn
 from cnnjax.models import init, make_apply
 from cnnjax.optimizers import OptimizerConfig, make_optimizer, make_schedule
 from cnnjax.recipes import RECIPES, Recipe, get_recipe, override
+from cnnjax.runs import Run, fit, predict, run
 from cnnjax.stack import ModelConfig
 from cnnjax.strategies import STRATEGIES, make_strategy
 from cnnjax.text import summary

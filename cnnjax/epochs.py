@@ -1,55 +1,22 @@
-"""The epoch loop: data on the device, gathered inside one compiled program."""
+"""Epoch after epoch: updates, an evaluation, a record."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple, get_args
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import lax
-from jaxtyping import Array, Int, Key
 
 from cnnjax.clock import Clock
-from cnnjax.data import order as orders
-from cnnjax.errors import expect, unknown_name
+from cnnjax.data.order import num_batches
 from cnnjax.records import EpochRecord, epoch_means
-from cnnjax.training import init_state, make_train_step
-from cnnjax.trees import zeros_like_output
-from cnnjax.types import Batch, Count, Examples, Metrics, Params, Strategy, TrainState
+from cnnjax.types import Examples, Metrics, Params, Strategy
+from cnnjax.updates import Loop, LoopConfig, LoopKeys, Updates, compile_updates
 
 # Calls of the compiled program per epoch: a bar moves, and nothing is lost by it.
 CALLS_PER_EPOCH = 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoopConfig:
-    """How many examples an update sees, how often the data is seen, in which order."""
-
-    batch_size: int
-    epochs: int
-    shuffle: orders.Shuffle = "every_epoch"
-
-    def check(self, num_examples: int) -> None:
-        """Raise InputError where the loop does not fit this many examples."""
-        if self.shuffle not in get_args(orders.Shuffle):
-            raise unknown_name("shuffle", self.shuffle, get_args(orders.Shuffle))
-        size, whole = self.batch_size, isinstance(self.batch_size, int)
-        what = f"batch_size from 1 to the {num_examples} training examples"
-        expect(what, size, whole and 1 <= size <= num_examples)
-        whole = isinstance(self.epochs, int)
-        expect("epochs of at least 0", self.epochs, whole and self.epochs >= 0)
-
-
-class LoopKeys(NamedTuple):
-    """What a training run draws from; `dropout` is None where nothing is dropped."""
-
-    order: Key[Array, ""]
-    dropout: Key[Array, ""] | None
 
 
 def ignore(*_: object) -> None:
@@ -69,75 +36,6 @@ class Callbacks(NamedTuple):
 NO_CALLBACKS = Callbacks()
 
 
-class Loop(NamedTuple):
-    """What the updates of an epoch carry along."""
-
-    state: TrainState
-    steps: Metrics  # arrays of shape [steps], filled in as the updates go
-
-
-BatchFn = Callable[[Examples, Array, Count, Count], Batch]
-StepFn = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
-
-
-def make_batch_fn(
-    config: LoopConfig, keys: LoopKeys, put_batch: Callable[[Batch], Batch]
-) -> BatchFn:
-    """Build `batch_fn(examples, order, index, step)`: gather, hand out keys, place."""
-
-    def batch_fn(examples: Examples, order: Array, index: Count, step: Count) -> Batch:
-        size = config.batch_size
-        batch = orders.take_batch(examples, order, index, batch_size=size)
-        if keys.dropout is not None:
-            drawn = orders.example_keys(keys.dropout, step, batch_size=size)
-            batch = batch._replace(keys=drawn)
-        return put_batch(batch)
-
-    return batch_fn
-
-
-def compile_updates(
-    train_step: StepFn,
-    batch_fn: BatchFn,
-    *,
-    strategy: Strategy,
-    arguments: tuple[Loop, Examples, Array],
-) -> Callable[[Loop, Examples, Array, Count, Count], Loop]:
-    """Compile `run(loop, examples, order, start, stop)` as the strategy says.
-
-    The bounds are arguments, not constants: one program serves every part of an
-    epoch. The loop that is passed in is donated.
-    """
-    if strategy.run == "step":
-        train_step = jax.jit(train_step)
-
-    def update(index: Count, loop: Loop, examples: Examples, order: Array) -> Loop:
-        batch = batch_fn(examples, order, index, loop.state.step)
-        state, metrics = train_step(loop.state, batch)
-        noted = jax.tree.map(lambda s, m: s.at[index].set(m), loop.steps, metrics)
-        return Loop(state, noted)
-
-    def fori(
-        loop: Loop, examples: Examples, order: Array, start: Count, stop: Count
-    ) -> Loop:
-        body = functools.partial(update, examples=examples, order=order)
-        return lax.fori_loop(start, stop, body, loop)
-
-    if strategy.run == "loop":
-        jitted = jax.jit(fori, donate_argnums=0)
-        return jitted.lower(*arguments, np.int32(0), np.int32(0)).compile()
-
-    def eager(
-        loop: Loop, examples: Examples, order: Array, start: Count, stop: Count
-    ) -> Loop:
-        for index in range(start, stop):
-            loop = update(np.int32(index), loop, examples, order)
-        return loop
-
-    jax.block_until_ready(eager(*arguments, 0, 1))  # its operations compile here
-    return eager
-
-
 def train(
     params: Params,
     examples: Examples,
@@ -149,72 +47,101 @@ def train(
     keys: LoopKeys,
     callbacks: Callbacks = NO_CALLBACKS,
     clock: Clock | None = None,
+    updates: Updates | None = None,
 ) -> tuple[Params, list[EpochRecord]]:
     """Train for `config.epochs` epochs; return the parameters and a record per epoch.
 
     The caller's params survive. The clock receives the parts "compile", "train" (the
-    training calls with their order and gather, waited for) and "evaluate".
+    training calls with their order and gather, waited for) and "evaluate". `updates`
+    are what an earlier run of the same shapes was compiled to.
 
     Raises:
         InputError: the batch size or the epochs do not fit the examples.
     """
-    num_examples = len(examples.labels)
-    config.check(num_examples)
     clock = clock or Clock()
-    num_steps = orders.num_batches(num_examples, config.batch_size)
-    per_call = 1 if strategy.run == "eager" else -(-num_steps // CALLS_PER_EPOCH)
-    train_step = make_train_step(strategy.value_and_grad, optimizer)
-    batch_fn = make_batch_fn(config, keys, strategy.put_batch)
-
-    @jax.jit
-    def order_of(epoch: Count) -> Int[Array, " examples"]:
-        return orders.epoch_order(
-            keys.order, epoch, num_examples=num_examples, shuffle=config.shuffle
-        )
-
-    def metrics_of_epoch(state: TrainState, examples: Examples, order: Array):
-        batch = batch_fn(examples, order, 0, state.step)
-        _, metrics = train_step(state, batch)
-        return jax.tree.map(lambda m: jnp.stack([m] * num_steps), metrics)
-
     with clock.part("compile"):
-        state = init_state(params, optimizer)
-        order = order_of(np.int32(0))
-        steps = zeros_like_output(metrics_of_epoch, state, examples, order)
-        arguments = strategy.put_state((Loop(state, steps), examples, order))
-        run = compile_updates(
-            train_step, batch_fn, strategy=strategy, arguments=arguments
+        updates = updates or compile_updates(
+            params,
+            examples,
+            strategy=strategy,
+            optimizer=optimizer,
+            config=config,
+            keys=keys,
         )
-        loop, examples, order = jax.block_until_ready(arguments)
-
+        begin = updates.start(params, keys)
+        placed = jax.block_until_ready(strategy.put_state(examples))
     records: list[EpochRecord] = []
+    loop = begin
+    for epoch, loop, seconds in run_epochs(
+        updates,
+        begin,
+        placed,
+        keys=keys,
+        config=config,
+        per_call=1 if strategy.run == "eager" else None,
+        on_progress=callbacks.on_progress,
+        clock=clock,
+    ):
+        with clock.part("evaluate"):
+            test = callbacks.evaluate(epoch, loop.state.params)
+        steps = jax.tree.map(np.array, loop.steps)
+        records.append(make_record(epoch, steps, test, seconds, schedule=schedule))
+        callbacks.on_epoch(records[-1])
+    return loop.state.params, records
+
+
+def run_epochs(
+    updates: Updates,
+    loop: Loop,
+    examples: Examples,
+    *,
+    keys: LoopKeys,
+    config: LoopConfig,
+    per_call: int | None = None,
+    on_progress: Callable[[int, int], None] = ignore,
+    clock: Clock,
+) -> Iterator[tuple[int, Loop, float]]:
+    """Yield (epochs done, loop, seconds of the training calls) after each epoch.
+
+    The next epoch deletes the loop that was yielded: take what is needed before.
+    `per_call` updates are made in one call; None: what makes CALLS_PER_EPOCH calls.
+    """
+    num_examples = updates.num_examples
+    num_steps = num_batches(num_examples, config.batch_size)
+    per_call = per_call or -(-num_steps // CALLS_PER_EPOCH)
     clock.seconds.setdefault("train", 0.0)
     for epoch in range(config.epochs):
-        callbacks.on_progress(0, num_examples)
+        on_progress(0, num_examples)
         before = clock.seconds["train"]
         with clock.part("train"):
-            order = strategy.put_state(order_of(np.int32(epoch)))
-        for start in range(0, num_steps, per_call):
-            stop = min(start + per_call, num_steps)
+            order = updates.order_of(keys, np.int32(epoch))
+        for first in range(0, num_steps, per_call):
+            stop = min(first + per_call, num_steps)
             with clock.part("train"):
-                bounds = np.int32(start), np.int32(stop)
-                loop = jax.block_until_ready(run(loop, examples, order, *bounds))
-            done = min(stop * config.batch_size, num_examples)
-            callbacks.on_progress(done, num_examples)
-        seconds = clock.seconds["train"] - before
-        with clock.part("evaluate"):
-            test = callbacks.evaluate(epoch + 1, loop.state.params)
-        steps = jax.tree.map(np.array, loop.steps)
-        record = EpochRecord(
-            epoch=epoch + 1,
-            step=(epoch + 1) * num_steps,
-            learning_rate=float(np.asarray(schedule(epoch * num_steps))),
-            train=epoch_means(steps),
-            test=test,
-            seconds=seconds,
-            examples_per_second=num_examples / seconds,
-            steps=steps,
-        )
-        records.append(record)
-        callbacks.on_epoch(record)
-    return loop.state.params, records
+                bounds = np.int32(first), np.int32(stop)
+                loop = updates.run(loop, examples, order, *bounds)
+                jax.block_until_ready(loop)
+            on_progress(min(stop * config.batch_size, num_examples), num_examples)
+        yield epoch + 1, loop, clock.seconds["train"] - before
+
+
+def make_record(
+    epoch: int,
+    steps: Metrics,
+    test: Mapping[str, float] | None,
+    seconds: float,
+    *,
+    schedule: optax.Schedule,
+) -> EpochRecord:
+    """Return the record of an epoch of one run from what its updates noted."""
+    num_steps = len(steps.weight)
+    return EpochRecord(
+        epoch=epoch,
+        step=epoch * num_steps,
+        learning_rate=float(np.asarray(schedule((epoch - 1) * num_steps))),
+        train=epoch_means(steps),
+        test=test,
+        seconds=seconds,
+        examples_per_second=float(np.sum(steps.weight)) / seconds,
+        steps=steps,
+    )

@@ -194,6 +194,8 @@ def _errors(actual: list, expected: tuple) -> tuple[float, float, float]:
 
 
 def _difference(actual: PyTree, expected: PyTree) -> float:
+    if _error(actual, expected) == math.inf:
+        return math.inf
     differences = jax.tree.map(
         lambda a, e: float(np.max(np.abs(np.asarray(a) - np.asarray(e)))),
         actual,

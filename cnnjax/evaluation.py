@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Float, Int, Num, PyTree
 
 from cnnjax.data.order import num_batches, take_batch
 from cnnjax.trees import at_least_float32, zeros_like_output
@@ -86,3 +86,26 @@ def make_evaluate(
         return {**means, "examples": num_examples}
 
     return evaluate
+
+
+def make_predict(
+    apply_fn: Callable[..., Float[Array, " classes"]], examples: Examples
+) -> Callable[[Params], Int[np.ndarray, " examples"]]:
+    """Build `predict(params)`: the class of every example, in their order.
+
+    Of equal logits the first is the prediction. `apply_fn` takes one raw example.
+    """
+    num_examples = len(examples.labels)
+
+    @jax.jit
+    def classes(params: Params, inputs: Num[Array, "examples *example"]) -> Array:
+        return lax.map(
+            lambda example: jnp.argmax(apply_fn(params, example)),
+            inputs,
+            batch_size=min(BATCH_SIZE, num_examples),
+        )
+
+    def predict(params: Params) -> Int[np.ndarray, " examples"]:
+        return np.asarray(classes(params, examples.inputs))
+
+    return predict

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
-import numpy as np
 import optax
 from jaxtyping import Array, Float, Num
 
 from cnnjax import faults as known_faults
 from cnnjax import models, parallel, stack
-from cnnjax.clock import Clock
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.preprocessing import preprocess
 from cnnjax.data.splits import split_dataset
-from cnnjax.epochs import Callbacks, LoopConfig, LoopKeys, ignore, train
 from cnnjax.errors import InputError, expect
-from cnnjax.evaluation import make_evaluate
 from cnnjax.factors import make_factors_fn
 from cnnjax.losses import make_loss_fn, make_tapped_loss_fn
 from cnnjax.optimizers import make_optimizer, make_schedule
 from cnnjax.recipes import Recipe
-from cnnjax.records import EpochRecord
 from cnnjax.strategies import DIVIDED, NO_OPTIONS, Options, make_strategy
 from cnnjax.types import Examples, LossFn, Params, Strategy
+from cnnjax.updates import LoopConfig, LoopKeys
 
 
 class Experiment(NamedTuple):
@@ -46,14 +42,6 @@ class Experiment(NamedTuple):
     loop: LoopConfig
     keys: LoopKeys
     faults: tuple[str, ...] = ()  # switched in on purpose
-
-
-class Run(NamedTuple):
-    """What a training run left."""
-
-    params: Params
-    records: list[EpochRecord]
-    test: Mapping[str, float]  # of the last parameters, over every test example
 
 
 def prepare(
@@ -153,87 +141,6 @@ def setting_of(experiment: Experiment) -> known_faults.Setting:
         batch_size=experiment.loop.batch_size,
         has_dropout=experiment.keys.dropout is not None,
     )
-
-
-def run(
-    experiment: Experiment,
-    *,
-    evaluate_every: int = 1,
-    on_epoch: Callable[[EpochRecord], None] = ignore,
-    on_progress: Callable[[int, int], None] = ignore,
-    clock: Clock | None = None,
-) -> Run:
-    """Train an experiment and evaluate it: after every so many epochs, and at the end.
-
-    `evaluate_every=0` evaluates at the end only. The parameters do not depend on it.
-    """
-    clock = clock or Clock()
-    with clock.part("compile"):
-        strategy = experiment.strategy
-        # A fault in how training places its arrays must not reach the evaluation.
-        right = make_strategy(
-            experiment.recipe.strategy, experiment.loss_fn, experiment.options
-        )
-        params = right.put_state(experiment.params)
-        program = make_evaluate(
-            experiment.loss_fn,
-            experiment.test,
-            params,
-            put_state=right.put_state,
-            put_batch=right.put_batch,
-        )
-    home = jax.tree.map(lambda a: a.sharding, params)
-
-    def evaluate(params: Params) -> Mapping[str, float]:
-        # There already, but for such a fault.
-        return program(jax.device_put(params, home))
-
-    def evaluate_when_due(epoch: int, params: Params) -> Mapping[str, float] | None:
-        last = epoch == experiment.loop.epochs
-        due = evaluate_every > 0 and epoch % evaluate_every == 0
-        return evaluate(params) if last or due else None
-
-    params, records = train(
-        params,
-        experiment.train,
-        strategy=strategy,
-        optimizer=experiment.optimizer,
-        schedule=experiment.schedule,
-        config=experiment.loop,
-        keys=experiment.keys,
-        callbacks=Callbacks(evaluate_when_due, on_epoch, on_progress),
-        clock=clock,
-    )
-    if records and records[-1].test is not None:
-        return Run(params, records, records[-1].test)
-    with clock.part("evaluate"):
-        return Run(params, records, evaluate(params))
-
-
-def fit(
-    recipe: Recipe,
-    dataset: Dataset,
-    *,
-    seed: int = 0,
-    evaluate_every: int = 1,
-    on_epoch: Callable[[EpochRecord], None] = ignore,
-) -> Run:
-    """Prepare and run a recipe in one call.
-
-    Raises:
-        InputError: the dataset, the seed or the strategy does not fit the recipe.
-    """
-    experiment = prepare(recipe, dataset, seed=seed)
-    return run(experiment, evaluate_every=evaluate_every, on_epoch=on_epoch)
-
-
-def predict(
-    experiment: Experiment, params: Params, example: Num[np.ndarray, "*example"]
-) -> np.ndarray:
-    """Return the class of one raw example (int), or the regressed targets (float)."""
-    outputs = np.asarray(jax.jit(experiment.apply_fn)(params, example))
-    classifies = experiment.recipe.loss == "softmax_cross_entropy"
-    return np.asarray(outputs.argmax()) if classifies else outputs
 
 
 def _check_fit(recipe: Recipe, dataset: Dataset) -> None:

@@ -8,9 +8,12 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from jaxtyping import UInt8
 
+from cnnjax.ensembles import SeedRun
+from cnnjax.experiments import Experiment
 from cnnjax.faults import get_fault
 from cnnjax.records import EpochRecord
 from cnnjax.stack import ModelConfig, layer_rows
+from cnnjax.statistics import MeanInterval
 from cnnjax.types import Examples
 
 SHADES = " .:-=+*#%@"
@@ -81,6 +84,42 @@ def epoch_line(record: EpochRecord) -> str:
     return "  ".join(parts)
 
 
+def run_line(experiment: Experiment, seeds: str) -> str:
+    """Say in one line what is about to be trained; `seeds` says from which seeds."""
+    recipe = experiment.recipe
+    return (
+        f"recipe {recipe.name}, dataset {recipe.dataset} "
+        f"({len(experiment.train.labels):,} to train, {len(experiment.test.labels):,} "
+        f"to test), batch size {experiment.loop.batch_size}, strategy "
+        f"{recipe.strategy}, {seeds}, {recipe.model.dtype}"
+    )
+
+
+def seed_line(seed_run: SeedRun) -> str:
+    """Say in one line what the run of one seed came to."""
+    test = seed_run.run.test
+    parts = [f"seed {seed_run.seed:>3}"]
+    parts += [f"test {name} {metric_text(name, test[name])}" for name in _named(test)]
+    parts.append(f"{sum(record.seconds for record in seed_run.run.records):.1f} s")
+    if seed_run.dead_classes:
+        dead = ", ".join(map(str, seed_run.dead_classes))
+        parts.append(f"never predicts {dead}")
+    return "  ".join(parts)
+
+
+def interval_lines(metric: str, over_seeds: MeanInterval) -> list[str]:
+    """Say what the seeds have in common: mean, deviation, and two intervals."""
+    n, mean, std, student, bootstrap = over_seeds
+    lines = [f"test {metric}, {n} seeds: mean {metric_text(metric, mean)}"]
+    if std is None or student is None or bootstrap is None:
+        return lines
+    lines[0] += f", standard deviation {metric_text(metric, std)}"
+    for name, (low, high) in (("Student", student), ("bootstrap", bootstrap)):
+        bounds = f"{metric_text(metric, low)} to {metric_text(metric, high)}"
+        lines.append(f"95 % interval of the mean: {bounds} ({name})")
+    return lines
+
+
 def divergence(record: EpochRecord) -> list[str]:
     """Return a line of warning where the loss of an epoch is not finite, else none."""
     if math.isfinite(record.train["loss"]):
@@ -125,6 +164,11 @@ def time_line(seconds: Mapping[str, float], *, total: float, cache: str) -> str:
     """Say where the time of a run went; `cache` is the state of the compile cache."""
     parts = ", ".join(f"{name} {spent:.2f}" for name, spent in seconds.items())
     return f"seconds: {parts}; total {total:.2f} (compile cache {cache})"
+
+
+def _named(test: Mapping[str, float]) -> list[str]:
+    """Return the metrics of a test that are told, the deciding one first."""
+    return [name for name in ("accuracy", "loss") if name in test]
 
 
 def test_line(test: Mapping[str, float]) -> str:

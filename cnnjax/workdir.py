@@ -21,6 +21,8 @@ FILES = (
     "config.json",
     "metrics.jsonl",
     "steps.csv",
+    "seeds.jsonl",
+    "predictions.csv",
     "result.json",
     "params.safetensors",
     "curves.png",
@@ -30,8 +32,9 @@ FILES = (
 class Workdir(NamedTuple):
     """A folder for one run: config, metrics, result, parameters and a plot.
 
-    metrics.jsonl and steps.csv grow by an epoch at a time; every other file appears
-    whole or not at all. Without a path nothing is kept, and every method does nothing.
+    metrics.jsonl and steps.csv grow by an epoch at a time, seeds.jsonl and
+    predictions.csv by a seed; every other file appears whole or not at all. Without a
+    path nothing is kept, and every method does nothing.
     """
 
     path: Path | None
@@ -73,6 +76,21 @@ class Workdir(NamedTuple):
         if self.path is not None:
             with _writing(self.path / name), (self.path / name).open("a") as file:
                 file.write("".join(f"{line}\n" for line in lines))
+
+    def append_predictions(
+        self, seed: int, labels: np.ndarray, predictions: np.ndarray | None
+    ) -> None:
+        """Append to predictions.csv what a run predicts; None (a regression): nothing.
+
+        A line an example, with a line of names above the first.
+        """
+        if predictions is None or self.path is None:
+            return
+        pairs = enumerate(zip(labels.tolist(), predictions.tolist(), strict=True))
+        lines = [f"{seed},{index},{label},{own}" for index, (label, own) in pairs]
+        if not (self.path / "predictions.csv").exists():
+            lines.insert(0, "seed,example,label,prediction")
+        self.append_lines("predictions.csv", lines)
 
     def write_params(self, params: PyTree) -> None:
         """Write params.safetensors: one tensor a leaf, named "layer/kernel".

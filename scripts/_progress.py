@@ -13,9 +13,12 @@ from cnnjax.experiments import Experiment
 class Progress:
     """Examples trained on so far, out of all epochs. The bar starts with training."""
 
-    def __init__(self, experiment: Experiment) -> None:
-        """Draw nothing yet: what is compiled first must not count in the rate."""
-        self._total = len(experiment.train.labels) * experiment.loop.epochs
+    def __init__(self, experiment: Experiment, *, runs: int = 1) -> None:
+        """Draw nothing yet: what is compiled first must not count in the rate.
+
+        There are so many runs, one after another, of which the experiment is one.
+        """
+        self._total = runs * len(experiment.train.labels) * experiment.loop.epochs
         self._of_epoch = 0
         self._bar: tqdm | None = None
 

@@ -15,11 +15,12 @@ import _processes
 import _progress
 import _recipe_flags
 import _script
+import _seeds
 import jax
 import numpy as np
 from absl import flags
 
-from cnnjax import data, experiments, parallel, recipes, stack, text
+from cnnjax import data, experiments, parallel, recipes, runs, stack, text
 from cnnjax.clock import Clock
 from cnnjax.environment import describe_environment, environment_line
 from cnnjax.plots import draw_curves
@@ -30,6 +31,7 @@ from cnnjax.workdir import Workdir, open_workdir
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_recipe_flags)
 flags.adopt_module_key_flags(_processes)
+flags.adopt_module_key_flags(_seeds)
 flags.DEFINE_string("workdir", None, "Folder for results; without it none are kept.")
 flags.DEFINE_bool("overwrite", False, "Replace the earlier run in --workdir.")
 flags.DEFINE_bool("log_steps", False, "Keep every update's loss, in steps.csv.")
@@ -70,6 +72,9 @@ def main(args: list[str]) -> None:
     _recipe_flags.start_jax()
     _processes.join()
     cache = _script.CompileCache()
+    if FLAGS.num_seeds > 1:
+        _seeds.train(clock, cache)
+        return
     recipe, experiment, workdir = _processes.together(
         lambda: prepare(clock),
         same=lambda p: (
@@ -86,13 +91,8 @@ def main(args: list[str]) -> None:
         _processes.together(lambda: workdir.start(config, room=room))
 
     print(environment_line(environment))
-    print(
-        f"recipe {recipe.name}, dataset {recipe.dataset} "
-        f"({len(experiment.train.labels):,} to train, {len(experiment.test.labels):,} "
-        f"to test), batch size {experiment.loop.batch_size}, strategy "
-        f"{recipe.strategy}, seed {FLAGS.seed}, {recipe.model.dtype}\n\n"
-        f"{text.summary(recipe.model)}\n"
-    )
+    print(text.run_line(experiment, f"seed {FLAGS.seed}"), end="\n\n")
+    print(text.summary(recipe.model), end="\n\n")
     faults = text.fault_lines(experiment.faults)
     print(*faults, sep="\n", end="\n\n" if faults else "")
     shown = int(np.random.default_rng(FLAGS.seed).integers(len(experiment.test.labels)))
@@ -111,7 +111,7 @@ def main(args: list[str]) -> None:
             for line in text.divergence(record):
                 progress.write(line)
 
-        run = experiments.run(
+        run = runs.run(
             experiment,
             evaluate_every=FLAGS.evaluate_every,
             on_epoch=on_epoch,
@@ -120,13 +120,13 @@ def main(args: list[str]) -> None:
         )
     with clock.part("predict"):
         params = parallel.to_host(run.params)
-        prediction = experiments.predict(
-            experiment, params, experiment.test.inputs[shown]
-        )
+        prediction = runs.predict(experiment, params, experiment.test.inputs[shown])
+        predictions = runs.predict_test(experiment, params)
     rows = stack.layer_rows(recipe.model)
     trained_on = len(experiment.train.labels) * experiment.loop.epochs
     with clock.part("write"):
         workdir.write_params(params)
+        workdir.append_predictions(FLAGS.seed, experiment.test.labels, predictions)
         if lines and workdir.path is not None:
             title = f"{recipe.name} on {recipe.dataset}, seed {FLAGS.seed}"
             workdir.write_bytes("curves.png", draw_curves(lines, title=title))

@@ -20,18 +20,22 @@ MODULES = sorted(
 # Each room may import from its own floor's lower neighbours only, never sideways.
 FLOORS = [
     {"types", "errors", "clock", "programs"},
-    {"trees", "comparison", "layers", "initializers", "data", "environment", "workdir"},
-    {"stack", "losses", "training", "records", "reductions", "partitioning"},
+    {"trees", "comparison", "layers", "initializers", "data", "environment", "workdir"}
+    | {"effects", "outcomes"},
+    {"stack", "losses", "training", "records", "reductions", "partitioning"}
+    | {"statistics"},
     {"models"},
     {"gradients", "optimizers", "plots"},
     {"microbatches", "rows", "factors"},
     {"parallel"},
-    {"strategies", "evaluation", "epochs", "rules"},
+    {"strategies", "evaluation", "updates", "rules"},
+    {"epochs"},
     {"networks", "faults"},
     {"recipes"},
-    {"experiments", "text"},
-    {"references"},
-    {"equivalence"},
+    {"experiments"},
+    {"references", "runs"},
+    {"equivalence", "ensembles"},
+    {"text"},
 ]
 
 

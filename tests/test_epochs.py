@@ -19,13 +19,15 @@ from cnnjax.clock import Clock
 from cnnjax.comparison import largest_error
 from cnnjax.errors import InputError
 from cnnjax.evaluation import make_evaluate
-from cnnjax.experiments import fit, prepare, run
+from cnnjax.experiments import prepare
 from cnnjax.gradients import batch_value_and_grad, serial_value_and_grad
 from cnnjax.parallel import AXIS, make_mesh
 from cnnjax.recipes import override
 from cnnjax.records import epoch_means
+from cnnjax.runs import fit, run
 from cnnjax.strategies import DIVIDED, STRATEGIES, Options
 from cnnjax.types import Examples, Metrics
+from cnnjax.updates import make_batch_fn
 
 DATASET = random_dataset(TINY, train=50, test=23)
 
@@ -159,9 +161,9 @@ def test_every_batch_is_placed_by_the_strategy(strategy):
 
 def largest_share(experiment, put_batch) -> float:
     """Return the part of a batch that a device holds, gathered in a compiled loop."""
-    batch_fn = epochs.make_batch_fn(experiment.loop, experiment.keys, put_batch)
+    batch_of = jax.jit(make_batch_fn(experiment.loop, put_batch))
     resident = experiment.strategy.put_state((experiment.train, jnp.arange(50)))
-    batch = jax.jit(batch_fn)(*resident, 0, 0)
+    batch = batch_of(*resident, 0, step=0, dropout=experiment.keys.dropout)
     held = [max(s.data.size for s in a.addressable_shards) / a.size for a in batch]
     return max(held)
 

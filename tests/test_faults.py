@@ -12,7 +12,7 @@ from test_strategy_laws import OF_STRATEGIES, options_of, row_of
 
 from cnnjax.comparison import largest_error
 from cnnjax.errors import InputError
-from cnnjax.experiments import prepare, run, with_faults
+from cnnjax.experiments import prepare, with_faults
 from cnnjax.faults import (
     FAULTS,
     Setting,
@@ -24,6 +24,7 @@ from cnnjax.faults import (
     unmet,
 )
 from cnnjax.recipes import override
+from cnnjax.runs import run
 from cnnjax.strategies import DIVIDED
 
 DOCS = Path(__file__).parent.parent / "docs" / "faults.md"

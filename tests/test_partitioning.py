@@ -12,13 +12,14 @@ from jax.sharding import PartitionSpec as P
 
 from cnnjax import parallel
 from cnnjax.comparison import largest_error
-from cnnjax.epochs import LoopConfig, train
+from cnnjax.epochs import train
 from cnnjax.errors import InputError
 from cnnjax.gradients import serial_value_and_grad
 from cnnjax.partitioning import partition_specs
 from cnnjax.strategies import Options, make_strategy
 from cnnjax.training import init_state, make_train_step
 from cnnjax.types import Examples
+from cnnjax.updates import LoopConfig
 
 MESHES = [(1, 2), (2, 2), (4, 2), (1, 4)]
 

@@ -10,8 +10,8 @@ from batches import TINY, experiment_of, make_batch
 
 from cnnjax import parallel
 from cnnjax.comparison import TOLERANCES, largest_error
-from cnnjax.experiments import run
 from cnnjax.gradients import serial_value_and_grad
+from cnnjax.runs import run
 from cnnjax.strategies import DIVIDED, STRATEGIES
 
 

@@ -239,7 +239,7 @@ def start_endless(folder: Path, name: str) -> tuple[subprocess.Popen, list[int]]
     flags = (*QUICK, "--num_devices=1", "--epochs=100000", f"--workdir={name}")
     launcher = start(*LAUNCH, "--heartbeat_seconds=5", "--", TRAIN, *flags, cwd=folder)
     metrics = folder / name / "metrics.jsonl"
-    limit = time.monotonic() + 90
+    limit = time.monotonic() + 240
     while not (metrics.exists() and metrics.stat().st_size):
         if launcher.poll() is not None or time.monotonic() > limit:
             raise AssertionError(finish(launcher))
@@ -264,7 +264,7 @@ def test_a_lost_process_ends_the_others(lost, folder):
     os.kill(children[lost], signal.SIGKILL)
     before = time.monotonic()
     status, _, err = finish(launcher, timeout=60)
-    assert time.monotonic() - before < 5 + 3
+    assert time.monotonic() - before < 30  # the flag's 5 s count, not JAX's own 100
     assert status == 128 + signal.SIGKILL
     assert err == (
         f"launch_local.py: process {lost} was lost (signal 9, SIGKILL); the others end "

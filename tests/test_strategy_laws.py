@@ -20,7 +20,7 @@ from jax.sharding import PartitionSpec as P
 
 from cnnjax import layers, parallel
 from cnnjax.comparison import TOLERANCES, largest_error
-from cnnjax.epochs import LoopConfig, train
+from cnnjax.epochs import train
 from cnnjax.experiments import Experiment
 from cnnjax.faults import FAULTS
 from cnnjax.programs import calls_python, copies_from_host, flops, placed_alike
@@ -36,6 +36,7 @@ from cnnjax.strategies import (
 )
 from cnnjax.training import init_state, make_train_step
 from cnnjax.types import Batch, Examples, LossFn, Metrics, Params, ValueAndGradFn
+from cnnjax.updates import LoopConfig
 
 
 @functools.cache

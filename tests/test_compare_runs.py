@@ -1,0 +1,283 @@
+"""`scripts/compare_runs.py`: what it concludes from folders, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import compare_runs
+import numpy as np
+import pytest
+from absl import flags
+
+from cnnjax.errors import InputError
+from cnnjax.outcomes import pair_predictions, read_outcome
+from cnnjax.statistics import compare_means, compare_pairs, prediction_interval
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "compare_runs.py"
+HIGH = {0: 0.985, 1: 0.984, 2: 0.986, 3: 0.985}
+LOW = {1: 0.967, 2: 0.969, 3: 0.966, 4: 0.967, 5: 0.968}
+
+
+def write_run(folder: Path, scores: dict[int, float], **fields) -> str:
+    """Write what train.py leaves of a run of one seed or, in seeds.jsonl, of many."""
+    metric = fields.pop("metric", "test_accuracy")
+    folder.mkdir()
+    rows = [{"seed": seed, metric: scores[seed]} for seed in scores]
+    result = {"recipe": "adam_cosine_cnn", "dataset": "mnist", **rows[0], **fields}
+    (folder / "result.json").write_text(json.dumps(result))
+    if len(rows) > 1:
+        lines = "".join(f"{json.dumps(row)}\n" for row in rows)
+        (folder / "seeds.jsonl").write_text(lines)
+    return str(folder)
+
+
+def write_predictions(run: str, labels, predictions, *, seed: int = 0) -> None:
+    lines = ["seed,example,label,prediction"]
+    for example, pair in enumerate(zip(labels, predictions, strict=True)):
+        lines.append(f"{seed},{example},{pair[0]},{pair[1]}")
+    (Path(run) / "predictions.csv").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def compare(capsys):
+    """Run the script's main; return its text, or with as_json its object."""
+
+    def run(*args: str, as_json: bool = False):
+        flags.FLAGS(["compare_runs.py", f"--json={as_json}"])
+        compare_runs.main(list(args))
+        out = capsys.readouterr().out
+        return json.loads(out) if as_json else out
+
+    yield run
+    flags.FLAGS(["compare_runs.py", "--json=False"])
+
+
+def single_runs(tmp_path, *, only_a: int, only_b: int):
+    """Write two single runs, right on 20 common examples and on some each alone."""
+    labels = np.arange(20 + only_a + only_b) % 10
+    wrong = (labels + 1) % 10
+    index = np.arange(labels.size)
+    a = np.where((index >= 20) & (index < 20 + only_b), wrong, labels)
+    b = np.where(index >= 20 + only_b, wrong, labels)
+    runs = []
+    for name, predictions in (("a", a), ("b", b)):
+        score = float(np.mean(predictions == labels))
+        runs.append(write_run(tmp_path / name, {0: score}))
+        write_predictions(runs[-1], labels, predictions)
+    return runs
+
+
+def test_seeds_on_both_sides_are_compared_by_welch_and_by_pairs(tmp_path, compare):
+    runs = write_run(tmp_path / "a", HIGH), write_run(tmp_path / "b", LOW)
+    text = compare(*runs)
+    assert "recipe adam_cosine_cnn, dataset mnist, 4 seeds" in text
+    assert "test accuracy: mean 98.50 %, std 0.08 points; n = 4" in text
+    assert "95 % of the mean: 98.37 % to 98.63 % (Student), " in text
+    assert "A - B: +1.76 points, 95 % from +1.61 points to +1.91 points" in text
+    assert "Welch, 4 and 5 seeds: t 26.9" in text
+    assert "paired, 3 seeds in both: t 26.5" in text
+    assert text.splitlines()[-1] == "verdict: different; A is better"
+    found = compare(*runs, as_json=True)
+    welch = compare_means(list(HIGH.values()), list(LOW.values()))
+    assert found["welch"]["p_value"] == welch.p_value
+    paired = compare_pairs([0.984, 0.986, 0.985], [0.967, 0.969, 0.966])
+    assert found["paired"]["t"] == pytest.approx(paired.t)  # of seeds 1, 2, 3
+    assert found["a"]["seeds"] == [0, 1, 2, 3]
+    assert found["b"]["n"] == 5
+    assert compare(*runs[::-1]).splitlines()[-1] == "verdict: different; B is better"
+
+
+def test_too_few_seeds_are_told_how_many_are_needed(tmp_path, compare):
+    a = write_run(tmp_path / "a", {0: 0.98, 1: 0.96, 2: 0.97})
+    b = write_run(tmp_path / "b", {2: 0.96, 3: 0.97, 4: 0.975})
+    text = compare(a, b)
+    needed = compare_means([0.98, 0.96, 0.97], [0.96, 0.97, 0.975]).num_needed
+    assert f"you would need about {needed:,} seeds each" in text.splitlines()[-1]
+    assert "no paired test: seeds in both 1, of at least 3" in text
+    assert "better" not in text
+
+
+def test_of_regressions_the_lower_loss_is_better(tmp_path, compare):
+    a = write_run(tmp_path / "a", {0: 0.02, 1: 0.021, 2: 0.022}, metric="test_loss")
+    b = write_run(tmp_path / "b", {0: 0.012, 1: 0.011, 2: 0.01}, metric="test_loss")
+    text = compare(a, b)
+    assert "test loss: mean 0.021, std 0.001; n = 3" in text
+    assert text.splitlines()[-1] == "verdict: different; B is better"
+
+
+def test_single_runs_are_compared_on_their_predictions(tmp_path, compare):
+    runs = single_runs(tmp_path, only_a=9, only_b=1)
+    text = compare(*runs)
+    assert "test accuracy 96.67 %; n = 1, which gives no interval" in text
+    assert "both right 20, only A 9, only B 1, neither 0" in text
+    assert "p 0.021" in text  # 2 (1 + 10) / 1024
+    assert "not of the methods; train several seeds of each" in text
+    assert text.splitlines()[-1] == "verdict: the two networks differ; A is better"
+    found = compare(*runs[::-1], as_json=True)
+    assert found["mcnemar"]["only_b_right"] == 9
+    assert found["verdict"] == "the two networks differ; B is better"
+
+
+def test_single_runs_of_few_disagreements_are_not_shown_to_differ(tmp_path, compare):
+    text = compare(*single_runs(tmp_path, only_a=5, only_b=1))
+    assert text.splitlines()[-1] == (
+        "verdict: the two networks are not shown to differ"
+    )
+
+
+def test_single_regressions_have_no_test(tmp_path, compare):
+    a = write_run(tmp_path / "a", {0: 0.02}, metric="test_loss")
+    b = write_run(tmp_path / "b", {0: 0.01}, metric="test_loss")
+    text = compare(a, b)
+    assert "A - B: +0.01" in text
+    assert "verdict: none: two single regressions have no test" in text
+
+
+@pytest.mark.parametrize(("value", "inside"), [(0.967, False), (0.9855, True)])
+def test_one_seed_is_held_against_many(tmp_path, compare, value, inside):
+    one = write_run(tmp_path / "one", {7: value})
+    many = write_run(tmp_path / "many", HIGH)
+    found = compare(one, many, as_json=True)
+    assert found["inside"] == inside
+    expected = prediction_interval(list(HIGH.values()))
+    assert tuple(found["prediction_interval"]) == expected
+    text = compare(many, one)  # the single one is B now
+    place = "inside" if inside else "outside"
+    assert f"the one seed of B lies {place}: {value:.2%}"[:-1] in text
+    assert "one more seed of A would fall, with 95 %, from 98.21 % to 98.79 %" in text
+    assert ("not shown to differ" in text) == inside
+
+
+def test_predictions_are_paired_by_example_not_by_line(tmp_path):
+    runs = single_runs(tmp_path, only_a=2, only_b=3)
+    expected = pair_predictions(*map(read_outcome, runs))
+    file = Path(runs[1]) / "predictions.csv"
+    header, *lines = file.read_text().splitlines()
+    file.write_text("\n".join([header, *lines[::-1]]) + "\n")
+    for left, right in zip(
+        pair_predictions(*map(read_outcome, runs)), expected, strict=True
+    ):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_runs_of_other_test_examples_are_not_paired(tmp_path, compare):
+    runs = single_runs(tmp_path, only_a=2, only_b=3)
+    labels = np.arange(25) % 10
+    for other in (labels[::-1], labels[:24]):
+        write_predictions(runs[1], other, other)
+        with pytest.raises(InputError, match="different examples; .* the same --seed"):
+            compare(*runs)
+
+
+def test_runs_that_cannot_be_compared_are_refused(tmp_path, compare):
+    a = write_run(tmp_path / "a", {0: 0.9})
+    other = write_run(tmp_path / "other", {0: 0.9}, dataset="digits")
+    with pytest.raises(InputError, match="same dataset, got mnist in .*a and digits"):
+        compare(a, other)
+    loss = write_run(tmp_path / "loss", {0: 0.9}, metric="test_loss")
+    with pytest.raises(InputError, match="the same metric, got test_accuracy"):
+        compare(a, loss)
+    with pytest.raises(InputError, match="the same folder twice"):
+        compare(a, f"{a}/../a")
+    with pytest.raises(InputError, match="two workdirs, A and B, got 1"):
+        compare(a)
+
+
+RESULT = {"recipe": "r", "dataset": "d", "seed": 0, "test_accuracy": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("files", "complaint"),
+    [
+        ({}, "holds no run of train.py: it has no result.json"),
+        ({"config.json": "{}"}, "is of an unfinished run: it has no result.json"),
+        ({"result.json": '{"recipe": "r"'}, "result.json is damaged: "),
+        ({"result.json": "[1]"}, "damaged: expected an object, got '\\[1\\]'"),
+        ({"result.json": b"\xff\xfe"}, "cannot read .*result.json"),
+        ({"result.json": {**RESULT, "recipe": 3}}, "expected recipe in .*, got 3"),
+        ({"result.json": {**RESULT, "seed": True}}, "expected seed in .*, got true"),
+        (
+            {"result.json": {"recipe": "r", "seed": 0}},
+            "expected test_loss in .* nothing",
+        ),
+        (
+            {"result.json": {**RESULT, "test_accuracy": None}},
+            "expected test_accuracy in .*, got null; null: the run diverged",
+        ),
+        ({"seeds.jsonl": ""}, "at least one seed in .*seeds.jsonl, got 0"),
+        ({"seeds.jsonl": '{"seed": 0, "test_acc'}, "seeds.jsonl is damaged"),
+        (
+            {"seeds.jsonl": '{"seed": 0, "test_loss": 1}\n' * 2},
+            "each seed once in .*seeds.jsonl, got 0",
+        ),
+        (
+            {"seeds.jsonl": '{"seed": 0, "test_loss": NaN}'},
+            "a finite test_loss in .*seeds.jsonl, got nan",
+        ),
+    ],
+)
+def test_damaged_folders_are_told_in_a_line(tmp_path, files, complaint):
+    if "seeds.jsonl" in files:
+        files = {"result.json": RESULT, **files}
+    for name, content in files.items():
+        if isinstance(content, bytes):
+            (tmp_path / name).write_bytes(content)
+            continue
+        text = content if isinstance(content, str) else json.dumps(content)
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=complaint):
+        read_outcome(str(tmp_path))
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(InputError, match="expected the folder of a run, got '"):
+        read_outcome(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (None, "has no predictions.csv; train that run again"),
+        ("", "expected the columns"),
+        ("seed,example,label\n", "expected the columns"),
+        ("seed,example,label,prediction\n", "at least one test example in .*, got 0"),
+        (
+            "seed,example,label,prediction\n0,0,1,1\n0,1,",
+            "expected four whole numbers in line 3 of .*, got \\['0', '1', ''\\]",
+        ),
+        (
+            "seed,example,label,prediction\n0,0,1,1\n0,0,1,1\n",
+            "each example once in line 3",
+        ),
+        ("seed,example,label,prediction\n5,0,1,1\n", "the seed of the run in line 2"),
+    ],
+)
+def test_damaged_predictions_are_told_in_a_line(tmp_path, text, complaint):
+    runs = single_runs(tmp_path, only_a=1, only_b=1)
+    file = Path(runs[0]) / "predictions.csv"
+    file.unlink()
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(InputError, match=complaint):
+        pair_predictions(*map(read_outcome, runs))
+
+
+def run_script(*args: str):
+    return subprocess.run(
+        [sys.executable, SCRIPT, *args], capture_output=True, text=True, timeout=300
+    )
+
+
+def test_the_script_from_a_shell(tmp_path):
+    runs = single_runs(tmp_path, only_a=9, only_b=1)
+    done = run_script(*runs, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["mcnemar"]["p_value"] == pytest.approx(22 / 1024)
+    refused = run_script(runs[0])
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "compare_runs.py: error: expected two workdirs, A and B, got 1\n"
+    )
