@@ -6,7 +6,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := cnnjax scripts benchmarks tests
 
-.PHONY: train test test-all lint format clean
+# What the version of JAX decides: for a second interpreter.
+JAX_TESTS := $(patsubst %,tests/test_%.py,layers models losses optimizers epochs \
+	strategy_laws per_example partitioning export ensembles faults processes)
+
+.PHONY: train test test-jax test-all lint format clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'cnnjax needs Python 3.11 or later; choose one with PYTHON=...')"
@@ -23,6 +27,9 @@ train: $(VENV)/.installed
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto -m "not slow"
+
+test-jax: $(VENV)/.dev
+	$(BIN)/python -m pytest -n auto -m "not slow" $(JAX_TESTS)
 
 test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto

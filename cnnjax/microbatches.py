@@ -6,6 +6,9 @@ a schedule counts optimizer steps: microbatches change neither.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -16,7 +19,28 @@ from cnnjax.trees import zeros_like_output
 from cnnjax.types import Batch, Params
 
 
-def microbatched(share: ShareFn, *, size: int) -> ShareFn:
+class Cut(NamedTuple):
+    """How the rows of an array are shared out among parts of equal size."""
+
+    apart: Callable[[Array, int], Array]  # (array, size) -> [parts, size, ...]
+    together: Callable[[Array], Array]  # its inverse
+
+
+# Part j has rows j size, j size + 1, ...: no row moves.
+NEIGHBOURS = Cut(
+    lambda a, size: a.reshape(-1, size, *a.shape[1:]),
+    lambda a: a.reshape(-1, *a.shape[2:]),
+)
+# Of n parts, part j has rows j, j + n, ... Of a batch that lies in pieces on several
+# devices, each part then has rows of every piece; a part of neighbours would be of one
+# piece, and the compiler would have each device do all of the work.
+DEALT = Cut(
+    lambda a, size: a.reshape(size, -1, *a.shape[1:]).swapaxes(0, 1),
+    lambda a: a.swapaxes(0, 1).reshape(-1, *a.shape[2:]),
+)
+
+
+def microbatched(share: ShareFn, *, size: int, cut: Cut = NEIGHBOURS) -> ShareFn:
     """Take a rule's share `size` examples at a time, and add.
 
     A batch that is no multiple of `size` is filled up with copies at weight 0. What is
@@ -24,13 +48,7 @@ def microbatched(share: ShareFn, *, size: int) -> ShareFn:
     """
 
     def total_share(params: Params, batch: Batch, total: Array) -> Share:
-        # Dealt out: part j has rows j, j + n, ... of n parts. Of a batch that lies in
-        # pieces on several devices, each part then has rows of every piece; a part of
-        # neighbours would be of one piece, and each device would do all of the work.
-        parts = jax.tree.map(
-            lambda a: a.reshape(size, -1, *a.shape[1:]).swapaxes(0, 1),
-            pad_batch(batch, size),
-        )
+        parts = jax.tree.map(lambda a: cut.apart(a, size), pad_batch(batch, size))
 
         def add(sums, part: Batch):
             means, grads, each = share(params, part, total)
@@ -40,9 +58,7 @@ def microbatched(share: ShareFn, *, size: int) -> ShareFn:
         means, grads, _ = zeros_like_output(share, params, first, total)
         (means, grads), each = lax.scan(add, (means, grads), parts)
         num_examples = batch.weights.shape[0]
-        each = jax.tree.map(
-            lambda a: a.swapaxes(0, 1).reshape(-1, *a.shape[2:])[:num_examples], each
-        )
+        each = jax.tree.map(lambda a: cut.together(a)[:num_examples], each)
         return Share(means, grads, each)
 
     return total_share

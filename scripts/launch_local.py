@@ -66,6 +66,8 @@ def main(args: list[str]) -> None:
     if not args:
         raise InputError("expected a script after --, as in -- scripts/train.py")
     expect("a script to start", args[0], Path(args[0]).is_file())
+    # Started in the background by a shell, a process ignores SIGINT until it says else.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     processes: list[subprocess.Popen] = []
     with tempfile.TemporaryDirectory() as folder:

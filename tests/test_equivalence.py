@@ -108,6 +108,7 @@ def run_script(*flags):
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_the_script_holds_every_row_against_the_reference():
     done = run_script("--num_devices=4", "--batch_size=7", "--json", "--num_steps=2")
     assert done.returncode == 0, done.stderr

@@ -105,7 +105,7 @@ settled = functools.partial(
 )
 
 
-@settled(max_examples=8)
+@settled(max_examples=5)
 @given_networks
 def test_every_network_has_one_gradient(shape, images, rows, size, padding):
     check_one_gradient(network(shape, images, rows), size, padding)

@@ -314,7 +314,8 @@ def faulty_subject(name: str, experiment: Experiment) -> Subject:
 
 @pytest.mark.parametrize("name", OF_STRATEGIES)
 def test_every_fault_is_caught(name, tiny):
-    copy = tiny._replace(params=copy_to_device(tiny.params))  # a fault deletes it
+    params, keys = copy_to_device((tiny.params, tiny.keys))  # a fault deletes them
+    copy = tiny._replace(params=params, keys=keys)
     subject = faulty_subject(name, copy)
     laws = [law for law, mutant in MUTANTS.items() if mutant == name]
     for law in laws or ["gradients_equal_the_reference"]:

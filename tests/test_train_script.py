@@ -24,6 +24,7 @@ HOUSING = "price,area,bedrooms,bathrooms,stories,parking\n"
 
 def run_script(*flags: str, cwd: Path):
     environment = {**os.environ, "XDG_CACHE_HOME": str(cwd / "cache"), "COLUMNS": "80"}
+    del environment["JAX_COMPILATION_CACHE_DIR"]  # of the tests: a user has none
     return subprocess.run(
         [sys.executable, ROOT / "scripts" / "train.py", *flags],
         cwd=cwd,
@@ -91,6 +92,7 @@ def test_it_writes_what_it_did(first, folder):
         "metrics.jsonl",
         "result.json",
         "params.safetensors",
+        "predictions.csv",
         "curves.png",
     }
     config = json.loads((run / "config.json").read_text())
@@ -195,7 +197,10 @@ def test_every_update_can_be_logged(folder):
     assert epoch["train_loss"] == pytest.approx(mean)
 
 
-@pytest.mark.parametrize("strategy", ["vmap_norms", "factored_norms"])
+@pytest.mark.parametrize(
+    "strategy",
+    [pytest.param("vmap_norms", marks=pytest.mark.slow), "factored_norms"],
+)
 def test_norms_are_reported(strategy, first, folder):
     done = train(folder, strategy, f"--strategy={strategy}", "--microbatch_size=16")
     assert re.search(r"^epoch   1 .* grad_norm \d+\.\d{4}  ", done.stdout, re.MULTILINE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cnnjax import parallel
 from cnnjax.gradients import batch_share
+from cnnjax.microbatches import DEALT
 from cnnjax.rows import example_share
 from cnnjax.strategies.options import NO_OPTIONS, Options, mesh_of, on_mesh
 from cnnjax.types import LossFn, Strategy
@@ -20,7 +21,9 @@ def sharded(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
     the convolutions of `vmap(grad)` wrongly and silently (jax-ml/jax issue 32157), so
     that rule has no such row.
     """
-    divided = on_mesh(batch_share(loss_fn), options, parallel.over_sharded_jit)
+    divided = on_mesh(
+        batch_share(loss_fn), options, parallel.over_sharded_jit, cut=DEALT
+    )
     return divided._replace(put_state=parallel.partition(mesh_of(options)))
 
 

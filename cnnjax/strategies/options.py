@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 
 from cnnjax import factors, parallel
 from cnnjax.gradients import ShareFn, whole
-from cnnjax.microbatches import microbatched
+from cnnjax.microbatches import NEIGHBOURS, Cut, microbatched
 from cnnjax.types import Strategy, ValueAndGradFn
 
 DeviceMap = Callable[[ShareFn, Mesh], ValueAndGradFn]
@@ -42,7 +42,7 @@ def copy_to_device(tree: PyTree) -> PyTree:
 def on_one_device(share: ShareFn, options: Options) -> Strategy:
     """Run a gradient rule on one device."""
     return Strategy(
-        value_and_grad=whole(_in_microbatches(share, options)),
+        value_and_grad=whole(_in_microbatches(share, options, NEIGHBOURS)),
         put_state=copy_to_device,
         put_batch=jax.device_put,
         run="loop",
@@ -53,11 +53,13 @@ def on_mesh(
     share: ShareFn,
     options: Options,
     device_map: DeviceMap,
+    *,
+    cut: Cut = NEIGHBOURS,
 ) -> Strategy:
     """Run a gradient rule on the devices of a mesh, as the device map divides it."""
     mesh = mesh_of(options)
     return Strategy(
-        value_and_grad=device_map(_in_microbatches(share, options), mesh),
+        value_and_grad=device_map(_in_microbatches(share, options, cut), mesh),
         put_state=parallel.replicate(mesh),
         put_batch=parallel.split(mesh),
         run="loop",
@@ -69,7 +71,7 @@ def mesh_of(options: Options) -> Mesh:
     return options.mesh or parallel.make_mesh()
 
 
-def _in_microbatches(share: ShareFn, options: Options) -> ShareFn:
+def _in_microbatches(share: ShareFn, options: Options, cut: Cut) -> ShareFn:
     if options.microbatch_size is None:
         return share
-    return microbatched(share, size=options.microbatch_size)
+    return microbatched(share, size=options.microbatch_size, cut=cut)
