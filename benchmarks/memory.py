@@ -22,6 +22,7 @@ from cnnjax.errors import InputError, expect
 from cnnjax.experiments import Experiment
 from cnnjax.gradients import ShareFn, batch_share, with_each
 from cnnjax.microbatches import microbatched
+from cnnjax.overrides import override
 from cnnjax.programs import temporary_bytes
 from cnnjax.rows import example_share
 from cnnjax.rules import RULES
@@ -51,7 +52,7 @@ def main(args: list[str]) -> None:
     )
     for name in FLAGS.recipes:
         recipe = recipes.get_recipe(name)
-        recipe = recipes.override(
+        recipe = override(
             recipe,
             batch_size=FLAGS.batch_size,
             dataset=recipes.default_dataset(recipe),

@@ -15,7 +15,8 @@ from cnnjax.layers import conv2d, max_pool2d
 from cnnjax.losses import make_loss_fn
 from cnnjax.models import init, make_apply
 from cnnjax.optimizers import OptimizerConfig, make_optimizer, make_schedule
-from cnnjax.recipes import RECIPES, Recipe, get_recipe, override
+from cnnjax.overrides import override
+from cnnjax.recipes import RECIPES, Recipe, get_recipe
 from cnnjax.runs import Run, fit, predict, run
 from cnnjax.stack import ModelConfig
 from cnnjax.strategies import STRATEGIES, make_strategy

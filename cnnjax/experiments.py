@@ -20,7 +20,7 @@ from cnnjax.factors import make_factors_fn
 from cnnjax.losses import make_loss_fn, make_tapped_loss_fn
 from cnnjax.optimizers import make_optimizer, make_schedule
 from cnnjax.recipes import Recipe
-from cnnjax.strategies import DIVIDED, NO_OPTIONS, Options, make_strategy
+from cnnjax.strategies import DIVIDED, NO_OPTIONS, Options, make_strategy, mesh_of
 from cnnjax.types import Examples, LossFn, Params, Strategy
 from cnnjax.updates import LoopConfig, LoopKeys
 
@@ -131,13 +131,11 @@ def with_faults(experiment: Experiment, names: Sequence[str]) -> Experiment:
 
 def setting_of(experiment: Experiment) -> known_faults.Setting:
     """Return what decides whether a fault could matter in an experiment."""
-    strategy, mesh = experiment.recipe.strategy, experiment.options.mesh
-    devices = 1
-    if strategy in DIVIDED:
-        devices = (mesh or parallel.make_mesh()).shape[parallel.AXIS]
+    strategy = experiment.recipe.strategy
+    mesh = mesh_of(experiment.options) if strategy in DIVIDED else None
     return known_faults.Setting(
         strategy=strategy,
-        num_devices=devices,
+        num_devices=1 if mesh is None else mesh.shape[parallel.AXIS],
         batch_size=experiment.loop.batch_size,
         has_dropout=experiment.keys.dropout is not None,
     )

@@ -7,6 +7,7 @@ from absl import flags
 
 from cnnjax import faults, parallel, recipes, strategies
 from cnnjax.errors import InputError, expect, unknown_name
+from cnnjax.overrides import override
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -159,4 +160,4 @@ def recipe_from_flags() -> recipes.Recipe:
     if dataset is None and FLAGS.data_dir is None:
         dataset = recipes.default_dataset(recipe)
     overrides = {name: FLAGS[name].value for name in OVERRIDES}
-    return recipes.override(recipe, dataset=dataset, **overrides)
+    return override(recipe, dataset=dataset, **overrides)

@@ -22,13 +22,13 @@ from cnnjax import (
     equivalence,
     experiments,
     faults,
-    recipes,
     references,
     strategies,
     text,
 )
 from cnnjax.environment import describe_environment, environment_line
 from cnnjax.errors import InputError, expect
+from cnnjax.overrides import override
 from cnnjax.rules import Rule
 
 FLAGS = flags.FLAGS
@@ -98,7 +98,7 @@ def _compare_rules(
 
 
 def _row(experiment: experiments.Experiment, strategy: str) -> experiments.Experiment:
-    recipe = recipes.override(experiment.recipe, strategy=strategy)
+    recipe = override(experiment.recipe, strategy=strategy)
     options = _recipe_flags.options_for(recipe)
     options = options._replace(factors_fn=experiment.options.factors_fn)
     return experiment._replace(recipe=recipe, options=options)

@@ -11,7 +11,8 @@ from cnnjax.data.order import example_keys
 from cnnjax.experiments import Experiment, prepare
 from cnnjax.initializers import PYTORCH
 from cnnjax.optimizers import OptimizerConfig, Sgd
-from cnnjax.recipes import Recipe, override
+from cnnjax.overrides import override
+from cnnjax.recipes import Recipe
 from cnnjax.stack import (
     Activation,
     Conv,

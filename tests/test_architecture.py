@@ -32,6 +32,7 @@ FLOORS = [
     {"epochs"},
     {"networks", "faults"},
     {"recipes"},
+    {"overrides"},
     {"experiments"},
     {"references", "runs"},
     {"equivalence", "ensembles"},

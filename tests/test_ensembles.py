@@ -18,7 +18,7 @@ from cnnjax.data.splits import HoldOut
 from cnnjax.ensembles import SeedRun, compile_group, run_seeds, stack, take
 from cnnjax.errors import InputError
 from cnnjax.experiments import prepare
-from cnnjax.recipes import override
+from cnnjax.overrides import override
 from cnnjax.runs import Run, run
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"

@@ -21,8 +21,8 @@ from cnnjax.errors import InputError
 from cnnjax.evaluation import make_evaluate
 from cnnjax.experiments import prepare
 from cnnjax.gradients import batch_value_and_grad, serial_value_and_grad
+from cnnjax.overrides import override
 from cnnjax.parallel import AXIS, make_mesh
-from cnnjax.recipes import override
 from cnnjax.records import epoch_means
 from cnnjax.runs import fit, run
 from cnnjax.strategies import DIVIDED, STRATEGIES, Options

@@ -17,7 +17,7 @@ from cnnjax.equivalence import assess, assess_rule
 from cnnjax.experiments import Experiment, with_faults
 from cnnjax.faults import FAULTS, corrupted_rules
 from cnnjax.initializers import PYTORCH
-from cnnjax.recipes import override
+from cnnjax.overrides import override
 from cnnjax.references import first_batches, make_reference
 from cnnjax.rules import RULES
 from cnnjax.stack import Activation, Dense, Dropout, Flatten, ModelConfig

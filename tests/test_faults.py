@@ -23,7 +23,7 @@ from cnnjax.faults import (
     of_steps,
     unmet,
 )
-from cnnjax.recipes import override
+from cnnjax.overrides import override
 from cnnjax.runs import run
 from cnnjax.strategies import DIVIDED
 

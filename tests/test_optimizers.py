@@ -20,7 +20,8 @@ from cnnjax.optimizers import (
     make_optimizer,
     make_schedule,
 )
-from cnnjax.recipes import RECIPES, override
+from cnnjax.overrides import override
+from cnnjax.recipes import RECIPES
 
 CONFIG = RECIPES["adam_cosine_cnn"].optimizer
 

@@ -8,6 +8,7 @@ it, where it must raise.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 
 import jax
@@ -250,19 +251,27 @@ def options_of(num_devices: int | None) -> Options:
     return Options(None if num_devices is None else parallel.make_mesh(num_devices))
 
 
+def applies(law: str, name: str) -> bool:
+    """Return whether a law says something of a strategy."""
+    if law in COMPILED_ONLY and name == "eager":
+        return False  # it has no program to look at
+    # The loop of serial is counted once; a norm is more work; jit is what is compared.
+    return law != "the_work_is_divided" or name in ("vmap", *DIVIDED)
+
+
 def cases() -> list:
-    """List (strategy, devices, precision); `make test` leaves most of the grid out."""
+    """List (law, (strategy, devices, precision)); most of the grid is slow."""
     listed = []
-    for name in STRATEGIES:
-        for num_devices in (1, 2, 4, 8) if name in DIVIDED else (None,):
-            for precision in ("float32", "float64"):
-                quick = num_devices in (None, 4) and precision == "float32"
-                quick &= name not in ("shard_map_vmap", "pmap_vmap")
+    for law, name in itertools.product(LAWS, STRATEGIES):
+        every = (1, 2, 4, 8) if name in DIVIDED else (None,)
+        for num_devices, precision in itertools.product(every, ("float32", "float64")):
+            quick = num_devices in (None, 4) and precision == "float32"
+            quick &= name not in ("shard_map_vmap", "pmap_vmap")
+            case = (name, num_devices, precision)
+            if applies(law, name):
                 marks = [] if quick else [pytest.mark.slow]
-                case = (name, num_devices, precision)
-                listed.append(
-                    pytest.param(case, marks=marks, id="-".join(map(str, case)))
-                )
+                title = "-".join(map(str, (law, *case)))
+                listed.append(pytest.param(law, case, marks=marks, id=title))
     return listed
 
 
@@ -279,14 +288,9 @@ def tiny_subject(name: str, num_devices: int | None, precision: str) -> Subject:
         return Subject(builder, tiny_experiment(precision), options)
 
 
-@pytest.mark.parametrize("case", cases())
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize(("law", "case"), cases())
 def test_every_strategy_obeys(law, case):
     subject = tiny_subject(*case)
-    if law in COMPILED_ONLY and subject.strategy.run == "eager":
-        return  # it has no program to look at
-    if law == "the_work_is_divided" and case[0] not in ("jit", "vmap", *DIVIDED):
-        return  # the loop of serial is counted once; a norm is more work
     with jax.enable_x64(case[2] == "float64"):
         LAWS[law](subject)
 

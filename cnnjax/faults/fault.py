@@ -63,7 +63,7 @@ def unmet(fault: Fault, setting: Setting) -> str | None:
         setting.strategy not in strategies or setting.num_devices < needs.num_devices
     ):
         kind = "that is compiled"
-        flags = f"--strategy={strategies[0]}"
+        flags = f"--strategy={'jit' if 'jit' in strategies else strategies[0]}"
         if set(strategies) <= set(DIVIDED):
             kind = f"that divides over at least {needs.num_devices} devices"
             flags += f" --num_devices={needs.num_devices}"

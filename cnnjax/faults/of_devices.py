@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec as P
 from cnnjax import gradients, parallel
 from cnnjax.faults.fault import BY_HAND, Fault, Needs
 from cnnjax.gradients import ShareFn
-from cnnjax.strategies import NO_OPTIONS, Builder, DeviceMap, Options
+from cnnjax.strategies import NO_OPTIONS, Builder, DeviceMap, Options, mesh_of
 from cnnjax.types import Batch, LossFn, Metrics, Params, Strategy, ValueAndGradFn
 
 
@@ -97,7 +97,7 @@ def batch_on_every_device(builder: Builder) -> Builder:
     """Copy the batch to every device, so that each computes the whole gradient."""
 
     def build(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
-        put_batch = parallel.replicate(options.mesh or parallel.make_mesh())
+        put_batch = parallel.replicate(mesh_of(options))
         return builder(loss_fn, options)._replace(put_batch=put_batch)
 
     return build

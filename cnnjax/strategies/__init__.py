@@ -6,6 +6,7 @@ from cnnjax.strategies.options import (
     DeviceMap,
     Options,
     copy_to_device,
+    mesh_of,
 )
 from cnnjax.strategies.table import (
     ACROSS_PROCESSES,
@@ -24,4 +25,5 @@ __all__ = [
     "Options",
     "copy_to_device",
     "make_strategy",
+    "mesh_of",
 ]
