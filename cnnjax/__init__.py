@@ -12,7 +12,7 @@ from cnnjax.experiments import Experiment, prepare
 from cnnjax.faults import FAULTS
 from cnnjax.gradients import batch_value_and_grad, serial_value_and_grad
 from cnnjax.layers import conv2d, max_pool2d
-from cnnjax.losses import make_loss_fn
+from cnnjax.losses import get_loss, make_loss_fn
 from cnnjax.models import init, make_apply
 from cnnjax.optimizers import OptimizerConfig, make_optimizer, make_schedule
 from cnnjax.overrides import override
@@ -47,6 +47,7 @@ __all__ = [
     "dataset_names",
     "describe_environment",
     "fit",
+    "get_loss",
     "get_recipe",
     "init",
     "init_state",

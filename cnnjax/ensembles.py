@@ -187,6 +187,7 @@ def _train_group(
                 test,
                 seconds / len(group),
                 schedule=one.schedule,
+                means_fn=one.means_fn,
             )
             records[index].append(record)
             callbacks.on_epoch(experiment.seed, record)

@@ -11,7 +11,7 @@ import optax
 
 from cnnjax.clock import Clock
 from cnnjax.data.order import num_batches
-from cnnjax.records import EpochRecord, epoch_means
+from cnnjax.records import EpochRecord, MeansFn, epoch_means
 from cnnjax.types import Examples, Metrics, Params, Strategy
 from cnnjax.updates import Loop, LoopConfig, LoopKeys, Updates, compile_updates
 
@@ -46,14 +46,16 @@ def train(
     config: LoopConfig,
     keys: LoopKeys,
     callbacks: Callbacks = NO_CALLBACKS,
+    means_fn: MeansFn = epoch_means,
     clock: Clock | None = None,
     updates: Updates | None = None,
 ) -> tuple[Params, list[EpochRecord]]:
     """Train for `config.epochs` epochs; return the parameters and a record per epoch.
 
     The caller's params survive. The clock receives the parts "compile", "train" (the
-    training calls with their order and gather, waited for) and "evaluate". `updates`
-    are what an earlier run of the same shapes was compiled to.
+    training calls with their order and gather, waited for) and "evaluate". `means_fn`
+    says what the updates of an epoch come to. `updates` are what an earlier run of the
+    same shapes was compiled to.
 
     Raises:
         InputError: the batch size or the epochs do not fit the examples.
@@ -85,7 +87,10 @@ def train(
         with clock.part("evaluate"):
             test = callbacks.evaluate(epoch, loop.state.params)
         steps = jax.tree.map(np.array, loop.steps)
-        records.append(make_record(epoch, steps, test, seconds, schedule=schedule))
+        record = make_record(
+            epoch, steps, test, seconds, schedule=schedule, means_fn=means_fn
+        )
+        records.append(record)
         callbacks.on_epoch(records[-1])
     return loop.state.params, records
 
@@ -132,6 +137,7 @@ def make_record(
     seconds: float,
     *,
     schedule: optax.Schedule,
+    means_fn: MeansFn = epoch_means,
 ) -> EpochRecord:
     """Return the record of an epoch of one run from what its updates noted."""
     num_steps = len(steps.weight)
@@ -139,7 +145,7 @@ def make_record(
         epoch=epoch,
         step=epoch * num_steps,
         learning_rate=float(np.asarray(schedule((epoch - 1) * num_steps))),
-        train=epoch_means(steps),
+        train=means_fn(steps),
         test=test,
         seconds=seconds,
         examples_per_second=float(np.sum(steps.weight)) / seconds,

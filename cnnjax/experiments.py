@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import optax
@@ -14,12 +14,14 @@ from cnnjax import faults as known_faults
 from cnnjax import models, parallel, stack
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.preprocessing import preprocess
-from cnnjax.data.splits import split_dataset
+from cnnjax.data.splits import HoldOut, split_dataset
 from cnnjax.errors import InputError, expect
-from cnnjax.factors import make_factors_fn
-from cnnjax.losses import make_loss_fn, make_tapped_loss_fn
+from cnnjax.factors import FactorsFn, make_factors_fn
+from cnnjax.faults import Fault
+from cnnjax.losses import get_loss, make_loss_fn, make_tapped_loss_fn
 from cnnjax.optimizers import make_optimizer, make_schedule
 from cnnjax.recipes import Recipe
+from cnnjax.records import MeansFn, epoch_means
 from cnnjax.strategies import DIVIDED, NO_OPTIONS, Options, make_strategy, mesh_of
 from cnnjax.types import Examples, LossFn, Params, Strategy
 from cnnjax.updates import LoopConfig, LoopKeys
@@ -32,7 +34,8 @@ class Experiment(NamedTuple):
     seed: int
     params: Params
     apply_fn: Callable[..., Float[Array, " classes"]]  # of one raw example
-    loss_fn: LossFn
+    loss_fn: LossFn  # the right one, whatever faults are switched in
+    test_loss_fn: LossFn  # of an evaluation: faults of the loss are not in it
     options: Options  # of the strategy
     strategy: Strategy
     optimizer: optax.GradientTransformation
@@ -41,7 +44,22 @@ class Experiment(NamedTuple):
     test: Examples
     loop: LoopConfig
     keys: LoopKeys
+    means_fn: MeansFn = epoch_means
     faults: tuple[str, ...] = ()  # switched in on purpose
+
+    @property
+    def examples_per_epoch(self) -> int:
+        """Return how many training examples an epoch sees."""
+        return self.loop.visited(len(self.train.labels))
+
+
+class Functions(NamedTuple):
+    """The network and the losses of a recipe, of ONE raw example."""
+
+    apply_fn: Callable[..., Float[Array, " classes"]]
+    loss_fn: LossFn  # that training differentiates
+    test_loss_fn: LossFn
+    factors_fn: FactorsFn  # of loss_fn
 
 
 def prepare(
@@ -76,31 +94,20 @@ def prepare(
         batch_size=batch_size, epochs=recipe.epochs, shuffle=recipe.shuffle
     )
     loop.check(num_examples)
-    network = models.make_apply(recipe.model)
-    scale = functools.partial(
-        preprocess, config=recipe.preprocessing, dtype=recipe.model.dtype
-    )
-    loss_fn = make_loss_fn(network, loss=recipe.loss, preprocess=scale)
-    tapped_loss_fn = make_tapped_loss_fn(
-        models.make_tapped_apply(recipe.model), loss=recipe.loss, preprocess=scale
-    )
-    taps = models.zero_taps(recipe.model)
-    options = options._replace(factors_fn=make_factors_fn(tapped_loss_fn, taps))
+    functions = make_functions(recipe)
+    options = options._replace(factors_fn=functions.factors_fn)
     schedule = make_schedule(
         recipe.optimizer, steps_per_epoch=-(-num_examples // batch_size)
     )
-
-    def apply_fn(params: Params, example: Num[Array, "*example"]) -> Array:
-        return network(params, scale(example))
-
     experiment = Experiment(
         recipe=recipe,
         seed=seed,
         params=models.init(params_key, recipe.model),
-        apply_fn=apply_fn,
-        loss_fn=loss_fn,
+        apply_fn=functions.apply_fn,
+        loss_fn=functions.loss_fn,
+        test_loss_fn=functions.test_loss_fn,
         options=options,
-        strategy=make_strategy(recipe.strategy, loss_fn, options),
+        strategy=make_strategy(recipe.strategy, functions.loss_fn, options),
         optimizer=make_optimizer(recipe.optimizer, schedule),
         schedule=schedule,
         train=train_examples,
@@ -108,7 +115,45 @@ def prepare(
         loop=loop,
         keys=LoopKeys(order_key, dropout_key if recipe.model.has_dropout else None),
     )
-    return with_faults(experiment, faults)
+    return with_faults(experiment, faults) if faults else experiment
+
+
+def make_functions(recipe: Recipe, faults: Sequence[Fault] = ()) -> Functions:
+    """Build the network and the losses of a recipe, with faults of them switched in.
+
+    A fault of the network is in all of them; one of the loss, in training alone; one of
+    what is measured, in training and test.
+    """
+    around = known_faults.around_layers(faults)
+    network = models.make_apply(recipe.model, around=around)
+    tapped_network = models.make_tapped_apply(recipe.model, around=around)
+    scale = functools.partial(
+        preprocess, config=recipe.preprocessing, dtype=recipe.model.dtype
+    )
+    measured = known_faults.corrupted("metric", get_loss(recipe.loss), faults)
+    trained = known_faults.corrupted("loss", measured, faults)
+
+    def used(params: Params) -> Params:
+        return known_faults.corrupted("parameters", params, faults)
+
+    def applied(params: Params, example: Array, **key: Any) -> Array:
+        return network(used(params), example, **key)
+
+    def tapped(params: Params, taps: dict, example: Array, **key: Any) -> Any:
+        return tapped_network(used(params), taps, example, **key)
+
+    def apply_fn(params: Params, example: Num[Array, "*example"]) -> Array:
+        return applied(params, scale(example))
+
+    return Functions(
+        apply_fn,
+        make_loss_fn(applied, loss_of_output=trained, preprocess=scale),
+        make_loss_fn(applied, loss_of_output=measured, preprocess=scale),
+        make_factors_fn(
+            make_tapped_loss_fn(tapped, loss_of_output=trained, preprocess=scale),
+            models.zero_taps(recipe.model),
+        ),
+    )
 
 
 def with_faults(experiment: Experiment, names: Sequence[str]) -> Experiment:
@@ -122,22 +167,36 @@ def with_faults(experiment: Experiment, names: Sequence[str]) -> Experiment:
     for fault in faults:
         if (missing := known_faults.unmet(fault, setting)) is not None:
             raise InputError(missing)
-    builder = functools.partial(make_strategy, experiment.recipe.strategy)
-    builder = known_faults.corrupted(builder, faults)
+    wrong = make_functions(experiment.recipe, faults)
+    options = experiment.options._replace(factors_fn=wrong.factors_fn)
+    right = functools.partial(make_strategy, experiment.recipe.strategy)
+    build = known_faults.corrupted("strategy", right, faults)
+    feed = known_faults.Feed(experiment.train, experiment.test, experiment.loop)
+    feed = known_faults.corrupted("data", feed, faults)
     return experiment._replace(
-        strategy=builder(experiment.loss_fn, experiment.options), faults=tuple(names)
+        apply_fn=wrong.apply_fn,
+        test_loss_fn=wrong.test_loss_fn,
+        strategy=build(wrong.loss_fn, options),
+        optimizer=known_faults.corrupted("optimizer", experiment.optimizer, faults),
+        **feed._asdict(),
+        means_fn=known_faults.corrupted("report", experiment.means_fn, faults),
+        faults=tuple(names),
     )
 
 
 def setting_of(experiment: Experiment) -> known_faults.Setting:
     """Return what decides whether a fault could matter in an experiment."""
-    strategy = experiment.recipe.strategy
-    mesh = mesh_of(experiment.options) if strategy in DIVIDED else None
+    recipe = experiment.recipe
+    mesh = mesh_of(experiment.options) if recipe.strategy in DIVIDED else None
     return known_faults.Setting(
-        strategy=strategy,
+        strategy=recipe.strategy,
         num_devices=1 if mesh is None else mesh.shape[parallel.AXIS],
-        batch_size=experiment.loop.batch_size,
-        has_dropout=experiment.keys.dropout is not None,
+        model=recipe.model,
+        loss=recipe.loss,
+        loop=experiment.loop,
+        num_train=len(experiment.train.labels),
+        num_test=len(experiment.test.labels),
+        holds_out=isinstance(recipe.split, HoldOut),
     )
 
 

@@ -12,6 +12,8 @@ from cnnjax.errors import unknown_name
 from cnnjax.types import Label, LossFn, Params, TappedLossFn
 
 Loss = tuple[Float[Array, ""], dict[str, Float[Array, ""]]]
+# loss_of_output(output of the network, label) -> (loss, metrics), of ONE example.
+LossOfOutput = Callable[[Float[Array, " classes"], Label], Loss]
 
 
 def softmax_cross_entropy(
@@ -33,26 +35,34 @@ def mean_squared_error(
     return jnp.mean(jnp.square(prediction - target)), {}
 
 
-LOSSES: dict[str, Callable[..., Loss]] = {
+LOSSES: dict[str, LossOfOutput] = {
     "softmax_cross_entropy": softmax_cross_entropy,
     "mean_squared_error": mean_squared_error,
 }
 
 
+def get_loss(name: str) -> LossOfOutput:
+    """Return the loss of this name.
+
+    Raises:
+        InputError: a loss that is not in `LOSSES`.
+    """
+    if name not in LOSSES:
+        raise unknown_name("loss", name, LOSSES)
+    return LOSSES[name]
+
+
 def make_loss_fn(
     apply_fn: Callable[..., Float[Array, " classes"]],
     *,
-    loss: str,
+    loss_of_output: LossOfOutput,
     preprocess: Callable[[Num[Array, "*example"]], Float[Array, "*example"]],
 ) -> LossFn:
     """Build `loss_fn(params, example, label, key) -> (loss, metrics)` of one example.
 
     The example is raw (uint8 or float): it is preprocessed here, inside the step.
-
-    Raises:
-        InputError: a loss that is not in `LOSSES`.
+    `get_loss` has the losses by name.
     """
-    loss_of_logits = _get_loss(loss)
 
     def loss_fn(
         params: Params,
@@ -60,8 +70,7 @@ def make_loss_fn(
         label: Label,
         key: Key[Array, ""] | None,
     ) -> Loss:
-        logits = apply_fn(params, preprocess(example), key=key)
-        return loss_of_logits(logits, label)
+        return loss_of_output(apply_fn(params, preprocess(example), key=key), label)
 
     return loss_fn
 
@@ -69,17 +78,13 @@ def make_loss_fn(
 def make_tapped_loss_fn(
     tapped_apply_fn: Callable[..., tuple[Float[Array, " classes"], dict]],
     *,
-    loss: str,
+    loss_of_output: LossOfOutput,
     preprocess: Callable[[Num[Array, "*example"]], Float[Array, "*example"]],
 ) -> TappedLossFn:
     """Build the same loss with taps in the network, for `factors.make_factors_fn`.
 
     `tapped_loss_fn(params, taps, example, label, key) -> (loss, (metrics, inputs))`.
-
-    Raises:
-        InputError: a loss that is not in `LOSSES`.
     """
-    loss_of_logits = _get_loss(loss)
 
     def tapped_loss_fn(
         params: Params,
@@ -89,13 +94,7 @@ def make_tapped_loss_fn(
         key: Key[Array, ""] | None,
     ) -> tuple[Float[Array, ""], tuple[dict, dict]]:
         logits, inputs = tapped_apply_fn(params, taps, preprocess(example), key=key)
-        value, metrics = loss_of_logits(logits, label)
+        value, metrics = loss_of_output(logits, label)
         return value, (metrics, inputs)
 
     return tapped_loss_fn
-
-
-def _get_loss(name: str) -> Callable[..., Loss]:
-    if name not in LOSSES:
-        raise unknown_name("loss", name, LOSSES)
-    return LOSSES[name]

@@ -28,11 +28,23 @@ from cnnjax.stack import (
 )
 from cnnjax.types import Params
 
+# layer_fn(x) -> what a layer computes of it, of ONE example.
+LayerFn = Callable[[Float[Array, "..."]], Float[Array, "..."]]
+# around(row, layer_fn) -> layer_fn: put around each layer of a network.
+Around = Callable[[LayerRow, LayerFn], LayerFn]
+
+
+def as_it_is(row: LayerRow, layer_fn: LayerFn) -> LayerFn:
+    """Put nothing around a layer."""
+    del row
+    return layer_fn
+
 
 class Network(nn.Module):
     """The Flax module of a config: the same stack, one example in, logits out."""
 
     config: ModelConfig
+    around: Around = as_it_is
 
     @nn.compact
     def __call__(
@@ -43,14 +55,12 @@ class Network(nn.Module):
         for row in layer_rows(self.config):
             if row.parameters and self.is_mutable_collection("inputs"):
                 self.sow("inputs", f"{row.name}_in", _as_matrix(row.layer, x))
-            x = self._module(row, deterministic)(x)
+            x = self.around(row, self._module(row, deterministic))(x)
             if row.parameters:
                 x = self.perturb(f"{row.name}_tap", x, collection="taps")
         return x.astype(self.config.param_dtype)
 
-    def _module(
-        self, row: LayerRow, deterministic: bool
-    ) -> Callable[[Array], Float[Array, "..."]]:
+    def _module(self, row: LayerRow, deterministic: bool) -> LayerFn:
         match row.layer:
             case Conv(features, kernel_size, padding):
                 return nn.Conv(
@@ -124,14 +134,15 @@ def init(key: Key[Array, ""], config: ModelConfig) -> Params:
 
 
 def make_apply(
-    config: ModelConfig,
+    config: ModelConfig, *, around: Around = as_it_is
 ) -> Callable[..., Float[Array, " classes"]]:
     """Build `apply(params, example, *, key=None) -> logits` of one example.
 
     `example` has shape `config.input_shape`; logits have `config.param_dtype`. With
     `key=None` the network is evaluated; a key drives the dropout of training.
+    `around(row, layer_fn)` may put something around each layer.
     """
-    network = Network(config)
+    network = Network(config, around)
 
     def apply(
         params: Params,
@@ -151,7 +162,7 @@ def make_apply(
 
 
 def make_tapped_apply(
-    config: ModelConfig,
+    config: ModelConfig, *, around: Around = as_it_is
 ) -> Callable[..., tuple[Float[Array, " classes"], dict[str, Array]]]:
     """Build `apply(params, taps, example, *, key=None) -> (logits, inputs)`.
 
@@ -159,7 +170,7 @@ def make_tapped_apply(
     the gradient with respect to a tap is the cotangent there. `inputs` are what each of
     these layers multiplies by its kernel, {layer: (positions, fan_in)}.
     """
-    network = Network(config)
+    network = Network(config, around)
 
     def apply(
         params: Params,

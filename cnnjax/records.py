@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cnnjax.types import Metrics
+
+# means_fn(updates of an epoch) -> {metric: what is reported of the epoch}
+MeansFn = Callable[[Metrics], Mapping[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True)

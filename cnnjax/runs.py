@@ -60,6 +60,7 @@ def run(
         config=experiment.loop,
         keys=experiment.keys,
         callbacks=Callbacks(evaluate_when_due, on_epoch, on_progress),
+        means_fn=experiment.means_fn,
         clock=clock,
         updates=updates,
     )
@@ -85,7 +86,7 @@ def make_test(experiment: Experiment) -> Callable[[Params], Mapping[str, float]]
     )
     params = right.put_state(experiment.params)
     program = make_evaluate(
-        experiment.loss_fn,
+        experiment.test_loss_fn,
         experiment.test,
         params,
         put_state=right.put_state,

@@ -34,6 +34,11 @@ class LoopConfig:
     batch_size: int
     epochs: int
     shuffle: orders.Shuffle = "every_epoch"
+    examples_per_epoch: int | None = None  # the first so many of its order; None: all
+
+    def visited(self, num_examples: int) -> int:
+        """Return how many of the training examples an epoch sees."""
+        return self.examples_per_epoch or num_examples
 
     def check(self, num_examples: int) -> None:
         """Raise InputError where the loop does not fit this many examples."""
@@ -42,6 +47,9 @@ class LoopConfig:
         size, whole = self.batch_size, isinstance(self.batch_size, int)
         what = f"batch_size from 1 to the {num_examples} training examples"
         expect(what, size, whole and 1 <= size <= num_examples)
+        visited = self.visited(num_examples)
+        what = f"examples_per_epoch from {size} to {num_examples}"
+        expect(what, visited, size <= visited <= num_examples)
         whole = isinstance(self.epochs, int)
         expect("epochs of at least 0", self.epochs, whole and self.epochs >= 0)
 
@@ -131,7 +139,8 @@ def compile_updates(
     axis = 0 if examples_axis is None else 1  # of examples: runs come first
     num_examples = examples.labels.shape[axis]
     config.check(num_examples)
-    num_steps = orders.num_batches(num_examples, config.batch_size)
+    visited = config.visited(num_examples)
+    num_steps = orders.num_batches(visited, config.batch_size)
     train_step = make_train_step(strategy.value_and_grad, optimizer)
     if strategy.run == "step":
         train_step = jax.jit(train_step)
@@ -154,7 +163,7 @@ def compile_updates(
 
     def start(params: Params, dropout: Key[Array, ""] | None) -> Loop:
         state = init_state(params, optimizer)
-        order = jnp.arange(num_examples, dtype=jnp.int32)
+        order = jnp.arange(visited, dtype=jnp.int32)
         _, metrics = jax.eval_shape(step, state, dropout, of_one_run, order, 0)
         room = jax.tree.map(lambda m: jnp.zeros((num_steps,), m.dtype), metrics)
         return Loop(state, room, dropout)
@@ -167,9 +176,10 @@ def compile_updates(
         return Loop(state, noted, loop.dropout)
 
     def order_of(key: Key[Array, ""], epoch: Count) -> Int[Array, " examples"]:
-        return orders.epoch_order(
+        order = orders.epoch_order(
             key, epoch, num_examples=num_examples, shuffle=config.shuffle
         )
+        return order[:visited]
 
     starts = over_runs(start, (0, 0))
     orders_of = jax.jit(over_runs(order_of, (0, None)))
@@ -206,4 +216,4 @@ def compile_updates(
     else:
         run = one_by_one
         jax.block_until_ready(run(*arguments, 0, 1))  # its operations compile here
-    return Updates(placed_start, placed_order, run, num_examples)
+    return Updates(placed_start, placed_order, run, visited)

@@ -18,7 +18,7 @@ class Progress:
 
         There are so many runs, one after another, of which the experiment is one.
         """
-        self._total = runs * len(experiment.train.labels) * experiment.loop.epochs
+        self._total = runs * experiment.examples_per_epoch * experiment.loop.epochs
         self._of_epoch = 0
         self._bar: tqdm | None = None
 

@@ -123,7 +123,7 @@ def main(args: list[str]) -> None:
         prediction = runs.predict(experiment, params, experiment.test.inputs[shown])
         predictions = runs.predict_test(experiment, params)
     rows = stack.layer_rows(recipe.model)
-    trained_on = len(experiment.train.labels) * experiment.loop.epochs
+    trained_on = experiment.examples_per_epoch * experiment.loop.epochs
     with clock.part("write"):
         workdir.write_params(params)
         workdir.append_predictions(FLAGS.seed, experiment.test.labels, predictions)

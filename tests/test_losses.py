@@ -9,7 +9,7 @@ import pytest
 from scipy.special import log_softmax
 
 from cnnjax.errors import InputError
-from cnnjax.losses import make_loss_fn, mean_squared_error, softmax_cross_entropy
+from cnnjax.losses import get_loss, mean_squared_error, softmax_cross_entropy
 
 
 def test_cross_entropy_is_minus_the_log_probability():
@@ -42,4 +42,4 @@ def test_mean_squared_error_is_a_mean_over_targets():
 
 def test_an_unknown_loss_is_refused():
     with pytest.raises(InputError, match="unknown loss 'mse'"):
-        make_loss_fn(lambda *_: jnp.zeros(1), loss="mse", preprocess=lambda x: x)
+        get_loss("mse")

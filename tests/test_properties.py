@@ -18,7 +18,7 @@ from cnnjax.data.order import example_keys
 from cnnjax.errors import InputError
 from cnnjax.gradients import serial_value_and_grad
 from cnnjax.initializers import PYTORCH
-from cnnjax.losses import make_loss_fn
+from cnnjax.losses import make_loss_fn, softmax_cross_entropy
 from cnnjax.stack import (
     Activation,
     Conv,
@@ -75,7 +75,7 @@ def random_batch(config: ModelConfig, size: int, *, padding: int) -> Batch:
 def check_one_gradient(config: ModelConfig, size: int, padding: int) -> None:
     loss_fn = make_loss_fn(
         models.make_apply(config),
-        loss="softmax_cross_entropy",
+        loss_of_output=softmax_cross_entropy,
         preprocess=lambda image: image,
     )
     params = models.init(jax.random.key(0), config)

@@ -1,13 +1,23 @@
 """Known faults of training code, to be switched in on purpose, and caught."""
 
-from cnnjax.faults.catalogue import FAULTS, corrupted, corrupted_rules, get_fault
-from cnnjax.faults.fault import Fault, Needs, Setting, unmet
+from cnnjax.faults.catalogue import (
+    FAULTS,
+    around_layers,
+    corrupted,
+    corrupted_rules,
+    get_fault,
+)
+from cnnjax.faults.fault import OF_GRADIENT, Fault, Needs, Setting, unmet
+from cnnjax.faults.of_training import Feed
 
 __all__ = [
     "FAULTS",
+    "OF_GRADIENT",
     "Fault",
+    "Feed",
     "Needs",
     "Setting",
+    "around_layers",
     "corrupted",
     "corrupted_rules",
     "get_fault",

@@ -1,19 +1,34 @@
-"""The catalogue of known faults, by name. The laws must catch every one of them."""
+"""The catalogue of known faults, by name, and how they are switched in."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from cnnjax.errors import unknown_name
-from cnnjax.faults import of_batches, of_devices, of_gradients, of_rules, of_steps
-from cnnjax.faults.fault import Fault
+from cnnjax.faults import (
+    of_batches,
+    of_devices,
+    of_gradients,
+    of_layers,
+    of_losses,
+    of_rules,
+    of_samples,
+    of_steps,
+    of_training,
+)
+from cnnjax.faults.fault import Fault, Place
+from cnnjax.models import Around, LayerFn
 from cnnjax.rules import RULES, Rule
-from cnnjax.strategies import Builder
+from cnnjax.stack import LayerRow
+
+OF = (
+    *(of_layers, of_losses, of_batches, of_samples, of_gradients, of_rules),
+    *(of_devices, of_steps, of_training),
+)
 
 FAULTS: dict[str, Fault] = {
-    fault.name: fault
-    for faults in (of_batches, of_gradients, of_rules, of_devices, of_steps)
-    for fault in faults.FAULTS
+    fault.name: fault for faults in OF for fault in faults.FAULTS
 }
 
 
@@ -28,19 +43,34 @@ def get_fault(name: str) -> Fault:
     return FAULTS[name]
 
 
-def corrupted(builder: Builder, faults: Iterable[Fault]) -> Builder:
-    """Switch faults of strategies into the builder of one, the first one innermost."""
+def corrupted(place: Place, right: Any, faults: Iterable[Fault]) -> Any:
+    """Return what stands at a place with the faults of that place switched in.
+
+    The first is innermost. Faults of other places are passed over.
+    """
     for fault in faults:
-        if fault.place == "strategy":
-            builder = fault.corrupt(builder)
-    return builder
+        if fault.place == place:
+            right = fault.corrupt(right)
+    return right
+
+
+def around_layers(faults: Iterable[Fault]) -> Around:
+    """Return what faults of layers put around each layer of a network."""
+    of_layers = [fault for fault in faults if fault.place == "layer"]
+
+    def around(row: LayerRow, layer_fn: LayerFn) -> LayerFn:
+        for fault in of_layers:
+            layer_fn = fault.corrupt(row, layer_fn)
+        return layer_fn
+
+    return around
 
 
 def corrupted_rules(faults: Iterable[Fault]) -> dict[str, Rule]:
     """Return the table of per-example rules, with faults of clipping switched in."""
-    rules = dict(RULES)
-    for fault in faults:
-        if fault.place == "clipping":
-            for name in ("clipped_by_rows", "clipped_by_factors"):
-                rules[name] = fault.corrupt(rules[name])
-    return rules
+    faults = list(faults)
+    clip = ("clipped_by_rows", "clipped_by_factors")
+    return {
+        name: corrupted("clipping", rule, faults) if name in clip else rule
+        for name, rule in RULES.items()
+    }

@@ -4,18 +4,83 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
+from cnnjax.stack import Layer, ModelConfig
 from cnnjax.strategies import DIVIDED, NO_OPTIONS, STRATEGIES, Builder, Options
 from cnnjax.types import LossFn, Strategy, ValueAndGradFn
+from cnnjax.updates import LoopConfig
 
-# What a fault corrupts. "strategy": its builder, `(loss_fn, options) -> Strategy`;
-# "clipping": a rule of `rules.RULES` that clips each example's gradient.
-Place = Literal["strategy", "clipping"]
+# What a fault corrupts, and so the gradient. "layer": what a layer computes, or its
+# gradient; "parameters": what the layers are given; "loss": the loss that training
+# differentiates; "strategy": its builder, `(loss_fn, options) -> Strategy`.
+OfGradient = Literal["layer", "parameters", "loss", "strategy"]
+# What else. "clipping": a rule of `rules.RULES` that clips each example's gradient;
+# "optimizer"; "data": what is trained on and tested on, and in which order; "metric":
+# what is measured of an example; "report": what is told of an epoch.
+Place = OfGradient | Literal["clipping", "optimizer", "data", "metric", "report"]
+OF_GRADIENT: tuple[str, ...] = get_args(OfGradient)
 
 # The strategies that run a body on each device by `Options.device_map`.
 BY_HAND = ("shard_map", "shard_map_vmap")
 COMPILED = tuple(name for name in STRATEGIES if name != "eager")
+ON_ONE_DEVICE = tuple(name for name in STRATEGIES if name not in DIVIDED)
+
+
+class Setting(NamedTuple):
+    """Where a fault is to be switched in."""
+
+    strategy: str
+    num_devices: int  # that the batch is divided over
+    model: ModelConfig
+    loss: str
+    loop: LoopConfig
+    num_train: int  # examples
+    num_test: int  # the same
+    holds_out: bool  # whether the test examples are held out of the training set
+
+
+class Requirement(NamedTuple):
+    """Something about a recipe without which a fault would change nothing."""
+
+    what: str  # "a recipe with dropout"
+    how: str  # the flag that gets it
+    got: Callable[[Setting], object]  # what is there instead, in words
+    holds: Callable[[Setting], bool]
+
+
+SEVERAL_EXAMPLES = Requirement(
+    "a batch of at least 2 examples",
+    "--batch_size=2",
+    lambda setting: setting.loop.batch_size,
+    lambda setting: setting.loop.batch_size >= 2,
+)
+DROPOUT = Requirement(
+    "a recipe with dropout",
+    "--recipe=sgd_dropout_cnn",
+    lambda _: "one without",
+    lambda setting: setting.model.has_dropout,
+)
+
+
+def layer_of(kind: type[Layer], name: str) -> Requirement:
+    """Require a network with at least one layer of this kind."""
+    return Requirement(
+        f"a network with a {name}",
+        "--recipe=adam_cosine_cnn",
+        lambda _: "one without",
+        lambda setting: any(isinstance(layer, kind) for layer in setting.model.layers),
+    )
+
+
+def loss_of(name: str, recipe: str) -> Requirement:
+    """Require this loss."""
+    return Requirement(
+        f"the loss {name}",
+        f"--recipe={recipe}",
+        lambda setting: setting.loss,
+        lambda setting: setting.loss == name,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +89,7 @@ class Needs:
 
     strategies: tuple[str, ...] = ()  # one of these; none named: any
     num_devices: int = 1  # at least
-    batch_size: int = 1  # at least
-    dropout: bool = False
+    recipe: tuple[Requirement, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +104,6 @@ class Fault:
     corrupt: Callable[[Any], Any]  # of what `place` names: right -> wrong
 
 
-class Setting(NamedTuple):
-    """Where a fault is to be switched in."""
-
-    strategy: str
-    num_devices: int  # that the batch is divided over
-    batch_size: int
-    has_dropout: bool
-
-
 def unmet(fault: Fault, setting: Setting) -> str | None:
     """Say what the fault needs to matter and does not have there; None: nothing."""
     if fault.place == "clipping":
@@ -57,31 +112,35 @@ def unmet(fault: Fault, setting: Setting) -> str | None:
             "which no strategy does; compare_strategies.py shows it without --strategy"
         )
     needs = fault.needs
+    if needs.strategies and (
+        setting.strategy not in needs.strategies
+        or setting.num_devices < needs.num_devices
+    ):
+        return _unmet_strategy(fault, setting)
+    for what, how, got, holds in needs.recipe:
+        if not holds(setting):
+            return f"fault {fault.name!r} needs {what}: {how}, got {got(setting)}"
+    return None
+
+
+def _unmet_strategy(fault: Fault, setting: Setting) -> str:
+    needs = fault.needs
     strategies = needs.strategies
     devices = f"{setting.num_devices} device{'s' if setting.num_devices > 1 else ''}"
-    if strategies and (
-        setting.strategy not in strategies or setting.num_devices < needs.num_devices
-    ):
+    flags = f"--strategy={'jit' if 'jit' in strategies else strategies[0]}"
+    if set(strategies) <= set(DIVIDED):
+        kind = f"that divides over at least {needs.num_devices} devices"
+        flags += f" --num_devices={needs.num_devices}"
+    elif set(strategies) <= set(ON_ONE_DEVICE):
+        kind = "of one device"
+    elif "eager" in strategies:
+        kind = "that differentiates with respect to parameters"
+    else:
         kind = "that is compiled"
-        flags = f"--strategy={'jit' if 'jit' in strategies else strategies[0]}"
-        if set(strategies) <= set(DIVIDED):
-            kind = f"that divides over at least {needs.num_devices} devices"
-            flags += f" --num_devices={needs.num_devices}"
-        return (
-            f"fault {fault.name!r} needs a strategy {kind} ({', '.join(strategies)}): "
-            f"{flags}, got strategy {setting.strategy!r} on {devices}"
-        )
-    if setting.batch_size < needs.batch_size:
-        return (
-            f"fault {fault.name!r} needs a batch of at least {needs.batch_size} "
-            f"examples: --batch_size={needs.batch_size}, got {setting.batch_size}"
-        )
-    if needs.dropout and not setting.has_dropout:
-        return (
-            f"fault {fault.name!r} needs a recipe with dropout: "
-            "--recipe=sgd_dropout_cnn, got one without"
-        )
-    return None
+    return (
+        f"fault {fault.name!r} needs a strategy {kind} ({', '.join(strategies)}): "
+        f"{flags}, got strategy {setting.strategy!r} on {devices}"
+    )
 
 
 def of_strategy(

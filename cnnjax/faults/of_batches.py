@@ -7,7 +7,13 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from cnnjax.faults.fault import Fault, Needs, of_value_and_grad
+from cnnjax.faults.fault import (
+    DROPOUT,
+    SEVERAL_EXAMPLES,
+    Fault,
+    Needs,
+    of_value_and_grad,
+)
 from cnnjax.strategies import Builder
 from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
 
@@ -55,14 +61,14 @@ FAULTS = (
         summary="Every example counts alike, the copies that fill up a batch too.",
         seen="A loss that takes the mean of a padded batch: wherever the last batch of "
         "an epoch is short.",
-        needs=Needs(batch_size=2),
+        needs=Needs(recipe=(SEVERAL_EXAMPLES,)),
         corrupt=of_batch(ignore_weights),
     ),
     Fault(
         name="one_dropout_mask_for_all",
         summary="All examples of a batch drop the same units.",
         seen="A key that a vmap closes over instead of mapping.",
-        needs=Needs(batch_size=2, dropout=True),
+        needs=Needs(recipe=(SEVERAL_EXAMPLES, DROPOUT)),
         corrupt=of_batch(share_first_key),
     ),
     Fault(
@@ -70,14 +76,14 @@ FAULTS = (
         summary="The dropout mask depends on the place in the batch, not the example.",
         seen="Keys split in the step, after the batch was split or permuted; here from "
         "one constant, so that every step has the same masks.",
-        needs=Needs(batch_size=2, dropout=True),
+        needs=Needs(recipe=(SEVERAL_EXAMPLES, DROPOUT)),
         corrupt=of_batch(key_positions),
     ),
     Fault(
         name="gradient_of_first_half",
         summary="Only the first half of the examples is in the gradient.",
         seen="A loop over parts that stops early, or a last part that is dropped.",
-        needs=Needs(batch_size=2),
+        needs=Needs(recipe=(SEVERAL_EXAMPLES,)),
         corrupt=of_batch(drop_second_half),
     ),
 )

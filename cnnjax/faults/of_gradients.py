@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from cnnjax.faults.fault import Fault, Needs, of_value_and_grad
+from cnnjax.faults.fault import SEVERAL_EXAMPLES, Fault, Needs, of_value_and_grad
 from cnnjax.strategies import Builder
 from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
 
@@ -53,7 +53,7 @@ FAULTS = (
         name="sum_instead_of_mean",
         summary="Gradients are summed over the batch, not averaged.",
         seen="A loss with reduction='sum', or a psum for a pmean; Adam hides it.",
-        needs=Needs(batch_size=2),
+        needs=Needs(recipe=(SEVERAL_EXAMPLES,)),
         corrupt=of_gradient(take_sum),
     ),
     Fault(
@@ -61,7 +61,7 @@ FAULTS = (
         summary="The sum is divided by the padded size of the batch, not by its "
         "weight.",
         seen="jnp.mean over a masked batch: a short batch takes a smaller step.",
-        needs=Needs(batch_size=2),
+        needs=Needs(recipe=(SEVERAL_EXAMPLES,)),
         corrupt=of_gradient(divide_by_size),
     ),
     Fault(

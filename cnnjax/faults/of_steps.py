@@ -10,7 +10,14 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import PyTree
 
-from cnnjax.faults.fault import COMPILED, Fault, Needs, of_strategy, of_value_and_grad
+from cnnjax.faults.fault import (
+    COMPILED,
+    SEVERAL_EXAMPLES,
+    Fault,
+    Needs,
+    of_strategy,
+    of_value_and_grad,
+)
 from cnnjax.strategies import DIVIDED, copy_to_device
 from cnnjax.types import Batch, Metrics, Params, Strategy, ValueAndGradFn
 
@@ -98,7 +105,7 @@ FAULTS = (
         summary="A short batch has a shape of its own, and compiles a program of its "
         "own.",
         seen="The last batch of an epoch handed to a jitted step as it is.",
-        needs=Needs(strategies=COMPILED, batch_size=2),
+        needs=Needs(strategies=COMPILED, recipe=(SEVERAL_EXAMPLES,)),
         corrupt=of_strategy(drop_padding),
     ),
     Fault(

@@ -1,0 +1,133 @@
+"""Faults of a layer: of what it computes, of its gradient, of the parameters it uses.
+
+Where only the gradient is wrong, the layer is written as a sum: its right value, held
+constant, and something that is zero and has the wrong gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from cnnjax.faults.fault import Fault, Needs, layer_of
+from cnnjax.models import LayerFn
+from cnnjax.stack import Conv, Dense, LayerRow, MaxPool
+from cnnjax.strategies import STRATEGIES
+from cnnjax.types import Params
+
+# Of parameters that are not the layers' own, the factors of a layer know nothing.
+BY_PARAMETERS = tuple(name for name in STRATEGIES if name != "factored_norms")
+
+
+def ignore_weights_in_the_error(row: LayerRow, right: LayerFn) -> LayerFn:
+    """Hand back from a dense layer the sum of its errors, to every input alike."""
+    if not isinstance(row.layer, Dense):
+        return right
+
+    def wrong(x: Array) -> Array:
+        return right(lax.stop_gradient(x)) + _zero_with_gradient(x.sum())
+
+    return wrong
+
+
+def scramble_pool(row: LayerRow, right: LayerFn) -> LayerFn:
+    """Hand the error of each channel back through the pool to the next channel."""
+    if not isinstance(row.layer, MaxPool):
+        return right
+
+    def wrong(x: Array) -> Array:
+        pooled = right(x)
+        moved = jnp.roll(_zero_with_gradient(pooled), -1, axis=-1)
+        return lax.stop_gradient(pooled) + moved
+
+    return wrong
+
+
+def of_convolutions(
+    change: Callable[[dict[str, Array]], dict[str, Array]],
+) -> Callable[[Params], Params]:
+    """Build the `corrupt` that changes the kernel and bias of each convolution."""
+
+    def corrupt(params: Params) -> Params:
+        return {
+            name: change(own) if own["kernel"].ndim == 4 else own
+            for name, own in params.items()
+        }
+
+    return corrupt
+
+
+def share_first_plane(own: dict[str, Array]) -> dict[str, Array]:
+    """Use the first plane of each kernel for every channel: it sees their sum."""
+    kernel = own["kernel"]
+    return {**own, "kernel": jnp.broadcast_to(kernel[:, :, :1], kernel.shape)}
+
+
+def drop_bias(own: dict[str, Array]) -> dict[str, Array]:
+    """Use a bias of zero."""
+    return {**own, "bias": jnp.zeros_like(own["bias"])}
+
+
+def sum_over_taps(own: dict[str, Array]) -> dict[str, Array]:
+    """Give every tap of a plane the sum of the gradients of all its taps."""
+    kernel = own["kernel"]
+    moved = _zero_with_gradient(kernel.sum(axis=(0, 1), keepdims=True))
+    return {**own, "kernel": lax.stop_gradient(kernel) + moved}
+
+
+def _zero_with_gradient(x: Array) -> Array:
+    return x - lax.stop_gradient(x)
+
+
+_CONVOLVES = Needs(strategies=BY_PARAMETERS, recipe=(layer_of(Conv, "convolution"),))
+
+FAULTS = (
+    Fault(
+        name="one_plane_for_all_channels",
+        summary="Each filter is one plane that all input channels share: a convolution "
+        "of their sum.",
+        seen="A NumPy network written by hand (system E): 4,500 weights in a layer of "
+        "500 filters on 500 channels that should have 2,250,000.",
+        place="parameters",
+        needs=_CONVOLVES,
+        corrupt=of_convolutions(share_first_plane),
+    ),
+    Fault(
+        name="bias_never_added",
+        summary="The biases of the convolutions are never added.",
+        seen="System E: they are drawn, and updated, and not used.",
+        place="parameters",
+        needs=_CONVOLVES,
+        corrupt=of_convolutions(drop_bias),
+    ),
+    Fault(
+        name="one_scalar_for_all_taps",
+        summary="All taps of a kernel's plane are moved by one number, the sum of "
+        "their gradients.",
+        seen="System E: a sum over the patch, where each tap has its own.",
+        place="parameters",
+        needs=_CONVOLVES,
+        corrupt=of_convolutions(sum_over_taps),
+    ),
+    Fault(
+        name="hidden_error_ignores_weights",
+        summary="The error behind a dense layer is the sum of the errors in front of "
+        "it, without the weights.",
+        seen="System E: a backward pass that forgets to multiply.",
+        place="layer",
+        needs=Needs(recipe=(layer_of(Dense, "dense layer"),)),
+        corrupt=ignore_weights_in_the_error,
+    ),
+    Fault(
+        name="pool_gradient_scrambled",
+        summary="A pool hands the error of each channel back to the next channel.",
+        seen="System E: indices of the maxima read in another order of axes than they "
+        "were written in.",
+        place="layer",
+        needs=Needs(recipe=(layer_of(MaxPool, "max pool"),)),
+        corrupt=scramble_pool,
+    ),
+)

@@ -1,0 +1,117 @@
+"""Faults of the loss: of what training differentiates, or of what it reports.
+
+A wrong loss is made of the right one, so that several can be combined.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from cnnjax.faults.fault import Fault, Needs, loss_of
+from cnnjax.losses import Loss, LossOfOutput
+
+
+def softmax_before_cross_entropy(right: LossOfOutput) -> LossOfOutput:
+    """Take the softmax of the logits, and hand that on as logits."""
+
+    def wrong(logits: Float[Array, " classes"], label: Int[Array, ""]) -> Loss:
+        return right(jax.nn.softmax(logits), label)
+
+    return wrong
+
+
+def reverse_output_gradient(right: LossOfOutput) -> LossOfOutput:
+    """Let the gradient at the logits be onehot - logits; the value stays.
+
+    onehot - logits is minus the gradient of a squared error: descent climbs it.
+    """
+
+    def wrong(logits: Float[Array, " classes"], label: Int[Array, ""]) -> Loss:
+        value, metrics = right(logits, label)
+        error = jax.nn.one_hot(label, logits.shape[0], dtype=logits.dtype) - logits
+        return _value_and_gradient_of(value, -0.5 * jnp.sum(error**2)), metrics
+
+    return wrong
+
+
+def report_entropy(right: LossOfOutput) -> LossOfOutput:
+    """Report the entropy of the prediction; the gradient stays.
+
+    The entropy knows no label: it is small wherever the network is sure of itself.
+    """
+
+    def wrong(logits: Float[Array, " classes"], label: Int[Array, ""]) -> Loss:
+        loss, metrics = right(logits, label)
+        entropy = optax.softmax_cross_entropy(logits, jax.nn.softmax(logits))
+        return _value_and_gradient_of(entropy, loss), metrics
+
+    return wrong
+
+
+def measure_reflected_ratio(right: LossOfOutput) -> LossOfOutput:
+    """Add an "accuracy": the mean of |r| for r <= 1 and |2 - r| above, r = pred / y."""
+
+    def wrong(
+        prediction: Float[Array, " targets"], target: Float[Array, " targets"]
+    ) -> Loss:
+        loss, metrics = right(prediction, target)
+        ratio = prediction / target
+        reflected = jnp.abs(jnp.where(ratio > 1, 2 - ratio, ratio))
+        return loss, {**metrics, "accuracy": jnp.mean(reflected)}
+
+    return wrong
+
+
+def _value_and_gradient_of(value: Array, differentiated: Array) -> Array:
+    """Return a number with the value of one expression and another's gradient."""
+    nothing = differentiated - lax.stop_gradient(differentiated)
+    return lax.stop_gradient(value) + nothing
+
+
+_CLASSIFIES = Needs(recipe=(loss_of("softmax_cross_entropy", "adam_cosine_cnn"),))
+_REGRESSES = Needs(recipe=(loss_of("mean_squared_error", "tanh_mlp_housing_wide"),))
+
+FAULTS = (
+    Fault(
+        name="softmax_before_cross_entropy",
+        summary="The network ends in a softmax, and the loss takes another of it.",
+        seen="PyTorch's CrossEntropyLoss after a softmax layer (system C): the loss "
+        "can only fall to 1.4612, and where the first softmax is certain, right or "
+        "wrong, there is no gradient.",
+        place="loss",
+        needs=_CLASSIFIES,
+        corrupt=softmax_before_cross_entropy,
+    ),
+    Fault(
+        name="reversed_output_gradient",
+        summary="The error of the output is target - logit, used in a descent step.",
+        seen="A NumPy network written by hand (system E): no softmax, and the wrong "
+        "sign.",
+        place="loss",
+        needs=_CLASSIFIES,
+        corrupt=reverse_output_gradient,
+    ),
+    Fault(
+        name="entropy_reported_as_loss",
+        summary="The entropy of the prediction is reported as the training loss.",
+        seen="p log p summed over classes where y log p was meant (system E): it "
+        "falls to 0 while the network learns nothing.",
+        place="loss",
+        needs=_CLASSIFIES,
+        corrupt=report_entropy,
+    ),
+    Fault(
+        name="reflected_ratio_accuracy",
+        summary="A regression reports the mean of |f(prediction / target)| as its "
+        '"accuracy", f(r) = 2 - r above 1.',
+        seen="System B: r = 3 scores 1, and so does any prediction near the mean of "
+        "targets that vary little.",
+        place="metric",
+        needs=_REGRESSES,
+        corrupt=measure_reflected_ratio,
+    ),
+)

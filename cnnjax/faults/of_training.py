@@ -1,0 +1,148 @@
+"""Faults around the update: what is trained, on which examples, and what is told of it.
+
+The gradient is right. The parameters that it moves, or the numbers reported, are not
+what they are taken for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import optax
+
+from cnnjax.faults.fault import Fault, Needs, Requirement
+from cnnjax.records import MeansFn
+from cnnjax.types import Examples, Metrics
+from cnnjax.updates import LoopConfig
+
+
+class Feed(NamedTuple):
+    """What a run is trained on and tested on, and in which order."""
+
+    train: Examples
+    test: Examples
+    loop: LoopConfig
+
+
+def move_other_parameters(
+    right: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+    """Leave the parameters that are trained as they are: the updates go elsewhere."""
+    return optax.chain(right, optax.set_to_zero())
+
+
+def train_on_held_out(right: Feed) -> Feed:
+    """Reshuffle held-out examples into the training set; epochs are as long as before.
+
+    Every epoch takes the first so many of a new order of all the examples.
+    """
+    num_train = right.loop.visited(len(right.train.labels))
+    both = zip(right.train, right.test, strict=True)
+    everything = Examples(*map(np.concatenate, both))
+    loop = replace(right.loop, examples_per_epoch=num_train)
+    return right._replace(train=everything, loop=loop)
+
+
+def keep_order(right: Feed) -> Feed:
+    """Shuffle once, and go through the examples in that order every epoch."""
+    return right._replace(loop=replace(right.loop, shuffle="once"))
+
+
+def drop_remainder(right: Feed) -> Feed:
+    """Test on whole batches only, of the training's batch size."""
+    kept = len(right.test.labels) // right.loop.batch_size * right.loop.batch_size
+    return right._replace(test=Examples(*(a[:kept] for a in right.test)))
+
+
+def report_last_batch(right: MeansFn) -> MeansFn:
+    """Report the last batch of an epoch as the epoch."""
+
+    def wrong(steps: Metrics) -> Mapping[str, float]:
+        means = {name: values[-1:] for name, values in steps.means.items()}
+        return right(Metrics(means, steps.weight[-1:]))
+
+    return wrong
+
+
+_HOLDS_OUT = Requirement(
+    "a recipe that holds examples out and reshuffles",
+    "--recipe=momentum_mlp_per_sample",
+    lambda setting: (
+        "one that is shuffled once"
+        if setting.holds_out
+        else "one that is tested on a set of its own"
+    ),
+    lambda setting: setting.holds_out and setting.loop.shuffle == "every_epoch",
+)
+_RESHUFFLES = Requirement(
+    "a run that reshuffles, and more than one epoch",
+    "--shuffle=every_epoch --epochs=2",
+    lambda setting: f"{setting.loop.shuffle} and {setting.loop.epochs}",
+    lambda setting: setting.loop.shuffle == "every_epoch" and setting.loop.epochs > 1,
+)
+_HAS_REMAINDER = Requirement(
+    "test examples that are more than one batch, and no whole number of them",
+    "--batch_size=64",
+    lambda setting: f"{setting.num_test} in batches of {setting.loop.batch_size}",
+    lambda setting: (
+        setting.num_test > setting.loop.batch_size
+        and setting.num_test % setting.loop.batch_size != 0
+    ),
+)
+_SEVERAL_BATCHES = Requirement(
+    "more than one batch an epoch",
+    "--batch_size=64",
+    lambda setting: "the whole training set as one batch",
+    lambda setting: setting.loop.batch_size < setting.num_train,
+)
+
+FAULTS = (
+    Fault(
+        name="optimizer_of_other_parameters",
+        summary="The optimizer moves the parameters of another network: this one is "
+        "never trained.",
+        seen="System B: torch.optim.SGD(first_model.parameters()) copied to the second "
+        "model's training.",
+        place="optimizer",
+        corrupt=move_other_parameters,
+    ),
+    Fault(
+        name="held_out_in_training",
+        summary="The examples that are held out to test on are reshuffled into the "
+        "training set every epoch.",
+        seen="System A, per sample: one array of all examples, shuffled as a whole, of "
+        "which the first part is trained on.",
+        place="data",
+        needs=Needs(recipe=(_HOLDS_OUT,)),
+        corrupt=train_on_held_out,
+    ),
+    Fault(
+        name="same_order_each_epoch",
+        summary="Every epoch goes through the examples in the same order.",
+        seen="A shuffle before the loop over epochs, or a key that is not folded with "
+        "the epoch.",
+        place="data",
+        needs=Needs(recipe=(_RESHUFFLES,)),
+        corrupt=keep_order,
+    ),
+    Fault(
+        name="test_remainder_dropped",
+        summary="The test leaves the last short batch out.",
+        seen="drop_remainder=True in an evaluation: an accuracy over 9,984 of 10,000 "
+        "images.",
+        place="data",
+        needs=Needs(recipe=(_HAS_REMAINDER,)),
+        corrupt=drop_remainder,
+    ),
+    Fault(
+        name="last_batch_loss_reported",
+        summary="The loss of an epoch's last batch is reported as that of the epoch.",
+        seen="System B: loss.item() after the loop over batches, 16 images of 50,000.",
+        place="report",
+        needs=Needs(recipe=(_SEVERAL_BATCHES,)),
+        corrupt=report_last_batch,
+    ),
+)
