@@ -36,6 +36,14 @@ HE_NORMAL = Initializer(distribution="normal", gain=2.0)
 # W ~ N(0, 0.001^2), whatever the layer.
 NORMAL_001 = Initializer(distribution="normal", gain=1e-6, fan="one")
 
+INITIALIZERS: dict[str, Initializer] = {
+    "pytorch": PYTORCH,
+    "he_uniform_bound": HE_UNIFORM_BOUND,
+    "glorot_uniform_bound": GLOROT_UNIFORM_BOUND,
+    "he_normal": HE_NORMAL,
+    "normal_0.001": NORMAL_001,
+}
+
 
 def kernel_scale(init: Initializer, shape: tuple[int, ...]) -> float:
     """Return the bound or standard deviation of a kernel of this shape.

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from cnnjax.errors import InputError, unknown_name
+from cnnjax.initializers import INITIALIZERS
 from cnnjax.optimizers import ALGORITHMS, SCHEDULES, Cosine
 from cnnjax.recipes import Recipe
 
@@ -18,6 +19,7 @@ def override(recipe: Recipe, **changes: Any) -> Recipe:
 
     - `precision` sets both dtypes of the model; with "bfloat16" only the arithmetic's,
       as parameters and gradients stay float32;
+    - `initializer` is a name of `initializers.INITIALIZERS`;
     - `algorithm` ("adam", "sgd") and `schedule` ("constant", "cosine") change the kind;
       a new cosine takes the recipe's epochs, unless `cosine_epochs` is given too.
 
@@ -34,6 +36,11 @@ def override(recipe: Recipe, **changes: Any) -> Recipe:
         dtype = given.pop("precision")
         param_dtype = "float32" if dtype == "bfloat16" else dtype
         model = replace(model, dtype=dtype, param_dtype=param_dtype)
+    if "initializer" in given:
+        name = given["initializer"]
+        if name not in INITIALIZERS:
+            raise unknown_name("initializer", name, INITIALIZERS)
+        given["initializer"] = INITIALIZERS[name]
     model = replace(model, **_take(given, model))
     for part, kinds in (("algorithm", ALGORITHMS), ("schedule", SCHEDULES)):
         value = getattr(optimizer, part)

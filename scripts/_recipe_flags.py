@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 from absl import flags
 
-from cnnjax import faults, parallel, recipes, strategies
+from cnnjax import faults, initializers, parallel, recipes, strategies
 from cnnjax.errors import InputError, expect, unknown_name
 from cnnjax.overrides import override
 
@@ -72,6 +72,12 @@ flags.DEFINE_enum(
     "When the order of the examples is drawn.",
 )
 flags.DEFINE_enum(
+    "initializer",
+    None,
+    list(initializers.INITIALIZERS),
+    "How parameters are drawn.",
+)
+flags.DEFINE_enum(
     "matmul_precision",
     None,
     ["default", "high", "highest"],
@@ -93,7 +99,7 @@ flags.DEFINE_enum(
 
 OVERRIDES = (
     *("precision", "epochs", "batch_size", "num_train", "shuffle", "matmul_precision"),
-    *("algorithm", "learning_rate", "l2", "momentum", "b1", "b2", "eps"),
+    *("initializer", "algorithm", "learning_rate", "l2", "momentum", "b1", "b2", "eps"),
     *("schedule", "min_learning_rate", "cosine_epochs", "cosine_unit", "strategy"),
 )
 

@@ -33,6 +33,7 @@ FLOORS = [
     {"networks", "faults"},
     {"recipes"},
     {"overrides"},
+    {"published"},
     {"experiments"},
     {"references", "runs"},
     {"equivalence", "ensembles"},

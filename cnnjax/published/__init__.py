@@ -1,0 +1,1 @@
+"""What five reports state of the networks that they trained, as data."""
