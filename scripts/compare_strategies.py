@@ -114,6 +114,11 @@ def _with_faults(rows: list[experiments.Experiment]) -> list[experiments.Experim
     for fault in map(faults.get_fault, FLAGS.fault):
         if fault.place == "clipping" and not FLAGS.strategy:
             continue  # it is switched into the rules
+        if fault.place not in (*faults.OF_GRADIENT, "clipping"):
+            raise InputError(
+                f"fault {fault.name!r} leaves every gradient right: it corrupts the "
+                f"{fault.place}; train.py shows what it does"
+            )
         settings = [experiments.setting_of(row) for row in rows]
         missing = [faults.unmet(fault, setting) for setting in settings]
         if all(missing):

@@ -30,7 +30,7 @@ TINY = Recipe(
     name="tiny",
     summary="for the laws",
     model=ModelConfig(
-        input_shape=(8, 8, 1),
+        input_shape=(8, 8, 2),
         layers=(
             Conv(4, kernel_size=3, padding=1),
             Activation("relu"),

@@ -22,8 +22,9 @@ from jax.sharding import PartitionSpec as P
 from cnnjax import layers, parallel
 from cnnjax.comparison import TOLERANCES, largest_error
 from cnnjax.epochs import train
-from cnnjax.experiments import Experiment
-from cnnjax.faults import FAULTS
+from cnnjax.experiments import Experiment, with_faults
+from cnnjax.faults import FAULTS, OF_GRADIENT
+from cnnjax.overrides import override
 from cnnjax.programs import calls_python, copies_from_host, flops, placed_alike
 from cnnjax.recipes import RECIPES
 from cnnjax.references import comparable, reference_value_and_grad
@@ -36,7 +37,15 @@ from cnnjax.strategies import (
     copy_to_device,
 )
 from cnnjax.training import init_state, make_train_step
-from cnnjax.types import Batch, Examples, LossFn, Metrics, Params, ValueAndGradFn
+from cnnjax.types import (
+    Batch,
+    Examples,
+    LossFn,
+    Metrics,
+    Params,
+    Strategy,
+    ValueAndGradFn,
+)
 from cnnjax.updates import LoopConfig
 
 
@@ -300,7 +309,7 @@ def tiny():
     return tiny_experiment("float32")
 
 
-OF_STRATEGIES = [f.name for f in FAULTS.values() if f.place == "strategy"]
+GRADIENT_FAULTS = [f.name for f in FAULTS.values() if f.place in OF_GRADIENT]
 
 
 def row_of(fault: str) -> str:
@@ -312,11 +321,17 @@ def row_of(fault: str) -> str:
 def faulty_subject(name: str, experiment: Experiment) -> Subject:
     """Build a strategy with a fault, of four devices where it needs several."""
     row = row_of(name)
+
+    def build(_: LossFn, options: Options) -> Strategy:
+        recipe = override(experiment.recipe, strategy=row)
+        right = experiment._replace(recipe=recipe, options=options)
+        return with_faults(right, [name]).strategy
+
     options = options_of(4 if row in DIVIDED else None)
-    return Subject(FAULTS[name].corrupt(STRATEGIES[row]), experiment, options)
+    return Subject(build, experiment, options)
 
 
-@pytest.mark.parametrize("name", OF_STRATEGIES)
+@pytest.mark.parametrize("name", GRADIENT_FAULTS)
 def test_every_fault_is_caught(name, tiny):
     params, keys = copy_to_device((tiny.params, tiny.keys))  # a fault deletes them
     copy = tiny._replace(params=params, keys=keys)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
-from cnnjax.stack import Layer, ModelConfig
+from cnnjax.stack import Conv, Layer, ModelConfig, layer_rows
 from cnnjax.strategies import DIVIDED, NO_OPTIONS, STRATEGIES, Builder, Options
 from cnnjax.types import LossFn, Strategy, ValueAndGradFn
 from cnnjax.updates import LoopConfig
@@ -71,6 +71,17 @@ def layer_of(kind: type[Layer], name: str) -> Requirement:
         lambda _: "one without",
         lambda setting: any(isinstance(layer, kind) for layer in setting.model.layers),
     )
+
+
+SEVERAL_CHANNELS = Requirement(
+    "a convolution of several channels",
+    "--recipe=sgd_dropout_cnn",
+    lambda _: "a network without",
+    lambda setting: any(
+        isinstance(row.layer, Conv) and row.input_shape[-1] > 1
+        for row in layer_rows(setting.model)
+    ),
+)
 
 
 def loss_of(name: str, recipe: str) -> Requirement:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from cnnjax.faults.fault import Fault, Needs, layer_of
+from cnnjax.faults.fault import SEVERAL_CHANNELS, Fault, Needs, layer_of
 from cnnjax.models import LayerFn
 from cnnjax.stack import Conv, Dense, LayerRow, MaxPool
 from cnnjax.strategies import STRATEGIES
@@ -92,7 +92,7 @@ FAULTS = (
         seen="A NumPy network written by hand (system E): 4,500 weights in a layer of "
         "500 filters on 500 channels that should have 2,250,000.",
         place="parameters",
-        needs=_CONVOLVES,
+        needs=Needs(strategies=BY_PARAMETERS, recipe=(SEVERAL_CHANNELS,)),
         corrupt=of_convolutions(share_first_plane),
     ),
     Fault(
