@@ -3,12 +3,45 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+
+Points = Sequence[tuple[int, float | None]]  # (epoch, value); None: not a number
+COLOURS = {"train": "tab:blue", "test": "tab:orange"}
+WORDS = {"train": "train, running", "test": "test"}
+
+
+class Curve(NamedTuple):
+    """What one metric did, epoch by epoch."""
+
+    metric: str  # "train_loss", "test_accuracy": a part and a measure
+    seeds: Sequence[Points]
+    published: Points = ()
+    others: Mapping[str, Points] = {}  # by name: what else it is compared with
+
+    @property
+    def part(self) -> str:
+        """Return "train" or "test"."""
+        return self.metric.partition("_")[0]
+
+    @property
+    def measure(self) -> str:
+        """Return what is measured: "loss"."""
+        return self.metric.partition("_")[2]
+
+
+class Panel(NamedTuple):
+    """A run among others that it is compared with."""
+
+    title: str
+    curves: Sequence[Curve]
 
 
 def draw_curves(lines: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
@@ -78,3 +111,86 @@ def draw_seeds(lines: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=120)
     return png.getvalue()
+
+
+def draw_panels(panels: Sequence[Panel], *, title: str) -> bytes:
+    """Draw runs side by side as a PNG: a column each, a row for each measure.
+
+    Of several seeds each is a thin line, and their mean a thick one; published points
+    are crosses. The panels of a row share their axis: what is higher there is higher.
+    Values that are not numbers are left out.
+    """
+    curves = [curve for panel in panels for curve in panel.curves]
+    measures = list(dict.fromkeys(curve.measure for curve in curves))
+    size = (1 + 4.2 * len(panels), 1.3 + 2.9 * len(measures))
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    shape = (len(measures), len(panels))
+    grid = figure.subplots(*shape, sharex="col", sharey="row", squeeze=False)
+    for column, panel in enumerate(panels):
+        grid[0, column].set_title(panel.title, fontsize="medium")
+        grid[-1, column].set_xlabel("epoch")
+        for row, measure in enumerate(measures):
+            own = [curve for curve in panel.curves if curve.measure == measure]
+            _draw_curves_of(grid[row, column], own)
+    for row, measure in enumerate(measures):
+        grid[row, 0].set_ylabel(measure)
+        if measure != "accuracy":
+            for axes in grid[row]:
+                axes.set_yscale("log")
+            grid[row, 0].yaxis.set_major_formatter("{x:g}")
+    handles = _legend(curves)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(4, len(handles))
+    )
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=110)
+    return png.getvalue()
+
+
+def _draw_curves_of(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Draw the curves of one measure of one run."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    for curve in curves:
+        colour = COLOURS.get(curve.part, "tab:green")
+        by_epoch: dict[int, list[float]] = {}
+        for points in map(_numbers, curve.seeds):
+            for epoch, value in points:
+                by_epoch.setdefault(epoch, []).append(value)
+            if len(curve.seeds) > 1 and points:
+                axes.plot(*zip(*points, strict=True), color=colour, alpha=0.3, lw=0.8)
+        means = [(e, sum(v) / len(v)) for e, v in sorted(by_epoch.items())]
+        if means:
+            style = ".-" if len(means) <= 30 else "-"
+            axes.plot(*zip(*means, strict=True), style, color=colour, lw=2)
+        for points in map(_numbers, curve.others.values()):
+            axes.plot(*zip(*points, strict=True), "--", color="black", lw=1.2)
+        if points := _numbers(curve.published):
+            marks = axes.plot(
+                *zip(*points, strict=True), "X", color=colour, ms=8, zorder=5
+            )
+            marks[0].set_markeredgecolor("white")
+
+
+def _legend(curves: Sequence[Curve]) -> list[Line2D]:
+    """Return what each kind of line in the picture means, once."""
+    parts = dict.fromkeys(curve.part for curve in curves if curve.seeds)
+    handles = [
+        Line2D([], [], color=COLOURS.get(part, "tab:green"), lw=2, label=WORDS[part])
+        for part in parts
+    ]
+    if any(len(curve.seeds) > 1 for curve in curves):
+        label = "a seed (thick: mean)"
+        handles.append(Line2D([], [], color="grey", lw=0.8, label=label))
+    if any(_numbers(curve.published) for curve in curves):
+        marker = Line2D([], [], color="grey", ls="", marker="X", label="published")
+        handles.append(marker)
+    for name in dict.fromkeys(name for curve in curves for name in curve.others):
+        handles.append(Line2D([], [], color="black", ls="--", lw=1.2, label=name))
+    return handles
+
+
+def _numbers(points: Points) -> list[tuple[int, float]]:
+    return [(e, v) for e, v in points if v is not None and math.isfinite(v)]

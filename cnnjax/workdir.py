@@ -64,12 +64,12 @@ class Workdir(NamedTuple):
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file; NaN and infinities become null, as JSON has none."""
-        text = json.dumps(_plain(value), indent=2, allow_nan=False)
+        text = json.dumps(plain(value), indent=2, allow_nan=False)
         self.write_bytes(name, text.encode() + b"\n")
 
     def append_json_line(self, name: str, value: Mapping[str, Any]) -> None:
         """Append one line to a file, at once."""
-        self.append_lines(name, [json.dumps(_plain(value), allow_nan=False)])
+        self.append_lines(name, [json.dumps(plain(value), allow_nan=False)])
 
     def append_lines(self, name: str, lines: Sequence[str]) -> None:
         """Append lines of text to a file, at once."""
@@ -155,15 +155,15 @@ def _writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return the value as JSON knows it."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        return {"type": type(value).__name__, **_plain(fields)}
+        return {"type": type(value).__name__, **plain(fields)}
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float | np.floating):
         return float(value) if np.isfinite(value) else None
     return value

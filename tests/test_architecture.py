@@ -38,6 +38,8 @@ FLOORS = [
     {"references", "runs"},
     {"equivalence", "ensembles"},
     {"text"},
+    {"reproduction"},
+    {"reporting"},
 ]
 
 

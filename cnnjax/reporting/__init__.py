@@ -1,0 +1,1 @@
+"""Findings written down: tables in Markdown, pictures, and a page of HTML."""

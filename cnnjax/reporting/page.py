@@ -1,0 +1,67 @@
+"""A page of HTML out of Markdown, complete in itself: pictures inside, no network."""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from pathlib import Path
+
+import markdown
+
+from cnnjax.errors import InputError
+
+STYLE = """
+:root { color-scheme: light; }
+body { margin: 0; background: #f6f5f2; color: #222; line-height: 1.5;
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+main { max-width: 60rem; margin: 0 auto; padding: 1.5rem clamp(1rem, 4vw, 3rem) 4rem;
+  background: #fff; }
+h1, h2, h3 { line-height: 1.25; margin: 2.2em 0 0.6em; }
+h1 { margin-top: 0.5em; }
+h2 { border-top: 2px solid #ddd; padding-top: 1em; }
+p, li { max-width: 46rem; overflow-wrap: anywhere; }
+.table { overflow-x: auto; margin: 1em 0; }
+table { border-collapse: collapse; font-size: 0.9rem;
+  font-variant-numeric: tabular-nums; }
+th, td { padding: 0.35em 0.8em; border-bottom: 1px solid #e3e1dc; text-align: left;
+  vertical-align: top; }
+th { border-bottom: 2px solid #bbb; white-space: nowrap; }
+td { min-width: 3.5rem; }
+td:last-child { min-width: 12rem; }
+code { background: #f0efeb; padding: 0.1em 0.3em; border-radius: 3px;
+  font-size: 0.9em; overflow-wrap: anywhere; }
+img { max-width: 100%; height: auto; display: block; margin: 1em 0; }
+@media (max-width: 40rem) { main { padding-top: 0.5rem; } table { font-size: 0.8rem; } }
+"""
+
+IMAGE = re.compile(r'(<img [^>]*?src=")([^":]+\.png)(")')
+
+
+def page_of(text: str, *, folder: Path, title: str) -> str:
+    """Return the page that shows a Markdown text.
+
+    PNG files that it names, relative to the folder, are put into the page.
+
+    Raises:
+        InputError: such a file cannot be read.
+    """
+    body = markdown.markdown(text, extensions=["tables"], output_format="html")
+    # A wide table scrolls by itself; the page never does.
+    body = body.replace("<table>", '<div class="table"><table>')
+    body = body.replace("</table>", "</table></div>")
+
+    def inline(match: re.Match[str]) -> str:
+        path = folder / html.unescape(match[2])
+        try:
+            content = base64.b64encode(path.read_bytes()).decode()
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}") from error
+        return f"{match[1]}data:image/png;base64,{content}{match[3]}"
+
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
+        f"<body>\n<main>\n{IMAGE.sub(inline, body)}\n</main>\n</body>\n</html>\n"
+    )

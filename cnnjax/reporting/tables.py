@@ -1,0 +1,246 @@
+"""Findings as Markdown: a section for each system, a table for each run."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cnnjax.published.run import Figure
+from cnnjax.reporting.pictures import Picture
+from cnnjax.reproduction.findings import RunFindings
+from cnnjax.reproduction.verdicts import VERDICTS, Judged, is_count, is_time
+from cnnjax.statistics import MeanInterval
+
+NOTHING = "-"
+
+
+def report(
+    findings: Sequence[RunFindings],
+    *,
+    title: str,
+    facts: Iterable[str],
+    pictures: Mapping[tuple[str, str], Picture],
+) -> str:
+    """Return the whole report: facts of the measurement, a summary, every run."""
+    parts = [f"# {title}", "\n".join(f"- {fact}" for fact in facts), _summary(findings)]
+    letters = dict.fromkeys(one.system.letter for one in findings)
+    for letter in letters:
+        own = [one for one in findings if one.system.letter == letter]
+        system = own[0].system
+        parts += [f"## {letter}. {text(system.title)}", text(system.question)]
+        parts += [run_section(one, pictures.get((letter, one.run.name))) for one in own]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def run_section(findings: RunFindings, picture: Picture | None) -> str:
+    """Return the section of one run: settings, figures, times, fate, explanation."""
+    run = findings.run
+    parts = [f"### {findings.system.letter} `{run.name}`: {text(run.title)}"]
+    parts.append(_settings(findings))
+    measures = [one for one in findings.figures if not is_time(one.figure)]
+    if measures:
+        head = ("figure", "epoch", "published", "ours", "band", "verdict")
+        parts.append(table(head, map(_measure_cells, measures)))
+    times = [one for one in findings.figures if is_time(one.figure)]
+    if times:
+        head = ("time", "epoch", "published", "ours", "published / ours", "note")
+        parts.append(table(head, map(_time_cells, times)))
+    parts += [_fate(findings), run.explanation]
+    if picture is not None:
+        parts.append(f"![{text(picture.title)}](pictures/{picture.name})")
+    return "\n\n".join(part for part in parts if part)
+
+
+def counts(findings: Iterable[RunFindings]) -> Counter[str]:
+    """Return how many figures are in band, out of it, without one, and open."""
+    return Counter(judged.verdict for one in findings for judged in one.figures)
+
+
+def counts_line(findings: Iterable[RunFindings]) -> str:
+    """Say the counts in one line."""
+    counted = counts(findings)
+    return ", ".join(f"{counted[verdict]} {verdict}" for verdict in VERDICTS)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table; cells are text already."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def text(words: str) -> str:
+    """Return words as Markdown shows them as they are, also in a cell of a table."""
+    words = html.escape(" ".join(words.split()), quote=False)
+    for mark in "|*`[]":
+        words = words.replace(mark, f"&#{ord(mark)};")
+    return words
+
+
+def value_text(metric: str, value: float | None) -> str:
+    """Write a value of a metric as people read it.
+
+    >>> value_text("test_accuracy", 0.9868), value_text("train_seconds", 1556.7)
+    ('98.68 %', '1,556.7 s')
+    >>> value_text("train_loss", 0.00014451810), value_text("parameters", 57.0)
+    ('0.00014452', '57')
+    """
+    if value is None:
+        return NOTHING
+    if math.isnan(value):
+        return "nan"
+    if "accuracy" in metric:
+        return f"{100 * value:.2f} %"
+    if metric.endswith("seconds"):
+        return f"{value:,.1f} s" if value >= 10 else f"{value:.3g} s"
+    return f"{value:,.0f}" if is_count(metric) else f"{value:.5g}"
+
+
+def ours_text(metric: str, ours: MeanInterval | None, *, num_seeds: int) -> str:
+    """Write our mean over seeds with its 95 % interval (Student's)."""
+    if ours is None:
+        return "nan" if num_seeds else NOTHING
+    mean = value_text(metric, ours.mean)
+    if ours.student is None:
+        return mean
+    low, high = (value_text(metric, bound) for bound in ours.student)
+    return f"{mean} ({low} to {high}, n = {ours.n})"
+
+
+def rows_of(findings: Iterable[RunFindings]) -> list[dict[str, Any]]:
+    """Return every figure as a flat dictionary, ready for JSON."""
+    rows = []
+    for one in findings:
+        seeds = [trained.job.seed for trained in one.trained]
+        for judged in one.figures:
+            figure, ours = judged.figure, judged.ours
+            rows.append(
+                {
+                    "system": one.system.letter,
+                    "run": one.run.name,
+                    "what": figure.what,
+                    "metric": figure.metric,
+                    "epoch": figure.epoch,
+                    "source": figure.source,
+                    "published": figure.value,
+                    "band": figure.band,
+                    "ours": None if ours is None else ours.mean,
+                    "interval": None if ours is None else ours.student,
+                    "seeds": seeds,
+                    "verdict": judged.verdict,
+                    "note": judged.note,
+                    "ratio": judged.ratio if is_time(figure) else None,
+                }
+            )
+    return rows
+
+
+def _summary(findings: Sequence[RunFindings]) -> str:
+    letters = dict.fromkeys(one.system.letter for one in findings)
+    rows = []
+    for letter in letters:
+        own = [one for one in findings if one.system.letter == letter]
+        counted = counts(own)
+        trained = sum(len(one.trained) for one in own)
+        cells = [f"{letter}. {text(own[0].system.title)}"]
+        cells.append(f"{trained} of {sum(len(one.jobs) for one in own)}")
+        rows.append([*cells, *(str(counted[verdict]) for verdict in VERDICTS)])
+    reasons = {
+        reason: f"- {one.system.letter} `{one.run.name}`: {text(reason)}"
+        for one in reversed(findings)
+        for reason in one.open_reasons
+        if reason != "not trained yet"
+    }
+    lines = list(reversed(reasons.values()))
+    missing = "Not trained, and why:\n\n" + "\n".join(lines) if lines else ""
+    head = ("system", "jobs trained", *VERDICTS)
+    return "\n\n".join(part for part in (table(head, rows), missing) if part)
+
+
+def _settings(findings: RunFindings) -> str:
+    """Say what is trained: recipe, faults, epochs, seeds, cores."""
+    run, jobs = findings.run, findings.jobs
+    recipe = jobs[0].recipe if jobs else run.settled()
+    batch = recipe.batch_size or "all examples"
+    parts = [f"Recipe `{recipe.name}` on {recipe.dataset}, batch {batch}"]
+    whole = run.settled().epochs
+    of = f" (of {whole}: the quick scale)" if recipe.epochs < whole else ""
+    parts.append(f"{recipe.epochs} epochs{of}")
+    parts.append(f"{len(findings.trained)} of {len(jobs)} seeds trained")
+    words = ", ".join(parts)
+    if findings.trained:
+        seconds = [one.result.get("train_seconds") for one in findings.trained]
+        known = [value for value in seconds if value is not None]
+        cores = {
+            one.result.get("environment", {}).get("num_cores")
+            for one in findings.trained
+        }
+        on = " or ".join(map(str, sorted(cores - {None})))
+        if known:
+            mean = value_text("seconds", float(np.mean(known)))
+            words += f" in {mean} each, on {on or 'some'} core{'s'[: on != '1']}"
+    if run.corrects is not None:
+        words += f". It corrects `{run.corrects}`"
+    faults = ", ".join(f"`{name}`" for name in run.faults)
+    return f"{words}. " + (f"Faults: {faults}." if faults else "No fault.")
+
+
+def _measure_cells(judged: Judged) -> list[str]:
+    figure = judged.figure
+    band = NOTHING
+    if figure.band is not None:
+        low, high = (value_text(figure.metric, bound) for bound in figure.band)
+        band = f"{low} to {high}"
+    return [*_first_cells(judged), band, _verdict_text(judged)]
+
+
+def _time_cells(judged: Judged) -> list[str]:
+    ratio = NOTHING if judged.ratio is None else f"{judged.ratio:.3g}"
+    verdict = text(judged.note)
+    if judged.verdict != "no band":
+        verdict = _verdict_text(judged)
+    return [*_first_cells(judged), ratio, verdict]
+
+
+def _first_cells(judged: Judged) -> list[str]:
+    figure = judged.figure
+    return [
+        text(figure.what),
+        "" if figure.epoch is None else str(figure.epoch),
+        _published_text(figure),
+        ours_text(figure.metric, judged.ours, num_seeds=judged.num_seeds),
+    ]
+
+
+def _published_text(figure: Figure) -> str:
+    words = value_text(figure.metric, figure.value)
+    known = figure.source != "reported" and figure.value is not None
+    return f"{words} ({figure.source})" if known else words
+
+
+def _verdict_text(judged: Judged) -> str:
+    loud = judged.verdict == "out of band"
+    verdict = f"**{judged.verdict}**" if loud else judged.verdict
+    return f"{verdict}: {text(judged.note)}" if judged.note else verdict
+
+
+def _fate(findings: RunFindings) -> str:
+    """Say which seeds lost a class, or collapsed: what a mean does not show."""
+    classified = [one for one in findings.trained if one.dead_classes is not None]
+    if not classified:
+        return ""
+    dead = [
+        f"seed {one.job.seed} never predicts {', '.join(map(str, one.dead_classes))}"
+        for one in classified
+        if one.dead_classes
+    ]
+    fell = [str(one.job.seed) for one in classified if one.collapsed]
+    n = len(classified)
+    words = f"Classes never predicted: in {len(dead)} of {n} seeds"
+    words += f" ({'; '.join(dead)})" if dead else ""
+    words += f". Collapsed, from above 90 % to below 50 %: {len(fell)} of {n} seeds"
+    return words + (f" ({', '.join(fell)})." if fell else ".")

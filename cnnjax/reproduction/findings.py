@@ -1,0 +1,146 @@
+"""What came of each published run: its seeds read back, its figures judged."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cnnjax.errors import InputError
+from cnnjax.published.run import Figure, PublishedRun, System
+from cnnjax.reproduction.plan import Job
+from cnnjax.reproduction.verdicts import Judged, judge
+
+COLLAPSED_FROM, COLLAPSED_TO = 0.9, 0.5  # test accuracies, once above and at the end
+
+
+class Trained(NamedTuple):
+    """A finished job, read back."""
+
+    job: Job
+    result: Mapping[str, Any]  # result.json
+    lines: Sequence[Mapping[str, Any]]  # metrics.jsonl: a line an epoch
+    dead_classes: tuple[int, ...] | None  # never predicted; None: no classes
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether its test accuracy was high once, and is low at the end."""
+        tested = [line.get("test_accuracy") for line in self.lines]
+        known = [value for value in tested if value is not None]
+        if not known:
+            return False
+        return max(known) > COLLAPSED_FROM and known[-1] < COLLAPSED_TO
+
+
+class RunFindings(NamedTuple):
+    """One published run, with all its seeds that are trained."""
+
+    system: System
+    run: PublishedRun
+    jobs: tuple[Job, ...]
+    trained: tuple[Trained, ...]
+    figures: tuple[Judged, ...]
+    open_reasons: tuple[str, ...]  # of jobs that are not trained, each once
+
+
+def read_trained(job: Job) -> Trained:
+    """Read what train.py left of a finished job.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    result = _read(job.folder / "result.json", json.loads)
+    lines = _read(
+        job.folder / "metrics.jsonl",
+        lambda text: [json.loads(line) for line in text.splitlines()],
+    )
+    dead = None
+    if "test_accuracy" in result:
+        rows = _read(
+            job.folder / "predictions.csv",
+            lambda text: list(csv.DictReader(text.splitlines())),
+        )
+        try:
+            labels = {int(row["label"]) for row in rows}
+            dead = tuple(sorted(labels - {int(row["prediction"]) for row in rows}))
+        except (KeyError, TypeError, ValueError) as error:
+            path = job.folder / "predictions.csv"
+            raise InputError(f"{path} is damaged: {error!r}") from error
+    return Trained(job, result, lines, dead)
+
+
+def find(
+    systems: Iterable[System],
+    jobs: Sequence[Job],
+    trained: Mapping[Path, Trained],
+    *,
+    reason_fn: Callable[[Job], str],
+) -> list[RunFindings]:
+    """Judge every published run of these systems by the seeds that are trained.
+
+    `trained` is by the folder of the job; `reason_fn` says why another is not.
+    """
+    findings = []
+    for system in systems:
+        for run in system.runs:
+            names = (system.letter, run.name)
+            own = tuple(job for job in jobs if (job.system, job.run.name) == names)
+            ended = tuple(trained[job.folder] for job in own if job.folder in trained)
+            reasons = [reason_fn(job) for job in own if job.folder not in trained]
+            reasons = tuple(dict.fromkeys(reasons))
+            figures = tuple(
+                judge_run(run, figure, ended, open_reason="; ".join(reasons))
+                for figure in run.figures
+            )
+            findings.append(RunFindings(system, run, own, ended, figures, reasons))
+    return findings
+
+
+def judge_run(
+    run: PublishedRun, figure: Figure, trained: Sequence[Trained], *, open_reason: str
+) -> Judged:
+    """Judge one figure by the seeds of its run that are trained.
+
+    It stays open where none is, where they ended before its epoch, and where they keep
+    no such number. The training time of fewer epochs than published is scaled up.
+    """
+    if not trained:
+        return Judged(figure, "open", open_reason)
+    epochs = run.settled().epochs
+    done = trained[0].job.recipe.epochs
+    scale, scaled = 1.0, ""
+    if figure.epoch is None and done < epochs:
+        if figure.metric == "train_seconds":
+            scale, scaled = epochs / done, f"scaled up from {done} of {epochs} epochs"
+        elif figure.metric.startswith("test_") or figure.metric.endswith("_seconds"):
+            note = f"is of all {epochs} epochs; here {done} are trained"
+            return Judged(figure, "open", note)
+    rows = [_row_of(figure, one) for one in trained]
+    if figure.epoch is not None and None in rows:
+        note = f"is of epoch {figure.epoch}; here {done} are trained"
+        return Judged(figure, "open", note)
+    if not all(row and figure.metric in row for row in rows):
+        return Judged(figure, "open", f"the run keeps no {figure.metric}")
+    values = [row[figure.metric] if row else None for row in rows]
+    values = [None if value is None else scale * value for value in values]
+    hint = "explained below" if run.explanation else ""
+    judged = judge(figure, values, hint=hint)
+    notes = [note for note in (scaled, judged.note) if note]
+    return judged._replace(note="; ".join(notes))
+
+
+def _row_of(figure: Figure, trained: Trained) -> Mapping[str, Any] | None:
+    """Return what holds a figure's metric: the result, or the line of its epoch."""
+    if figure.epoch is None:
+        return trained.result
+    lines = [line for line in trained.lines if line.get("epoch") == figure.epoch]
+    return lines[0] if lines else None
+
+
+def _read(path: Path, parse: Callable[[str], Any]) -> Any:
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error

@@ -1,0 +1,161 @@
+"""Which runs of which seeds are to be trained, and where each is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from cnnjax.data.dataset import Dataset
+from cnnjax.data.splits import HoldOut
+from cnnjax.errors import InputError
+from cnnjax.published.run import PublishedRun, System
+from cnnjax.recipes import Recipe
+from cnnjax.stack import layer_rows
+from cnnjax.workdir import plain
+
+Scale = Literal["quick", "full"]
+
+# What starting, compiling and testing cost, in multiply-adds of training.
+START_WORK = 5e10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One seed of one published run: what a call of train.py trains."""
+
+    system: str  # its letter
+    run: PublishedRun
+    seed: int
+    recipe: Recipe  # as it is trained, at this scale
+    folder: Path  # train.py's workdir
+
+    @property
+    def name(self) -> str:
+        """Say which job it is: "C batch_8 seed 0"."""
+        return f"{self.system} {self.run.name} seed {self.seed}"
+
+    @property
+    def complaint(self) -> Path:
+        """Return the file, beside the folder, that keeps why the job failed."""
+        return self.folder.with_name(f"{self.folder.name}.stderr")
+
+    @property
+    def done(self) -> bool:
+        """Whether its training has come to an end."""
+        return (self.folder / "result.json").exists()
+
+    def flags(self, data_dir: str) -> list[str]:
+        """Return the flags of train.py; what an interrupted run left is replaced."""
+        shortened = self.recipe.epochs != self.run.settled().epochs
+        return [
+            *self.run.flags(),
+            *([f"--epochs={self.recipe.epochs}"] if shortened else []),
+            f"--seed={self.seed}",
+            f"--data_dir={data_dir}",
+            f"--workdir={self.folder}",
+            "--overwrite",
+        ]
+
+    def epochs_done(self) -> int:
+        """Return how many epochs its metrics.jsonl tells of by now."""
+        try:
+            return (self.folder / "metrics.jsonl").read_bytes().count(b"\n")
+        except OSError:
+            return 0
+
+
+def plan(systems: Iterable[System], *, scale: Scale, workdir: Path) -> list[Job]:
+    """Return every job of these systems at a scale, in their order.
+
+    A run of all its epochs lies in LETTER/NAME/seed_K. One that the quick scale cuts
+    short lies in LETTER/NAME/N_epochs/seed_K, so that it is never taken for a whole
+    one; where the whole one is done, it serves the quick scale, too.
+
+    Raises:
+        InputError: a folder holds a run with other settings than these.
+    """
+    jobs = []
+    for system in systems:
+        for run in system.runs:
+            whole = run.settled()
+            for seed in range(run.seeds if scale == "full" else 1):
+                base = workdir / system.letter / run.name
+                job = Job(
+                    system=system.letter,
+                    run=run,
+                    seed=seed,
+                    recipe=whole,
+                    folder=base / f"seed_{seed}",
+                )
+                epochs = run.quick_epochs or whole.epochs
+                if scale == "quick" and epochs < whole.epochs and not job.done:
+                    job = replace(
+                        job,
+                        recipe=replace(whole, epochs=epochs),
+                        folder=base / f"{epochs}_epochs" / f"seed_{seed}",
+                    )
+                check_settings(job)
+                jobs.append(job)
+    return jobs
+
+
+def check_settings(job: Job) -> None:
+    """Refuse a folder whose run is another than the job's: it would count as it.
+
+    Raises:
+        InputError: recipe, faults or seed are not the job's, or the file is damaged.
+    """
+    path = job.folder / "config.json"
+    if not path.exists():
+        if job.done:
+            raise InputError(f"{job.folder} has a result.json but no config.json")
+        return
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        found = {name: config.get(name) for name in ("recipe", "faults", "seed")}
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    wanted = plain(
+        {"recipe": job.recipe, "faults": list(job.run.faults), "seed": job.seed}
+    )
+    for place, was, is_to_be in _differences(found, wanted, ""):
+        raise InputError(
+            f"{job.folder} holds another run than {job.name}: {place} was {was!r}, and "
+            f"is to be {is_to_be!r}; choose another --workdir, or remove that folder"
+        )
+
+
+def work(job: Job, dataset: Dataset) -> float:
+    """Estimate what a job costs, in multiply-adds: what its time is shared out by.
+
+    Each example goes through the network, and each update through the parameters.
+    """
+    rows = layer_rows(job.recipe.model)
+    examples = examples_per_epoch(job.recipe, dataset)
+    updates = -(-examples // (job.recipe.batch_size or examples))
+    macs = examples * sum(row.macs for row in rows)
+    macs += updates * sum(row.parameters for row in rows)
+    return START_WORK + job.recipe.epochs * macs
+
+
+def examples_per_epoch(recipe: Recipe, dataset: Dataset) -> int:
+    """Return how many examples of a dataset a recipe trains on."""
+    if recipe.num_train is not None:
+        return recipe.num_train
+    available = len(dataset.train.labels)
+    if isinstance(recipe.split, HoldOut):
+        return available - round(recipe.split.fraction * available)
+    return available
+
+
+def _differences(found: Any, wanted: Any, place: str) -> Iterable[tuple[str, Any, Any]]:
+    """Yield (where, was, is to be) of each difference; a recipe's summary is prose."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for name in sorted((found.keys() | wanted.keys()) - {"summary"}):
+            inner = f"{place}.{name}" if place else name
+            yield from _differences(found.get(name), wanted.get(name), inner)
+    elif found != wanted:
+        yield place, found, wanted

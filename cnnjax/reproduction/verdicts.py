@@ -1,0 +1,84 @@
+"""Is our number the published one? Judged figure by figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from cnnjax.published.run import Figure
+from cnnjax.statistics import MeanInterval, mean_interval
+
+Verdict = Literal["in band", "out of band", "no band", "open"]
+VERDICTS: tuple[Verdict, ...] = ("in band", "out of band", "no band", "open")
+
+
+class Judged(NamedTuple):
+    """A published number beside ours."""
+
+    figure: Figure
+    verdict: Verdict
+    note: str  # why, where there is something to say
+    ours: MeanInterval | None = None  # over the seeds whose value is a number
+    num_seeds: int = 0  # that have a value, number or not
+
+    @property
+    def ratio(self) -> float | None:
+        """Return how many times smaller ours is; for times: how much faster."""
+        published = self.figure.value
+        if published is None or self.ours is None or self.ours.mean <= 0:
+            return None
+        return published / self.ours.mean
+
+
+def is_time(figure: Figure) -> bool:
+    """Whether a figure tells of a time, in seconds."""
+    return figure.metric.endswith("seconds")
+
+
+def is_count(metric: str) -> bool:
+    """Whether a metric counts something, and is a whole number."""
+    return metric in ("parameters", "macs_per_example", "epochs", "test_examples")
+
+
+def shown(metric: str, value: float) -> float:
+    """Round to the precision that a report shows, at which figures are judged.
+
+    >>> shown("test_accuracy", 0.976958), shown("train_loss", 23.025851)
+    (0.977, 23.026)
+    """
+    if not math.isfinite(value) or is_count(metric):
+        return value
+    if "accuracy" in metric:
+        return round(value, 4)
+    return float(f"{value:.5g}")
+
+
+def judge(figure: Figure, values: Sequence[float | None], *, hint: str = "") -> Judged:
+    """Say whether ours, the mean over seeds, falls where the figure's band says.
+
+    A value that is not a number, or None as JSON has it, is in no band; where that is
+    what was published, it is as it should be. `hint` tells where a difference is
+    explained that the figure itself does not explain.
+    """
+    numbers = [float(v) for v in values if v is not None and math.isfinite(v)]
+    lost = len(values) - len(numbers)
+    ours = mean_interval(numbers) if numbers else None
+    told = f"not a number in {lost} of {len(values)} seeds"
+    published_nan = figure.value is not None and math.isnan(figure.value)
+    why = figure.remark or hint or "unexplained"
+    if published_nan and figure.band is None:
+        if not numbers:
+            note = "not a number, as published"
+            return Judged(figure, "in band", note, None, len(values))
+        note = f"{told}; {why}" if lost else why
+        return Judged(figure, "out of band", note, ours, len(values))
+    if figure.band is None:
+        note = "; ".join(part for part in (told if lost else "", figure.remark) if part)
+        return Judged(figure, "no band", note, ours, len(values))
+    low, high = (shown(figure.metric, bound) for bound in figure.band)
+    inside = ours is not None and low <= shown(figure.metric, ours.mean) <= high
+    if inside and not lost:
+        return Judged(figure, "in band", "", ours, len(values))
+    note = f"{told}; {why}" if lost else why
+    return Judged(figure, "out of band", note, ours, len(values))

@@ -1,0 +1,94 @@
+"""The jobs of one call of reproduce.py, what is known of each, and their report."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import _jobs
+
+import cnnjax
+from cnnjax.data.dataset import Dataset
+from cnnjax.errors import InputError
+from cnnjax.published.run import System
+from cnnjax.reporting.files import measured_on, write_report
+from cnnjax.reporting.pictures import Picture, others_of
+from cnnjax.reproduction import plan
+from cnnjax.reproduction.findings import RunFindings, Trained, find, read_trained
+from cnnjax.reproduction.plan import Job
+
+NOT_YET = "not trained yet"
+
+
+class Campaign:
+    """All jobs of some systems at a scale: those that are done, and the rest."""
+
+    def __init__(
+        self, systems: Sequence[System], *, scale: plan.Scale, data_dir: str, to: Path
+    ) -> None:
+        """Read what is done, and load every data set once; `to` is the workdir.
+
+        Raises:
+            InputError: a folder there holds another run, or a damaged one.
+        """
+        self.systems, self.scale, self.to = systems, scale, to
+        self.jobs = plan.plan(systems, scale=scale, workdir=to)
+        self.trained: dict[Path, Trained] = {
+            job.folder: read_trained(job) for job in self.jobs if job.done
+        }
+        self.datasets: dict[str, Dataset] = {}
+        self.missing: dict[str, str] = {}  # why, by the data set's name
+        for name in dict.fromkeys(job.recipe.dataset for job in self.jobs):
+            try:
+                self.datasets[name] = cnnjax.load_dataset(name, data_dir=data_dir)
+            except InputError as error:
+                self.missing[name] = f"{name} is missing: {error}"
+
+    def remaining(self) -> list[Job]:
+        """Return what is to be trained: the longest first, so that all end together."""
+        rest = [
+            job
+            for job in self.jobs
+            if job.folder not in self.trained and job.recipe.dataset in self.datasets
+        ]
+        return sorted(rest, key=self.work, reverse=True)
+
+    def work(self, job: Job) -> float:
+        """Estimate what a job costs."""
+        return plan.work(job, self.datasets[job.recipe.dataset])
+
+    def reason(self, job: Job) -> str:
+        """Say why a job is not trained."""
+        if job.recipe.dataset in self.missing:
+            return self.missing[job.recipe.dataset]
+        said = _jobs.why_failed(job)
+        return f"failed: {said}" if said else NOT_YET
+
+    def findings(self) -> list[RunFindings]:
+        """Judge what is trained by now."""
+        return find(self.systems, self.jobs, self.trained, reason_fn=self.reason)
+
+    def report(self, news: Job | None = None) -> None:
+        """Write the report; with news of one job, draw again only what shows it.
+
+        Raises:
+            InputError: the system refuses to write.
+        """
+
+        def redraw(picture: Picture) -> bool:
+            shown = {job.name for one in picture.group for job in one.jobs}
+            return news is None or news.name in shown
+
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        done = f"{len(self.trained)} of {len(self.jobs)} jobs done"
+        facts = [
+            f"written {now}, scale {self.scale}, {done}",
+            f"command: `{shlex.join(['python', *sys.argv])}`",
+            *measured_on(self.trained.values()),
+        ]
+        findings = self.findings()
+        others = others_of(findings, self.datasets)
+        write_report(self.to, findings, facts=facts, others=others, redraw=redraw)

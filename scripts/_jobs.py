@@ -1,0 +1,190 @@
+"""Jobs as processes: side by side where one core is enough, else one at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from cnnjax.errors import InputError, expect
+from cnnjax.reproduction.plan import Job
+
+TRAIN = Path(__file__).with_name("train.py")
+POLL_SECONDS = 0.2
+GRACE_SECONDS = 10  # to end after SIGTERM, until SIGKILL
+
+
+class Stop:
+    """Whether SIGINT or SIGTERM has come. It is asked for, so that nothing is cut off.
+
+    Started in the background by a shell, a process ignores SIGINT until it says else.
+    """
+
+    def __init__(self) -> None:
+        """Take both signals over."""
+        self.number: int | None = None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._came)
+
+    def _came(self, number: int, _: object) -> None:
+        self.number = self.number or number
+
+
+class Watch(NamedTuple):
+    """Who is told what happens. None of it can change the training."""
+
+    on_end: Callable[[Job, int], None]  # a job ended, with this exit status
+    on_poll: Callable[[], None]  # a moment has passed
+    stop: Stop
+
+
+class Running(NamedTuple):
+    """A job that is being trained."""
+
+    job: Job
+    process: subprocess.Popen
+    core: int | None  # that it is kept on; None: it has them all
+
+
+def cores() -> list[int]:
+    """Return the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def choose_cores(num_jobs: int | None) -> list[int]:
+    """Return the cores for jobs side by side, so many of those that are there.
+
+    Raises:
+        InputError: there are not so many.
+    """
+    there = cores()
+    wanted = len(there) if num_jobs is None else num_jobs
+    expect(
+        f"--jobs of at most {len(there)}, the cores here", wanted, wanted <= len(there)
+    )
+    return there[:wanted]
+
+
+def run_jobs(
+    jobs: Sequence[Job], *, data_dir: str, on_cores: Sequence[int], watch: Watch
+) -> None:
+    """Train all jobs; those that need one core only side by side, each on its own.
+
+    They come first; then the others, one after another, with every core. A job that
+    fails does not keep the others. Whatever ends this function ends all that runs: a
+    signal does, by SystemExit(128 + signal).
+    """
+    narrow = deque(job for job in jobs if job.run.one_core)
+    wide = deque(job for job in jobs if not job.run.one_core)
+    running: list[Running] = []
+    try:
+        while narrow or wide or running:
+            taken = {one.core for one in running}
+            free = [core for core in on_cores if core not in taken]
+            while narrow and free:
+                job, core = narrow.popleft(), free.pop(0)
+                running.append(_start(job, data_dir=data_dir, core=core))
+            if wide and not running:
+                running.append(_start(wide.popleft(), data_dir=data_dir, core=None))
+            time.sleep(POLL_SECONDS)
+            if watch.stop.number is not None:
+                sys.exit(128 + watch.stop.number)
+            watch.on_poll()
+            for one in [one for one in running if one.process.poll() is not None]:
+                running.remove(one)
+                if one.process.returncode == 0:
+                    one.job.complaint.unlink(missing_ok=True)
+                watch.on_end(one.job, one.process.returncode)
+    finally:
+        _end(running)
+
+
+def why_failed(job: Job) -> str:
+    """Return the last line that a failed job said on stderr; "" where it said none."""
+    try:
+        lines = job.complaint.read_text(errors="replace").rstrip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1] if lines else ""
+
+
+@contextlib.contextmanager
+def alone_in(workdir: Path) -> Iterator[None]:
+    """Keep others out of a workdir: two that train the same run would mix its files.
+
+    What is started inside shares the lock, so that also what outlives this process (one
+    that was killed) keeps others out until it has ended.
+
+    Raises:
+        InputError: another is at work there, or the folder cannot be made.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on this system
+        yield
+        return
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = os.open(workdir / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise InputError(
+            f"cannot write into {workdir}: {error.strerror}; choose another --workdir"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise InputError(
+            f"another reproduce.py, or a run that it started, is at work in {workdir}; "
+            "wait for it, end it, or choose another --workdir"
+        ) from error
+    os.set_inheritable(lock, True)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _start(job: Job, *, data_dir: str, core: int | None) -> Running:
+    """Start train.py on a job, kept on a core; what it says on stderr is kept."""
+    job.complaint.parent.mkdir(parents=True, exist_ok=True)
+    before, wanted = cores(), cores() if core is None else [core]
+    pins = hasattr(os, "sched_setaffinity")
+    with job.complaint.open("wb") as complaint:
+        try:
+            if pins:
+                os.sched_setaffinity(0, wanted)  # the child inherits it
+            process = subprocess.Popen(
+                [sys.executable, str(TRAIN), *job.flags(data_dir)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=complaint,
+                close_fds=False,  # the lock goes with it
+            )
+        finally:
+            if pins:
+                os.sched_setaffinity(0, before)
+    return Running(job, process, core)
+
+
+def _end(running: Sequence[Running]) -> None:
+    """End what still runs. That is not a failure: no complaint of it is kept."""
+    for one in running:
+        one.process.terminate()
+    deadline = time.monotonic() + GRACE_SECONDS
+    for one in running:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            one.process.wait(max(0, deadline - time.monotonic()))
+    for one in running:
+        one.process.kill()  # does nothing to one that has ended
+        one.process.wait()
+        one.job.complaint.unlink(missing_ok=True)

@@ -1,0 +1,119 @@
+"""Train the published runs again, and write down what came of them.
+
+    python scripts/reproduce.py --scale=quick --data_dir=DIR --workdir=runs/reproduced
+
+What is finished in --workdir is not trained again: the same command goes on where it
+was stopped. Writes there report.md, report.html, pictures/ and results.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from pathlib import Path
+
+import _jobs
+import _script
+from _campaign import Campaign
+from _outlook import Outlook, duration
+from absl import flags
+
+from cnnjax import published
+from cnnjax.errors import InputError, expect, unknown_name
+from cnnjax.published.run import System
+from cnnjax.reporting.tables import counts_line
+from cnnjax.reproduction.findings import read_trained
+from cnnjax.reproduction.plan import Job
+
+FLAGS = flags.FLAGS
+flags.DEFINE_enum(
+    "scale",
+    "quick",
+    ["quick", "full"],
+    "quick: one seed of each run, the long ones cut short. full: every seed and epoch.",
+)
+flags.DEFINE_list("systems", None, "Which to train, as A,C. Default: all of them.")
+flags.DEFINE_string("data_dir", None, "Folder that holds the data sets' files.")
+flags.DEFINE_string("workdir", "runs/reproduced", "Folder for runs and report.")
+flags.DEFINE_integer(
+    "jobs",
+    None,
+    "How many runs are trained side by side, of those that need one core only. "
+    "Default: as many as there are cores.",
+    lower_bound=1,
+)
+flags.DEFINE_bool("report_only", False, "Train nothing; report what is there.")
+
+
+def chosen_systems() -> list[System]:
+    """Return the systems that the flags choose, in their order.
+
+    Raises:
+        InputError: there is no such system.
+    """
+    letters = list(published.SYSTEMS) if FLAGS.systems is None else FLAGS.systems
+    expect("letters for --systems, as A,C", FLAGS.systems, bool(letters))
+    for letter in letters:
+        if letter not in published.SYSTEMS:
+            raise unknown_name("system", letter, published.SYSTEMS)
+    return [published.SYSTEMS[letter] for letter in sorted(set(letters))]
+
+
+def train(campaign: Campaign, cores: list[int]) -> list[Job]:
+    """Train what remains, and report after each job; return which failed."""
+    jobs, failed = campaign.remaining(), []
+    print(f"{len(campaign.trained)} of {len(campaign.jobs)} jobs are done already")
+    for reason in campaign.missing.values():
+        print(f"left out: {reason}")
+    work = {job.name: campaign.work(job) for job in jobs}
+    with Outlook(work, jobs) as outlook:
+
+        def on_end(job: Job, status: int) -> None:
+            outlook.end(job)
+            said = "done"
+            if status == 0:
+                campaign.trained[job.folder] = read_trained(job)
+            else:
+                failed.append(job)
+                said = f"FAILED with status {status}: {_jobs.why_failed(job)}"
+            outlook.write(f"{job.name}: {said}  ({outlook.line()})")
+            campaign.report(news=job)
+
+        watch = _jobs.Watch(on_end, outlook.poll, _jobs.Stop())
+        _jobs.run_jobs(jobs, data_dir=FLAGS.data_dir, on_cores=cores, watch=watch)
+    return failed
+
+
+def main(args: list[str]) -> None:
+    """Plan, train, report; say where the report is and what it counts."""
+    _script.refuse_arguments(args)
+    start = time.monotonic()
+    for name in ("data_dir", "workdir"):
+        expect(f"a folder for --{name}", FLAGS[name].value, bool(FLAGS[name].value))
+    systems, cores = chosen_systems(), _jobs.choose_cores(FLAGS.jobs)
+    to = Path(FLAGS.workdir).expanduser()
+    with contextlib.nullcontext() if FLAGS.report_only else _jobs.alone_in(to):
+        campaign = Campaign(systems, scale=FLAGS.scale, data_dir=FLAGS.data_dir, to=to)
+        if not campaign.trained and FLAGS.report_only:
+            raise InputError(f"nothing to report: no finished run in {to}")
+        if not campaign.trained and not campaign.remaining():
+            raise InputError("; ".join(campaign.missing.values()))
+        campaign.report()
+        try:
+            failed = [] if FLAGS.report_only else train(campaign, cores)
+        except SystemExit:
+            line = "stopped; the same command goes on where it stopped"
+            print(f"reproduce.py: {line}", file=sys.stderr)
+            raise
+        campaign.report()
+    print(f"report in {to / 'report.md'} and {to / 'report.html'}")
+    print(f"{counts_line(campaign.findings())}; {duration(time.monotonic() - start)}")
+    for job in failed:
+        print(f"FAILED {job.name}: {_jobs.why_failed(job)}", file=sys.stderr)
+    if failed:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    _script.run(main)

@@ -1,0 +1,423 @@
+"""`scripts/reproduce.py`: plans, resumes, refuses, judges, and tells in a report."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import _jobs
+import _outlook
+import numpy as np
+import pytest
+import reproduce
+from absl import flags
+
+from cnnjax import published
+from cnnjax.errors import InputError
+from cnnjax.published.run import Figure, PublishedRun, System
+from cnnjax.reporting.files import write_report
+from cnnjax.reporting.page import page_of
+from cnnjax.reporting.pictures import pictures_of
+from cnnjax.reporting.tables import text, value_text
+from cnnjax.reproduction.findings import find, read_trained
+from cnnjax.reproduction.plan import plan
+from cnnjax.reproduction.verdicts import judge
+from cnnjax.workdir import Workdir
+
+ROOT = Path(__file__).parent.parent
+LOSS = Figure(what="loss", metric="test_loss", value=0.02, band=(0.0, 9.0))
+FIRST = Figure(what="loss", metric="train_loss", epoch=1, value=0.5)
+LATER = Figure(what="loss", metric="train_loss", epoch=3, value=0.02)
+TIME = Figure(what="training", metric="train_seconds", value=0.166)
+ACCURACY = Figure(what="accuracy", metric="test_accuracy", value=0.96, band=(0.9, 1.0))
+
+
+def system(*runs: PublishedRun, letter: str = "B") -> System:
+    return System(letter=letter, title="Homework", question="Why?", runs=runs)
+
+
+def house(name: str, **fields) -> PublishedRun:
+    """A run that trains in a moment: a regression of three epochs."""
+    fields = {"changes": {"epochs": 3}, "figures": (LOSS, FIRST, LATER, TIME), **fields}
+    recipe = "tanh_mlp_housing_narrow"
+    return PublishedRun(
+        name=name, title="5-8-1", recipe=recipe, one_core=True, **fields
+    )
+
+
+def image(name: str, **fields) -> PublishedRun:
+    fields = {"figures": (ACCURACY, TIME), **fields}
+    return PublishedRun(name=name, title="a CNN", recipe="sgd_dropout_cnn", **fields)
+
+
+@pytest.fixture(scope="module")
+def houses(tmp_path_factory) -> str:
+    """A folder with a table of 20 houses."""
+    folder = tmp_path_factory.mktemp("houses")
+    rows = np.random.default_rng(0).integers(1, 99, (20, 6)).tolist()
+    lines = ["price,area,bedrooms,bathrooms,stories,parking"]
+    lines += [",".join(map(str, row)) for row in rows]
+    (folder / "Housing.csv").write_text("\n".join(lines) + "\n")
+    return str(folder)
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path, houses):
+    """Call the script's main with systems; return (status, its lines, its errors)."""
+    monkeypatch.setattr(_jobs.signal, "signal", lambda *_: None)  # pytest's stay
+    cache = os.environ["JAX_COMPILATION_CACHE_DIR"]
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", cache)
+
+    def run(*systems: System, args: tuple[str, ...] = ()):
+        table = {one.letter: one for one in systems}
+        monkeypatch.setattr(published, "SYSTEMS", table, raising=False)
+        given = (f"--data_dir={houses}", f"--workdir={tmp_path / 'w'}", *args)
+        flags.FLAGS.unparse_flags()
+        flags.FLAGS(["reproduce.py", *given])
+        status = 0
+        try:
+            reproduce.main([])
+        except SystemExit as ended:
+            status = ended.code
+        told = capsys.readouterr()
+        return status, told.out, told.err
+
+    yield run
+    for name in ("scale", "systems", "data_dir", "workdir", "jobs", "report_only"):
+        flags.FLAGS[name].unparse()
+
+
+def write_job(job, *, lines=(), predictions=None, **result) -> None:
+    """Write what train.py leaves of a job."""
+    job.folder.mkdir(parents=True)
+    workdir = Workdir(job.folder)
+    config = {"recipe": job.recipe, "faults": job.run.faults, "seed": job.seed}
+    workdir.write_json("config.json", config)
+    workdir.write_bytes("metrics.jsonl", b"")
+    for line in lines:
+        workdir.append_json_line("metrics.jsonl", line)
+    if predictions is not None:
+        workdir.append_predictions(job.seed, *map(np.array, predictions))
+    environment = {"date": "2026-01-01", "num_cores": 1, "machine": "x86_64"}
+    environment |= {"python": "3.13", "jax": "1", "flax": "1", "optax": "1"}
+    environment |= {"num_devices": 1, "device_kind": "cpu", "platform": "cpu"}
+    environment |= {"num_processes": 1, "commit": "abc"}
+    workdir.write_json("result.json", {"environment": environment, **result})
+
+
+def findings_of(systems, jobs, why="not trained yet"):
+    trained = {job.folder: read_trained(job) for job in jobs if job.done}
+    return find(systems, jobs, trained, reason_fn=lambda job: why)
+
+
+def test_two_runs_are_trained_reported_and_not_trained_again(call, tmp_path):
+    systems = system(
+        house("one", explanation="It is small."),
+        house("two", changes={"epochs": 4}, corrects="one"),
+    )
+    status, out, err = call(systems, args=("--scale=full",))
+    assert (status, err) == (0, "")
+    assert "0 of 2 jobs are done already" in out
+    assert "B two seed 0: done" in out
+    assert re.search(
+        r"2 in band, 0 out of band, \d+ no band, 0 open; \d+ s$", out.strip()
+    )
+    workdir = tmp_path / "w"
+    report = (workdir / "report.md").read_text()
+    assert "scale full, 2 of 2 jobs done" in report
+    rows = json.loads((workdir / "results.json").read_text())["rows"]
+    assert len(rows) == 8
+    assert {row["verdict"] for row in rows} == {"in band", "no band"}
+    lines = (workdir / "B/one/seed_0/metrics.jsonl").read_text().splitlines()
+    later = next(row for row in rows if row["run"] == "one" and row["epoch"] == 3)
+    assert later["ours"] == json.loads(lines[2])["train_loss"]
+    time_row = next(row for row in rows if row["metric"] == "train_seconds")
+    assert time_row["ratio"] == pytest.approx(0.166 / time_row["ours"])
+    assert sorted(path.name for path in (workdir / "pictures").iterdir()) == [
+        "B_one.png"  # the correction is drawn beside what it corrects
+    ]
+    environment = json.loads((workdir / "B/one/seed_0/result.json").read_text())
+    cores = environment["environment"]["num_cores"]
+    assert cores == 1 or not hasattr(os, "sched_setaffinity")
+
+    before = (workdir / "B/one/seed_0/result.json").stat().st_mtime_ns
+    status, out, err = call(systems, args=("--scale=full",))
+    assert (status, err) == (0, "")
+    assert "2 of 2 jobs are done already" in out
+    assert "seed 0: done" not in out
+    assert (workdir / "B/one/seed_0/result.json").stat().st_mtime_ns == before
+
+
+def test_a_failed_job_is_told_and_the_others_go_on(call, tmp_path):
+    run = house("broken", faults=("one_dropout_mask_for_all",))  # there is no dropout
+    status, out, err = call(system(run, house("sound")))
+    assert status == 1
+    assert "B broken seed 0: FAILED with status 2: train.py: error: " in out
+    assert err.startswith("FAILED B broken seed 0: train.py: error: ")
+    assert "B sound seed 0: done" in out
+    report = (tmp_path / "w" / "report.md").read_text()
+    assert "open: failed: train.py: error: " in report
+    status, out, err = call(system(run, house("sound")), args=("--report_only",))
+    assert (status, err) == (0, "")
+    assert "open: failed: train.py: error: " in (tmp_path / "w/report.md").read_text()
+
+
+def test_missing_data_is_explained_and_the_rest_reported(call, tmp_path):
+    systems = system(image("pictures"), house("houses"))
+    for job in plan([systems], scale="quick", workdir=tmp_path / "w"):
+        if job.run.name == "houses":
+            write_job(job, test_loss=0.01, train_seconds=0.083)
+    status, out, err = call(systems)
+    assert (status, err) == (0, "")
+    assert "left out: mnist is missing: " in out
+    report = (tmp_path / "w" / "report.md").read_text()
+    assert report.count("open: mnist is missing: ") == 2
+    assert "train-images-idx3-ubyte" in report
+    assert "- B `pictures`: mnist is missing" in report
+    with pytest.raises(InputError, match="train-images-idx3-ubyte"):
+        call(system(image("pictures"), letter="C"))
+
+
+def test_a_run_with_other_settings_is_refused(tmp_path, call):
+    systems = system(house("one"))
+    (job,) = plan([systems], scale="full", workdir=tmp_path / "w")
+    write_job(job, test_loss=0.01)
+    assert plan([systems], scale="full", workdir=tmp_path / "w") == [job]
+    changed = system(house("one", changes={"epochs": 3, "learning_rate": 0.02}))
+    complaint = "B one seed 0: recipe.optimizer.learning_rate was 0.01, and .* 0.02"
+    with pytest.raises(InputError, match=complaint):
+        call(changed, args=("--report_only",))
+    faulty = system(house("one", faults=("optimizer_of_other_parameters",)))
+    with pytest.raises(InputError, match="seed_0 holds another run .*: faults was"):
+        plan([faulty], scale="full", workdir=tmp_path / "w")
+    # An unfinished one is another's, too.
+    (job.folder / "result.json").unlink()
+    with pytest.raises(InputError, match="holds another run"):
+        plan([changed], scale="full", workdir=tmp_path / "w")
+    (job.folder / "config.json").write_text("{")
+    with pytest.raises(InputError, match="config.json is damaged"):
+        plan([systems], scale="full", workdir=tmp_path / "w")
+
+
+def test_a_short_run_is_never_taken_for_a_whole_one(tmp_path):
+    systems = [system(house("one", quick_epochs=2, seeds=3))]
+    (quick,) = plan(systems, scale="quick", workdir=tmp_path)
+    assert quick.folder == tmp_path / "B/one/2_epochs/seed_0"
+    assert quick.recipe.epochs == 2
+    assert "--epochs=2" in quick.flags("d")
+    lines = [{"epoch": n, "train_loss": 0.1 * n} for n in (1, 2)]
+    write_job(quick, lines=lines, test_loss=0.01, train_seconds=2.0)
+    full = plan(systems, scale="full", workdir=tmp_path)
+    assert [job.folder for job in full] == [
+        tmp_path / f"B/one/seed_{seed}" for seed in range(3)
+    ]
+    assert not any(job.done for job in full)
+
+    loss, first, later, seconds = findings_of(systems, [quick])[0].figures
+    assert (loss.verdict, later.verdict) == ("open", "open")
+    assert loss.note == "is of all 3 epochs; here 2 are trained"
+    assert later.note == "is of epoch 3; here 2 are trained"
+    assert first.ours.mean == 0.1
+    assert seconds.ours.mean == pytest.approx(3.0)
+    assert seconds.note == "scaled up from 2 of 3 epochs"
+
+    # A whole one serves the quick scale.
+    write_job(full[0], test_loss=0.01)
+    assert plan(systems, scale="quick", workdir=tmp_path) == [full[0]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "values", "verdict", "note"),
+    [
+        ({"band": (0.95, 0.97)}, [0.96], "in band", ""),
+        ({"band": (0.95, 0.97)}, [0.96, 0.99], "out of band", "unexplained"),
+        ({"band": (0.95, 0.97)}, [0.90, 1.02], "in band", ""),
+        ({"band": (0.95, 0.97), "remark": "Seeds."}, [0.1], "out of band", "Seeds."),
+        # Judged at the precision that is shown: 97.00 % is in a band up to 97.00 %.
+        ({"band": (0.95, 0.97)}, [0.970049], "in band", ""),
+        ({"band": (0.95, 0.97)}, [0.970051], "out of band", "unexplained"),
+        ({}, [0.2], "no band", ""),
+        ({"remark": "Another seed."}, [0.2], "no band", "Another seed."),
+        ({"value": math.nan}, [None, None], "in band", "not a number, as published"),
+        ({"value": math.nan}, [0.5], "out of band", "unexplained"),
+        (
+            {"value": math.nan},
+            [None, 0.5],
+            "out of band",
+            "not a number in 1 of 2 seeds; unexplained",
+        ),
+        (
+            {"band": (0.95, 0.97)},
+            [0.96, None],
+            "out of band",
+            "not a number in 1 of 2 seeds; unexplained",
+        ),
+        ({}, [None], "no band", "not a number in 1 of 1 seeds"),
+    ],
+)
+def test_verdicts(fields, values, verdict, note):
+    fields = {"what": "accuracy", "metric": "test_accuracy", "value": 0.96, **fields}
+    judged = judge(Figure(**fields), values)
+    assert (judged.verdict, judged.note) == (verdict, note)
+
+
+def test_a_remark_comes_before_the_explanation_of_the_run():
+    figure = Figure(what="loss", metric="train_loss", value=1.0, band=(0.0, 1.0))
+    assert judge(figure, [2.0], hint="explained below").note == "explained below"
+
+
+def test_classes_that_die_and_runs_that_collapse_are_counted(tmp_path):
+    systems = [system(image("cnn", seeds=3, explanation="Softmax, twice."))]
+    jobs = plan(systems, scale="full", workdir=tmp_path)
+    high, low = 0.95, 0.21
+    curves = ([0.5, high], [high, low], [low, low])
+    predictions = ([0, 1, 2], [0, 1, 1], [0, 1, 2])
+    for job, curve, predicted in zip(jobs, curves, predictions, strict=True):
+        lines = [{"epoch": n + 1, "test_accuracy": a} for n, a in enumerate(curve)]
+        classes = ([0, 1, 2], predicted)
+        score = curve[-1]
+        write_job(job, lines=lines, predictions=classes, test_accuracy=score)
+    findings = findings_of(systems, jobs)
+    assert [one.dead_classes for one in findings[0].trained] == [(), (2,), ()]
+    assert [one.collapsed for one in findings[0].trained] == [False, True, False]
+    write_report(tmp_path, findings, facts=["of today"], others={})
+    report = (tmp_path / "report.md").read_text()
+    assert "in 1 of 3 seeds (seed 1 never predicts 2). Collapsed" in report
+    assert "below 50 %: 1 of 3 seeds (1)." in report
+    assert "n = 3) | 90.00 % to 100.00 % | **out of band**: explained below" in report
+    assert "Softmax, twice." in report
+
+
+def test_markdown_and_page_have_a_row_for_every_figure(tmp_path):
+    runs = (
+        house("one", faults=("optimizer_of_other_parameters",)),
+        house("right", corrects="one"),
+    )
+    systems = [system(*runs), system(image("cnn"), letter="C")]
+    jobs = plan(systems, scale="quick", workdir=tmp_path)
+    lines = [{"epoch": n, "train_loss": 0.1 / n, "seconds": 1.0} for n in (1, 2, 3)]
+    for job in jobs[:2]:
+        write_job(job, lines=lines, test_loss=0.01, train_seconds=0.083)
+    findings = findings_of(systems, jobs, why="x | y <z> *w* is\nmissing")
+    write_report(tmp_path, findings, facts=["of today"], others={})
+    report = (tmp_path / "report.md").read_text()
+    tables = report.split("## B.")[1]
+    rows = [
+        line for line in tables.splitlines() if line.startswith(("| l", "| t", "| a"))
+    ]
+    heads = [line for line in rows if line.startswith("| time | epoch")]
+    assert len(rows) - len(heads) == sum(len(run.figures) for run in runs) + 2
+    assert all(line.count("|") == 7 for line in rows)
+    assert "| training |  | 0.166 s | 0.083 s | 2 |  |" in rows
+    assert "| loss | 3 | 0.02 | 0.033333 | - | no band |" in rows
+    page = (tmp_path / "report.html").read_text()
+    body = re.findall(r"<tr>\s*<td>(?:loss|training|accuracy)", page)
+    assert len(body) == len(rows) - len(heads)
+    assert "x | y &lt;z&gt; *w* is missing" in page.replace("&#124;", "|").replace(
+        "&#42;", "*"
+    )
+    # Complete in itself: the picture is inside, and nothing is fetched.
+    assert page.count('src="data:image/png;base64,') == 1
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    (picture,) = pictures_of(findings).values()
+    assert [one.run.name for one in picture.group] == ["right", "one"]
+    assert (tmp_path / "pictures/B_one.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_picture_that_is_missing_is_told(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read .*pictures/x\.png"):
+        page_of("![x](pictures/x.png)", folder=tmp_path, title="t")
+
+
+def test_words_stay_as_they_are():
+    assert text("a|b\n<c> `d`") == "a&#124;b &lt;c&gt; &#96;d&#96;"
+    assert value_text("test_accuracy", None) == "-"
+    assert value_text("train_loss", math.nan) == "nan"
+
+
+@pytest.mark.parametrize(
+    ("args", "complaint"),
+    [
+        (("--systems=Z",), "unknown system 'Z'; known: B"),
+        (("--systems=",), "expected letters for --systems"),
+        (("--jobs=10000",), "expected --jobs of at most"),
+        (("--data_dir=",), "expected a folder for --data_dir, got ''"),
+        (("--report_only",), "nothing to report: no finished run in"),
+        (("--workdir=/dev/null/x",), "cannot write into /dev/null/x"),
+    ],
+)
+def test_bad_input_is_told_in_a_line(call, args, complaint):
+    with pytest.raises(InputError, match=complaint):
+        call(system(house("one")), args=args)
+
+
+def test_nobody_else_works_in_the_same_folder(tmp_path):
+    with (
+        _jobs.alone_in(tmp_path),
+        pytest.raises(InputError, match="another reproduce.py"),
+        _jobs.alone_in(tmp_path),
+    ):
+        pass
+    with _jobs.alone_in(tmp_path):
+        pass
+
+
+def test_the_time_left_is_shared_out_by_work(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(_outlook.time, "monotonic", lambda: now[0])
+    jobs = plan([system(house("a"), house("b"))], scale="quick", workdir=tmp_path)
+    with _outlook.Outlook({jobs[0].name: 3e12, jobs[1].name: 1e12}, jobs) as outlook:
+        assert outlook.line() == "0/2 jobs, 0 s"
+        now[0] = 90.0
+        outlook.end(jobs[0])
+        assert outlook.line() == "1/2 jobs, 1 min 30 s, 30 s left"
+        outlook.end(jobs[1])
+        assert outlook.line() == "2/2 jobs, 1 min 30 s"
+
+
+DRIVER = """
+import sys
+import _script, reproduce, test_reproduce
+from cnnjax import published
+run = test_reproduce.house("long", changes={"epochs": 10_000_000}, figures=())
+published.SYSTEMS = {"B": test_reproduce.system(run)}
+_script.run(reproduce.main)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks into /proc")
+def test_sigterm_ends_the_children_and_says_how_to_go_on(tmp_path, houses):
+    paths = [str(ROOT / "scripts"), str(ROOT / "tests")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, f"--data_dir={houses}", f"--workdir={tmp_path}"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    metrics = tmp_path / "B/long/seed_0/metrics.jsonl"
+    try:
+        deadline = time.monotonic() + 120
+        while not (metrics.exists() and metrics.stat().st_size):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        (child,) = map(int, children.read_text().split())
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert err == "reproduce.py: stopped; the same command goes on where it stopped\n"
+    assert not Path(f"/proc/{child}").exists()
+    assert "not trained yet" not in out
+    assert not (tmp_path / "B/long/seed_0.stderr").exists()  # no failure
+    assert (tmp_path / "report.md").exists()
