@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from cnnjax.errors import InputError
+from cnnjax.errors import unknown_name
 from cnnjax.overrides import override
 from cnnjax.recipes import Recipe, get_recipe
 
@@ -27,7 +27,8 @@ class Figure:
     # A key of metrics.jsonl, at the line of `epoch`; without an epoch, of result.json.
     metric: str
     epoch: int | None = None  # from 1
-    value: float | None  # as published; None: nothing was, and there is a band only
+    # As published; None: nothing was, and there is a band only; NaN: it was a NaN.
+    value: float | None
     band: tuple[float, float] | None = None  # where a run should fall; None: not known
     source: Source = "reported"
     remark: str = ""  # why ours should differ, where it should
@@ -52,6 +53,7 @@ class PublishedRun:
     # Epochs at quick scale, where fewer than the recipe's; figures of later epochs then
     # stay open.
     quick_epochs: int | None = None
+    evaluate_every: int = 1  # epochs between tests; 0: at the end only
     # Whether one core is as fast as two: then several are trained side by side.
     one_core: bool = False
     # What happened, in two or three sentences, for a reader who never saw the report.
@@ -75,6 +77,8 @@ class PublishedRun:
          '--fault=softmax_before_cross_entropy']
         """
         changes = {"dataset": get_recipe(self.recipe).dataset, **self.changes}
+        if self.evaluate_every != 1:
+            changes["evaluate_every"] = self.evaluate_every
         return [
             f"--recipe={self.recipe}",
             *(f"--{name}={value}" for name, value in changes.items()),
@@ -95,9 +99,9 @@ class System:
         """Return the run of this name.
 
         Raises:
-            InputError: there is none.
+            InputError: there is none; the message names the nearest.
         """
-        for run in self.runs:
-            if run.name == name:
-                return run
-        raise InputError(f"system {self.letter} has no run {name!r}")
+        runs = {run.name: run for run in self.runs}
+        if name not in runs:
+            raise unknown_name(f"run of system {self.letter}", name, runs)
+        return runs[name]
