@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 Points = Sequence[tuple[int, float | None]]  # (epoch, value); None: not a number
 COLOURS = {"train": "tab:blue", "test": "tab:orange"}
@@ -139,7 +139,7 @@ def draw_panels(panels: Sequence[Panel], *, title: str) -> bytes:
         if measure != "accuracy":
             for axes in grid[row]:
                 axes.set_yscale("log")
-            grid[row, 0].yaxis.set_major_formatter("{x:g}")
+            _label_decades(grid[row, 0])
     handles = _legend(curves)
     figure.legend(
         handles=handles, loc="outside lower center", ncols=min(4, len(handles))
@@ -172,6 +172,15 @@ def _draw_curves_of(axes: Axes, curves: Sequence[Curve]) -> None:
                 *zip(*points, strict=True), "X", color=colour, ms=8, zorder=5
             )
             marks[0].set_markeredgecolor("white")
+
+
+def _label_decades(axes: Axes) -> None:
+    """Label a logarithmic axis; within few decades between powers of ten, too."""
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    few = high < 300 * low
+    axes.yaxis.set_minor_formatter("{x:g}" if few else NullFormatter())
 
 
 def _legend(curves: Sequence[Curve]) -> list[Line2D]:

@@ -20,7 +20,7 @@ from _outlook import Outlook, duration
 from absl import flags
 
 from cnnjax import published
-from cnnjax.errors import InputError, expect, unknown_name
+from cnnjax.errors import InputError, expect
 from cnnjax.published.run import System
 from cnnjax.reporting.tables import counts_line
 from cnnjax.reproduction.findings import read_trained
@@ -47,17 +47,14 @@ flags.DEFINE_bool("report_only", False, "Train nothing; report what is there.")
 
 
 def chosen_systems() -> list[System]:
-    """Return the systems that the flags choose, in their order.
+    """Return the systems that the flags choose, in the order of the table.
 
     Raises:
         InputError: there is no such system.
     """
     letters = list(published.SYSTEMS) if FLAGS.systems is None else FLAGS.systems
     expect("letters for --systems, as A,C", FLAGS.systems, bool(letters))
-    for letter in letters:
-        if letter not in published.SYSTEMS:
-            raise unknown_name("system", letter, published.SYSTEMS)
-    return [published.SYSTEMS[letter] for letter in sorted(set(letters))]
+    return [published.get_system(letter) for letter in sorted(set(letters))]
 
 
 def train(campaign: Campaign, cores: list[int]) -> list[Job]:

@@ -77,7 +77,7 @@ def call(monkeypatch, capsys, tmp_path, houses):
 
     def run(*systems: System, args: tuple[str, ...] = ()):
         table = {one.letter: one for one in systems}
-        monkeypatch.setattr(published, "SYSTEMS", table, raising=False)
+        monkeypatch.setattr(published, "SYSTEMS", table)
         given = (f"--data_dir={houses}", f"--workdir={tmp_path / 'w'}", *args)
         flags.FLAGS.unparse_flags()
         flags.FLAGS(["reproduce.py", *given])
@@ -139,7 +139,7 @@ def test_two_runs_are_trained_reported_and_not_trained_again(call, tmp_path):
     later = next(row for row in rows if row["run"] == "one" and row["epoch"] == 3)
     assert later["ours"] == json.loads(lines[2])["train_loss"]
     time_row = next(row for row in rows if row["metric"] == "train_seconds")
-    assert time_row["ratio"] == pytest.approx(0.166 / time_row["ours"])
+    assert time_row["times_as_fast"] == pytest.approx(0.166 / time_row["ours"])
     assert sorted(path.name for path in (workdir / "pictures").iterdir()) == [
         "B_one.png"  # the correction is drawn beside what it corrects
     ]
@@ -246,13 +246,8 @@ def test_a_short_run_is_never_taken_for_a_whole_one(tmp_path):
         ({}, [0.2], "no band", ""),
         ({"remark": "Another seed."}, [0.2], "no band", "Another seed."),
         ({"value": math.nan}, [None, None], "in band", "not a number, as published"),
-        ({"value": math.nan}, [0.5], "out of band", "unexplained"),
-        (
-            {"value": math.nan},
-            [None, 0.5],
-            "out of band",
-            "not a number in 1 of 2 seeds; unexplained",
-        ),
+        ({"value": math.nan, "remark": "Raced."}, [0.5], "no band", "Raced."),
+        ({"value": math.nan}, [None, 0.5], "no band", "not a number in 1 of 2 seeds"),
         (
             {"band": (0.95, 0.97)},
             [0.96, None],
@@ -266,6 +261,23 @@ def test_verdicts(fields, values, verdict, note):
     fields = {"what": "accuracy", "metric": "test_accuracy", "value": 0.96, **fields}
     judged = judge(Figure(**fields), values)
     assert (judged.verdict, judged.note) == (verdict, note)
+
+
+@pytest.mark.parametrize(
+    ("metric", "published", "ours", "times"),
+    [
+        ("train_seconds", 100.0, 25.0, 4.0),
+        ("seconds", 10.0, 20.0, 0.5),
+        ("examples_per_second", 600.0, 7200.0, 12.0),
+        ("train_loss", 1.0, 2.0, None),
+        ("train_seconds", None, 2.0, None),
+        ("train_seconds", 1.0, None, None),
+        ("train_seconds", 1.0, 0.0, None),
+    ],
+)
+def test_how_many_times_as_fast(metric, published, ours, times):
+    judged = judge(Figure(what="time", metric=metric, value=published), [ours])
+    assert judged.times_as_fast == times
 
 
 def test_a_remark_comes_before_the_explanation_of_the_run():
@@ -291,7 +303,7 @@ def test_classes_that_die_and_runs_that_collapse_are_counted(tmp_path):
     report = (tmp_path / "report.md").read_text()
     assert "in 1 of 3 seeds (seed 1 never predicts 2). Collapsed" in report
     assert "below 50 %: 1 of 3 seeds (1)." in report
-    assert "n = 3) | 90.00 % to 100.00 % | **out of band**: explained below" in report
+    assert "n = 3) | 90.00 to 100.00 % | **out of band**: explained below" in report
     assert "Softmax, twice." in report
 
 

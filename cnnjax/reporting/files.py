@@ -54,7 +54,9 @@ def write_report(
 def measured_on(trained: Iterable[Trained]) -> list[str]:
     """Say on what the runs were trained, and when: a line for each environment."""
     environments = [one.result["environment"] for one in trained]
-    counted = Counter(environment_line(one) for one in environments)
+    counted = Counter(
+        f"{environment_line(one)}; {one['machine']}" for one in environments
+    )
     dates = sorted(one["date"] for one in environments)
     lines = [f"{count} trained on: {line}" for line, count in counted.most_common()]
     return [*lines, f"trained from {dates[0]} to {dates[-1]}"] if dates else lines

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from cnnjax.data.dataset import Dataset
 from cnnjax.plots import Curve, Panel, Points, draw_panels
+from cnnjax.published.bias_only import bias_only_curve
 from cnnjax.reproduction.findings import RunFindings
 
 METRICS = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
@@ -55,7 +56,7 @@ def pictures_of(findings: Sequence[RunFindings]) -> dict[tuple[str, str], Pictur
 def _panel(findings: RunFindings, others: Others) -> Panel:
     """Return every curve of a run, loss above accuracy, that it keeps or published."""
     run = findings.run
-    figures = [f for f in run.figures if f.epoch is not None and f.value is not None]
+    figures = [f for f in run.figures if f.epoch is not None and f.source == "reported"]
     published = {figure.metric for figure in figures}
     kept = {name for one in findings.trained for line in one.lines for name in line}
     names = [name for name in METRICS if name in kept | published]
@@ -69,11 +70,11 @@ def _panel(findings: RunFindings, others: Others) -> Panel:
             Curve(
                 metric,
                 [_points(one.lines, metric) for one in findings.trained],
-                tuple((epoch, value) for epoch, value in points if epoch is not None),
+                [(epoch, value) for epoch, value in points if epoch is not None],
                 others.get((findings.system.letter, run.name, metric), {}),
             )
         )
-    words = "as published, with its fault" if run.faults else ""
+    words = f"with its fault{'s'[: len(run.faults) - 1]}" if run.faults else ""
     if run.corrects is not None:
         words = "put right" if not run.faults else "put right in part"
     return Panel(f"{run.name}\n{words}".strip(), curves)
@@ -88,6 +89,19 @@ def others_of(
 ) -> Others:
     """Return what else some runs are drawn beside, where their data is there.
 
-    The published curve of system E is that of a model of ten output biases alone.
+    System E's entropy is drawn beside that of ten output biases without a network, in
+    the unit of our loss: the mean over the images, where the report has a tenth of the
+    sum.
     """
-    return {}
+    others: dict[tuple[str, str, str], dict[str, Points]] = {}
+    for one in findings:
+        run, recipe = one.run, one.run.settled()
+        there = datasets.get(recipe.dataset)
+        if "entropy_reported_as_loss" in run.faults and there is not None:
+            labels = there.train.labels[: recipe.num_train]
+            curve = bias_only_curve(labels, epochs=recipe.epochs)
+            unit = 10 / len(labels)
+            points = [(epoch + 1, unit * float(v)) for epoch, v in enumerate(curve)]
+            place = (one.system.letter, run.name, "train_loss")
+            others[place] = {"ten biases, no network": points}
+    return others

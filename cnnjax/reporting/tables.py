@@ -48,7 +48,7 @@ def run_section(findings: RunFindings, picture: Picture | None) -> str:
         parts.append(table(head, map(_measure_cells, measures)))
     times = [one for one in findings.figures if is_time(one.figure)]
     if times:
-        head = ("time", "epoch", "published", "ours", "published / ours", "note")
+        head = ("time", "epoch", "published", "ours", "times as fast", "note")
         parts.append(table(head, map(_time_cells, times)))
     parts += [_fate(findings), run.explanation]
     if picture is not None:
@@ -97,7 +97,7 @@ def value_text(metric: str, value: float | None) -> str:
         return f"{100 * value:.2f} %"
     if metric.endswith("seconds"):
         return f"{value:,.1f} s" if value >= 10 else f"{value:.3g} s"
-    return f"{value:,.0f}" if is_count(metric) else f"{value:.5g}"
+    return f"{value:,.0f}" if is_count(metric) else f"{value:,.5g}"
 
 
 def ours_text(metric: str, ours: MeanInterval | None, *, num_seeds: int) -> str:
@@ -107,8 +107,20 @@ def ours_text(metric: str, ours: MeanInterval | None, *, num_seeds: int) -> str:
     mean = value_text(metric, ours.mean)
     if ours.student is None:
         return mean
-    low, high = (value_text(metric, bound) for bound in ours.student)
-    return f"{mean} ({low} to {high}, n = {ours.n})"
+    return f"{mean} ({range_text(metric, ours.student)}, n = {ours.n})"
+
+
+def range_text(metric: str, bounds: tuple[float, float]) -> str:
+    """Write two bounds, with their unit once.
+
+    >>> range_text("test_accuracy", (0.95, 0.97)), range_text("epochs", (57.0, 57.0))
+    ('95.00 to 97.00 %', '57')
+    """
+    low, high = (value_text(metric, bound) for bound in bounds)
+    unit = low.rpartition(" ")[2] if " " in low else ""
+    if low == high:
+        return low
+    return f"{low.removesuffix(unit).rstrip()} to {high}"
 
 
 def rows_of(findings: Iterable[RunFindings]) -> list[dict[str, Any]]:
@@ -133,7 +145,7 @@ def rows_of(findings: Iterable[RunFindings]) -> list[dict[str, Any]]:
                     "seeds": seeds,
                     "verdict": judged.verdict,
                     "note": judged.note,
-                    "ratio": judged.ratio if is_time(figure) else None,
+                    "times_as_fast": judged.times_as_fast,
                 }
             )
     return rows
@@ -193,13 +205,13 @@ def _measure_cells(judged: Judged) -> list[str]:
     figure = judged.figure
     band = NOTHING
     if figure.band is not None:
-        low, high = (value_text(figure.metric, bound) for bound in figure.band)
-        band = f"{low} to {high}"
+        band = range_text(figure.metric, figure.band)
     return [*_first_cells(judged), band, _verdict_text(judged)]
 
 
 def _time_cells(judged: Judged) -> list[str]:
-    ratio = NOTHING if judged.ratio is None else f"{judged.ratio:.3g}"
+    fast = judged.times_as_fast
+    ratio = NOTHING if fast is None else f"{fast:.3g}"
     verdict = text(judged.note)
     if judged.verdict != "no band":
         verdict = _verdict_text(judged)

@@ -56,17 +56,13 @@ def read_trained(job: Job) -> Trained:
         job.folder / "metrics.jsonl",
         lambda text: [json.loads(line) for line in text.splitlines()],
     )
-    dead = None
-    if "test_accuracy" in result:
-        rows = _read(
-            job.folder / "predictions.csv",
-            lambda text: list(csv.DictReader(text.splitlines())),
-        )
+    dead, path = None, job.folder / "predictions.csv"
+    if path.exists():  # of a classifier
+        rows = _read(path, lambda text: list(csv.DictReader(text.splitlines())))
         try:
             labels = {int(row["label"]) for row in rows}
             dead = tuple(sorted(labels - {int(row["prediction"]) for row in rows}))
         except (KeyError, TypeError, ValueError) as error:
-            path = job.folder / "predictions.csv"
             raise InputError(f"{path} is damaged: {error!r}") from error
     return Trained(job, result, lines, dead)
 

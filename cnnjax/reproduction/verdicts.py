@@ -23,17 +23,25 @@ class Judged(NamedTuple):
     num_seeds: int = 0  # that have a value, number or not
 
     @property
-    def ratio(self) -> float | None:
-        """Return how many times smaller ours is; for times: how much faster."""
+    def times_as_fast(self) -> float | None:
+        """Return how many times as fast ours is, of a figure that tells of time."""
         published = self.figure.value
-        if published is None or self.ours is None or self.ours.mean <= 0:
+        if published is None or self.ours is None or not is_time(self.figure):
             return None
-        return published / self.ours.mean
+        fast, slow = self.ours.mean, published
+        if not is_rate(self.figure.metric):
+            fast, slow = slow, fast
+        return fast / slow if slow > 0 else None
 
 
 def is_time(figure: Figure) -> bool:
-    """Whether a figure tells of a time, in seconds."""
-    return figure.metric.endswith("seconds")
+    """Whether a figure tells how fast it went: in seconds, or in examples a second."""
+    return figure.metric.endswith("seconds") or is_rate(figure.metric)
+
+
+def is_rate(metric: str) -> bool:
+    """Whether more of a metric is faster."""
+    return metric.endswith("per_second")
 
 
 def is_count(metric: str) -> bool:
@@ -57,23 +65,20 @@ def shown(metric: str, value: float) -> float:
 def judge(figure: Figure, values: Sequence[float | None], *, hint: str = "") -> Judged:
     """Say whether ours, the mean over seeds, falls where the figure's band says.
 
-    A value that is not a number, or None as JSON has it, is in no band; where that is
-    what was published, it is as it should be. `hint` tells where a difference is
-    explained that the figure itself does not explain.
+    A value that is not a number, or None as JSON has it, is in no band; but where none
+    was published, it is as it should be. `hint` tells where a difference is explained
+    that the figure itself does not explain.
     """
     numbers = [float(v) for v in values if v is not None and math.isfinite(v)]
     lost = len(values) - len(numbers)
     ours = mean_interval(numbers) if numbers else None
     told = f"not a number in {lost} of {len(values)} seeds"
-    published_nan = figure.value is not None and math.isnan(figure.value)
     why = figure.remark or hint or "unexplained"
-    if published_nan and figure.band is None:
-        if not numbers:
+    if figure.band is None:
+        nan_published = figure.value is not None and math.isnan(figure.value)
+        if nan_published and not numbers:
             note = "not a number, as published"
             return Judged(figure, "in band", note, None, len(values))
-        note = f"{told}; {why}" if lost else why
-        return Judged(figure, "out of band", note, ours, len(values))
-    if figure.band is None:
         note = "; ".join(part for part in (told if lost else "", figure.remark) if part)
         return Judged(figure, "no band", note, ours, len(values))
     low, high = (shown(figure.metric, bound) for bound in figure.band)
