@@ -17,7 +17,9 @@ from typing import Any
 import _script
 from absl import flags
 
+from cnnjax.errors import InputError
 from cnnjax.published import SYSTEMS, Figure, PublishedRun, System, get_system
+from cnnjax.published.run import Number
 from cnnjax.recipes import RECIPES
 
 FLAGS = flags.FLAGS
@@ -31,6 +33,8 @@ def main(args: list[str]) -> None:
     """Print the recipes and the runs that the flags ask for."""
     _script.refuse_arguments(args)
     systems = [get_system(letter) for letter in FLAGS.systems]
+    if FLAGS.json and FLAGS.figures:
+        raise InputError("expected --figures or --json, got both; JSON has all figures")
     if FLAGS.json:
         for system in systems:
             for run in system.runs:
@@ -49,9 +53,12 @@ def _run_lines(run: PublishedRun) -> list[str]:
     corrects = f" (corrects {run.corrects})" if run.corrects else ""
     lines = [f"{run.name}: {run.title}{corrects}"]
     lines += textwrap.wrap(run.explanation, WIDTH - 4)
-    figures = run.figures if FLAGS.figures else _headlines(run)
-    for figure in figures:
-        lines += _figure_lines(figure)
+    remark = ""
+    for figure in run.figures if FLAGS.figures else _headlines(run):
+        lines.append(_figure_line(figure))
+        if FLAGS.figures and figure.remark != remark:  # a curve's, once
+            remark = figure.remark
+            lines += textwrap.wrap(f"({remark})", WIDTH - 8) if remark else []
     return [
         *(f"    {line}" if i else f"  {line}" for i, line in enumerate(lines)),
         f"    {_command(run)}",
@@ -72,26 +79,18 @@ def _headlines(run: PublishedRun) -> list[Figure]:
     return [f for points in curves.values() for f in points[-1 if points[2:] else 0 :]]
 
 
-def _figure_lines(figure: Figure) -> list[str]:
-    """Print a figure in a line; its remark, where it is asked for, in more."""
+def _figure_line(figure: Figure) -> str:
+    """Print a figure without its remark."""
     value = "-" if figure.value is None else _number(figure, figure.value)
     epoch = "" if figure.epoch is None else f", epoch {figure.epoch}"
     line = f"{figure.what}{epoch}: {value}"
     if figure.band is not None:
         low, high = (_number(figure, end) for end in figure.band)
         line += f", exactly {low}" if low == high else f", within {low} to {high}"
-    line += f"  [{figure.source}]"
-    if not FLAGS.figures:
-        return [line]
-    return [
-        line,
-        *textwrap.wrap(
-            figure.remark, WIDTH - 8, initial_indent="  ", subsequent_indent="  "
-        ),
-    ]
+    return f"{line}  [{figure.source}]"
 
 
-def _number(figure: Figure, value: float) -> str:
+def _number(figure: Figure, value: Number) -> str:
     if figure.metric.endswith("_accuracy"):
         return f"{100 * value:.2f} %"
     if float(value).is_integer():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cnnjax.published.run import Figure, Source
+from cnnjax.published.run import Figure, Number, Source
 
-Band = tuple[float, float]
+Band = tuple[Number, Number]
 
 WHAT = {
     "train_loss": "training loss",
@@ -19,7 +19,7 @@ WHAT = {
 
 def curve(
     metric: str,
-    values: Mapping[int, float],
+    values: Mapping[int, Number],
     *,
     bands: Mapping[int, Band] | None = None,
     source: Source = "reported",
@@ -41,12 +41,12 @@ def curve(
     )
 
 
-def by_epoch(values: Sequence[float]) -> dict[int, float]:
+def by_epoch(values: Sequence[Number]) -> dict[int, Number]:
     """Number values by their epochs: 1, 2, 3, ..."""
     return dict(enumerate(values, start=1))
 
 
-def percent(values: Sequence[float]) -> dict[int, float]:
+def percent(values: Sequence[Number]) -> dict[int, Number]:
     """Number percentages by their epochs, as fractions.
 
     >>> percent([96.05, 96.62])
@@ -71,7 +71,7 @@ def falls_in(
 
 
 def parameters(
-    count: float,
+    count: Number,
     *,
     true: int | None = None,
     source: Source = "reported",
@@ -90,7 +90,7 @@ def parameters(
 
 
 def macs(
-    count: float,
+    count: Number,
     *,
     true: int | None = None,
     source: Source = "derived",
@@ -108,14 +108,14 @@ def macs(
     )
 
 
-def train_seconds(value: float, *, remark: str = "") -> Figure:
+def train_seconds(value: Number, *, remark: str = "") -> Figure:
     """State how long the training took."""
     return Figure(
         what="seconds of training", metric="train_seconds", value=value, remark=remark
     )
 
 
-def throughput(value: float, *, source: Source, remark: str = "") -> Figure:
+def throughput(value: Number, *, source: Source, remark: str = "") -> Figure:
     """State how many examples a second were trained on."""
     return Figure(
         what="examples a second",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cnnjax.published.figures import curve, falls_in, macs, parameters, train_seconds
-from cnnjax.published.run import Figure, PublishedRun, System
+from cnnjax.published.run import Figure, Number, PublishedRun, System
 
 EPOCHS = 200
 _INFINITE = (
@@ -14,7 +14,7 @@ _LAST_BATCH = "of the last mini-batch alone, 16 images of 50,000"
 _WRONG_COUNTER = "the size of 2a: its model was passed to the counter"
 
 
-def _regression_figures(loss: float, accuracy: float) -> tuple[Figure, ...]:
+def _regression_figures(loss: Number, accuracy: Number) -> tuple[Figure, ...]:
     return (
         *curve(
             "train_loss",
@@ -31,7 +31,7 @@ def _regression_figures(loss: float, accuracy: float) -> tuple[Figure, ...]:
     )
 
 
-def _not_per_example(value: float, rows: str) -> Figure:
+def _not_per_example(value: Number, rows: str) -> Figure:
     return Figure(
         what="MACs, as counted",
         metric="macs_per_example",

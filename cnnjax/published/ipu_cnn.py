@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from cnnjax.published.figures import curve, falls_in, parameters, train_seconds
-from cnnjax.published.run import Figure, PublishedRun, System
+from cnnjax.published.run import Figure, Number, PublishedRun, System
 
 _FAULT = ("softmax_before_cross_entropy",)
 # What the loss can be: of a perfect network, and of one that is always surely wrong.
@@ -36,11 +36,11 @@ def _loss_range(epoch: int) -> tuple[Figure, ...]:
     )
 
 
-def _epoch_seconds(epoch: int, value: float) -> tuple[Figure, ...]:
+def _epoch_seconds(epoch: int, value: Number) -> tuple[Figure, ...]:
     return curve("seconds", {epoch: value}, remark="on an IPU; the mean over epochs")
 
 
-def _compile_seconds(value: float) -> Figure:
+def _compile_seconds(value: Number) -> Figure:
     return Figure(
         what="seconds of compilation",
         metric="compile_seconds",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cnnjax.published.figures import curve, parameters, throughput
-from cnnjax.published.run import Figure, PublishedRun, System
+from cnnjax.published.run import Figure, Number, PublishedRun, System
 
 # The reported error of an epoch is a sum over 100 images, divided by 10. Ours is the
 # mean of the same 100 numbers.
@@ -61,7 +61,7 @@ def _bias_only() -> tuple[Figure, ...]:
     )
 
 
-def _at_seconds(seconds: float, how: str) -> Figure:
+def _at_seconds(seconds: Number, how: str) -> Figure:
     return throughput(
         1 / seconds,
         source="derived",

@@ -13,7 +13,7 @@ from cnnjax.published.figures import (
     throughput,
     train_seconds,
 )
-from cnnjax.published.run import Figure, PublishedRun, System
+from cnnjax.published.run import Figure, Number, PublishedRun, System
 
 # What any right run of the serial arithmetic comes to, and what others came to.
 _SERIAL_ACCURACY = {1: (0.954, 0.964), 5: (0.974, 0.978)}
@@ -37,7 +37,7 @@ _DIVIDES = (
 )
 
 
-def _printed(value: float) -> Figure:
+def _printed(value: Number) -> Figure:
     return throughput(value, source="reported", remark=_DIVIDES)
 
 

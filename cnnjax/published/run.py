@@ -13,6 +13,7 @@ from cnnjax.recipes import Recipe, get_recipe
 # "reported": the report says so; "derived": worked out from what it says; "measured":
 # with a correct implementation of the same settings, by us.
 Source = Literal["reported", "derived", "measured"]
+Number = int | float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +29,10 @@ class Figure:
     metric: str
     epoch: int | None = None  # from 1
     # As published; None: nothing was, and there is a band only; NaN: it was a NaN.
-    value: float | None
-    band: tuple[float, float] | None = None  # where a run should fall; None: not known
+    value: Number | None
+    band: tuple[Number, Number] | None = (
+        None  # where a run should fall; None: not known
+    )
     source: Source = "reported"
     remark: str = ""  # why ours should differ, where it should
 
