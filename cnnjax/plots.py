@@ -118,10 +118,12 @@ def draw_panels(panels: Sequence[Panel], *, title: str) -> bytes:
 
     Of several seeds each is a thin line, and their mean a thick one; published points
     are crosses. The panels of a row share their axis: what is higher there is higher.
-    Values that are not numbers are left out.
+    Values that are not numbers are left out, and a measure that has no others, unless
+    no measure has any. There must be a curve.
     """
     curves = [curve for panel in panels for curve in panel.curves]
-    measures = list(dict.fromkeys(curve.measure for curve in curves))
+    told = [curve for curve in curves if any(map(_numbers, curve.seeds))]
+    measures = list(dict.fromkeys(curve.measure for curve in told or curves))
     size = (1 + 4.2 * len(panels), 1.3 + 2.9 * len(measures))
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)

@@ -48,13 +48,18 @@ class Campaign:
                 self.missing[name] = f"{name} is missing: {error}"
 
     def remaining(self) -> list[Job]:
-        """Return what is to be trained: the longest first, so that all end together."""
+        """Return what is to be trained, in the order in which it should be.
+
+        Of those that run side by side the longest first, so that they end together.
+        """
         rest = [
             job
             for job in self.jobs
             if job.folder not in self.trained and job.recipe.dataset in self.datasets
         ]
-        return sorted(rest, key=self.work, reverse=True)
+        side_by_side = [job for job in rest if job.run.one_core]
+        others = [job for job in rest if not job.run.one_core]
+        return [*sorted(side_by_side, key=self.work, reverse=True), *others]
 
     def work(self, job: Job) -> float:
         """Estimate what a job costs."""

@@ -20,15 +20,17 @@ import reproduce
 from absl import flags
 
 from cnnjax import published
+from cnnjax.data.dataset import Dataset
 from cnnjax.errors import InputError
 from cnnjax.published.run import Figure, PublishedRun, System
 from cnnjax.reporting.files import write_report
 from cnnjax.reporting.page import page_of
-from cnnjax.reporting.pictures import pictures_of
+from cnnjax.reporting.pictures import others_of, pictures_of
 from cnnjax.reporting.tables import text, value_text
 from cnnjax.reproduction.findings import find, read_trained
 from cnnjax.reproduction.plan import plan
 from cnnjax.reproduction.verdicts import judge
+from cnnjax.types import Examples
 from cnnjax.workdir import Workdir
 
 ROOT = Path(__file__).parent.parent
@@ -163,10 +165,11 @@ def test_a_failed_job_is_told_and_the_others_go_on(call, tmp_path):
     assert err.startswith("FAILED B broken seed 0: train.py: error: ")
     assert "B sound seed 0: done" in out
     report = (tmp_path / "w" / "report.md").read_text()
-    assert "open: failed: train.py: error: " in report
+    assert "- B `broken`: failed: train.py: error: " in report
+    assert "open: failed, see above" in report
     status, out, err = call(system(run, house("sound")), args=("--report_only",))
     assert (status, err) == (0, "")
-    assert "open: failed: train.py: error: " in (tmp_path / "w/report.md").read_text()
+    assert "open: failed, see above" in (tmp_path / "w" / "report.md").read_text()
 
 
 def test_missing_data_is_explained_and_the_rest_reported(call, tmp_path):
@@ -178,7 +181,7 @@ def test_missing_data_is_explained_and_the_rest_reported(call, tmp_path):
     assert (status, err) == (0, "")
     assert "left out: mnist is missing: " in out
     report = (tmp_path / "w" / "report.md").read_text()
-    assert report.count("open: mnist is missing: ") == 2
+    assert report.count("open: mnist is missing, see above") == 2
     assert "train-images-idx3-ubyte" in report
     assert "- B `pictures`: mnist is missing" in report
     with pytest.raises(InputError, match="train-images-idx3-ubyte"):
@@ -263,6 +266,18 @@ def test_verdicts(fields, values, verdict, note):
     assert (judged.verdict, judged.note) == (verdict, note)
 
 
+def test_a_size_needs_no_training(tmp_path):
+    sizes = [
+        Figure(what="size", metric="parameters", value=57.0, band=(57.0, 57.0)),
+        Figure(what="size", metric="macs_per_example", value=9.0, band=(9.0, 9.0)),
+    ]
+    systems = [system(house("one", figures=tuple(sizes)))]
+    jobs = plan(systems, scale="quick", workdir=tmp_path)
+    (findings,) = findings_of(systems, jobs)
+    assert [one.verdict for one in findings.figures] == ["in band", "out of band"]
+    assert [one.ours.mean for one in findings.figures] == [57, 48]
+
+
 @pytest.mark.parametrize(
     ("metric", "published", "ours", "times"),
     [
@@ -332,8 +347,8 @@ def test_markdown_and_page_have_a_row_for_every_figure(tmp_path):
     page = (tmp_path / "report.html").read_text()
     body = re.findall(r"<tr>\s*<td>(?:loss|training|accuracy)", page)
     assert len(body) == len(rows) - len(heads)
-    assert "x | y &lt;z&gt; *w* is missing" in page.replace("&#124;", "|").replace(
-        "&#42;", "*"
+    assert "x &#124; y &lt;z&gt; &#42;w&#42; is missing" in page or (
+        "x | y &lt;z&gt; *w* is missing" in page
     )
     # Complete in itself: the picture is inside, and nothing is fetched.
     assert page.count('src="data:image/png;base64,') == 1
@@ -341,6 +356,37 @@ def test_markdown_and_page_have_a_row_for_every_figure(tmp_path):
     (picture,) = pictures_of(findings).values()
     assert [one.run.name for one in picture.group] == ["right", "one"]
     assert (tmp_path / "pictures/B_one.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_run_that_is_no_number_all_along_is_drawn_empty(tmp_path):
+    systems = [system(house("one"))]
+    (job,) = plan(systems, scale="full", workdir=tmp_path)
+    write_job(job, lines=[{"epoch": 1, "train_loss": None}], test_loss=None)
+    findings = findings_of(systems, [job])
+    write_report(tmp_path, findings, facts=[], others={})
+    assert (tmp_path / "pictures/B_one.png").exists()
+    report = (tmp_path / "report.md").read_text()
+    assert (
+        "| loss |  | 0.02 | nan | 0 to 9 | **out of band**: not a number in" in report
+    )
+
+
+def test_system_e_is_drawn_beside_ten_biases_without_a_network(tmp_path):
+    faults = ("entropy_reported_as_loss",)
+    wide = PublishedRun(name="e", title="E", recipe="sgd_wide_cnn", faults=faults)
+    systems = [system(wide, image("cnn"), letter="E")]
+    jobs = plan(systems, scale="quick", workdir=tmp_path)
+    labels = np.arange(200, dtype=np.int32) % 10
+    examples = Examples(np.zeros((200, 28, 28, 1), np.uint8), labels)
+    mnist = Dataset(name="mnist", train=examples, test=None, class_names=())
+    datasets = {"mnist": mnist}
+    others = others_of(findings_of(systems, jobs), datasets)
+    assert list(others) == [("E", "e", "train_loss")]
+    ((name, points),) = others["E", "e", "train_loss"].items()
+    assert name == "ten biases, no network"
+    assert len(points) == 73
+    assert points[0] == (1, pytest.approx(math.log(10), rel=1e-4))
+    assert others_of(findings_of(systems, jobs), {}) == {}
 
 
 def test_a_picture_that_is_missing_is_told(tmp_path):
@@ -398,6 +444,7 @@ DRIVER = """
 import sys
 import _script, reproduce, test_reproduce
 from cnnjax import published
+from cnnjax.data.dataset import Dataset
 run = test_reproduce.house("long", changes={"epochs": 10_000_000}, figures=())
 published.SYSTEMS = {"B": test_reproduce.system(run)}
 _script.run(reproduce.main)

@@ -44,13 +44,22 @@ def pictures_of(findings: Sequence[RunFindings]) -> dict[tuple[str, str], Pictur
             if other.system.letter == one.system.letter
             and other.run.corrects == one.run.name
         ]
-        group = tuple(part for part in (*healthy, one) if part.trained)
+        group = tuple(part for part in (*healthy, one) if _has_curves(part))
         if group:
             letter, name = one.system.letter, one.run.name
             title = f"{letter}. {one.run.title}"
             picture = Picture(f"{letter}_{name}.png", title, group)
             pictures[letter, name] = picture
     return pictures
+
+
+def _has_curves(findings: RunFindings) -> bool:
+    return any(
+        name in line
+        for one in findings.trained
+        for line in one.lines
+        for name in METRICS
+    )
 
 
 def _panel(findings: RunFindings, others: Others) -> Panel:

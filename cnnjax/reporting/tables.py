@@ -161,13 +161,11 @@ def _summary(findings: Sequence[RunFindings]) -> str:
         cells = [f"{letter}. {text(own[0].system.title)}"]
         cells.append(f"{trained} of {sum(len(one.jobs) for one in own)}")
         rows.append([*cells, *(str(counted[verdict]) for verdict in VERDICTS)])
-    reasons = {
-        reason: f"- {one.system.letter} `{one.run.name}`: {text(reason)}"
-        for one in reversed(findings)
-        for reason in one.open_reasons
-        if reason != "not trained yet"
-    }
-    lines = list(reversed(reasons.values()))
+    runs: dict[str, list[str]] = {}  # that lack seeds, by the reason
+    for one in findings:
+        for reason in one.open_reasons:
+            runs.setdefault(reason, []).append(f"{one.system.letter} `{one.run.name}`")
+    lines = [f"- {', '.join(names)}: {text(reason)}" for reason, names in runs.items()]
     missing = "Not trained, and why:\n\n" + "\n".join(lines) if lines else ""
     head = ("system", "jobs trained", *VERDICTS)
     return "\n\n".join(part for part in (table(head, rows), missing) if part)

@@ -12,8 +12,12 @@ from cnnjax.errors import InputError
 from cnnjax.published.run import Figure, PublishedRun, System
 from cnnjax.reproduction.plan import Job
 from cnnjax.reproduction.verdicts import Judged, judge
+from cnnjax.stack import layer_rows
 
 COLLAPSED_FROM, COLLAPSED_TO = 0.9, 0.5  # test accuracies, once above and at the end
+
+# Metrics that the network alone decides, and the layers' column that they sum.
+SIZES = {"parameters": "parameters", "macs_per_example": "macs"}
 
 
 class Trained(NamedTuple):
@@ -87,7 +91,7 @@ def find(
             reasons = [reason_fn(job) for job in own if job.folder not in trained]
             reasons = tuple(dict.fromkeys(reasons))
             figures = tuple(
-                judge_run(run, figure, ended, open_reason="; ".join(reasons))
+                judge_run(run, figure, ended, open_reason=_briefly(reasons))
                 for figure in run.figures
             )
             findings.append(RunFindings(system, run, own, ended, figures, reasons))
@@ -100,8 +104,14 @@ def judge_run(
     """Judge one figure by the seeds of its run that are trained.
 
     It stays open where none is, where they ended before its epoch, and where they keep
-    no such number. The training time of fewer epochs than published is scaled up.
+    no such number; but a size needs no training. The training time of fewer epochs than
+    published is scaled up.
     """
+    if figure.metric in SIZES:
+        rows = layer_rows(run.settled().model)
+        return judge(
+            figure, [float(sum(getattr(r, SIZES[figure.metric]) for r in rows))]
+        )
     if not trained:
         return Judged(figure, "open", open_reason)
     epochs = run.settled().epochs
@@ -125,6 +135,12 @@ def judge_run(
     judged = judge(figure, values, hint=hint)
     notes = [note for note in (scaled, judged.note) if note]
     return judged._replace(note="; ".join(notes))
+
+
+def _briefly(reasons: Iterable[str]) -> str:
+    """Return reasons without their details, which stand once, above all tables."""
+    brief = (reason.split(": ") for reason in reasons)
+    return "; ".join(f"{b[0]}, see above" if len(b) > 1 else b[0] for b in brief)
 
 
 def _row_of(figure: Figure, trained: Trained) -> Mapping[str, Any] | None:
