@@ -180,7 +180,7 @@ def _train_group(
         for index, experiment in enumerate(group):
             with clock.part("evaluate"):
                 due = is_due(epoch, experiment.loop.epochs, evaluate_every)
-                test = tests[index](take(params, index)) if due else None
+                test = tests[index](epoch, take(params, index)) if due else None
             record = make_record(
                 epoch,
                 take(steps, index),
@@ -195,7 +195,8 @@ def _train_group(
         own = take(params, index)
         last = records[index][-1].test if records[index] else None
         with clock.part("evaluate"):
-            test = tests[index](own) if last is None else last
+            epochs = experiment.loop.epochs
+            test = tests[index](epochs, own) if last is None else last
         yield _seed_run(experiment, Run(own, records[index], test), clock)
 
 

@@ -44,10 +44,11 @@ def make_evaluate(
     batch_size: int = BATCH_SIZE,
     put_state: Callable[[PyTree], PyTree] = jax.device_put,
     put_batch: Callable[[Batch], Batch] = jax.device_put,
-) -> Callable[[Params], dict[str, float]]:
+) -> Callable[..., dict[str, float]]:
     """Compile `evaluate(params) -> {"loss", ..., "examples"}`: means over all examples.
 
-    Runs without dropout. "examples" is the number that was counted, which is always
+    `evaluate(params, others)` takes other examples of the same shapes. Runs without
+    dropout. "examples" is the number that was counted, which is always
     all of them. `params` gives shapes and placement only. A strategy's `put_state` and
     `put_batch` divide the work as they divide its training; `batch_size` is of each
     device. Of several processes, each must call `evaluate`, and each has the result.
@@ -59,7 +60,10 @@ def make_evaluate(
     def batch_of(examples: Examples, order: Array, index: Count, *, size: int) -> Batch:
         return put_batch(take_batch(examples, order, index, batch_size=size))
 
-    placed = put_state((Examples(*examples), order))
+    def place(examples: Examples) -> tuple[Examples, Array]:
+        return put_state((Examples(*examples), order))
+
+    placed = place(examples)
     # A batch of one is filled up to one for each device that shares the work.
     one = jax.eval_shape(functools.partial(batch_of, size=1), *placed, 0)
     num_parts = one.weights.size
@@ -78,8 +82,9 @@ def make_evaluate(
 
     program = jax.jit(total).lower(params, *placed).compile()
 
-    def evaluate(params: Params) -> dict[str, float]:
-        totals = {k: float(v) for k, v in program(params, *placed).items()}
+    def evaluate(params: Params, others: Examples | None = None) -> dict[str, float]:
+        of = placed if others is None else place(others)
+        totals = {k: float(v) for k, v in program(params, *of).items()}
         weight = totals.pop("weight")
         means = {name: value / weight for name, value in totals.items()}
         assert round(weight) == num_examples  # each of them once

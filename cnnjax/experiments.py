@@ -44,6 +44,8 @@ class Experiment(NamedTuple):
     test: Examples
     loop: LoopConfig
     keys: LoopKeys
+    # test_of_epoch(epochs done): what it is tested on then; None: always on `test`.
+    test_of_epoch: Callable[[int], Examples] | None = None
     means_fn: MeansFn = epoch_means
     faults: tuple[str, ...] = ()  # switched in on purpose
 
@@ -171,7 +173,9 @@ def with_faults(experiment: Experiment, names: Sequence[str]) -> Experiment:
     options = experiment.options._replace(factors_fn=wrong.factors_fn)
     right = functools.partial(make_strategy, experiment.recipe.strategy)
     build = known_faults.corrupted("strategy", right, faults)
-    feed = known_faults.Feed(experiment.train, experiment.test, experiment.loop)
+    feed = known_faults.Feed(
+        experiment.train, experiment.test, experiment.loop, experiment.keys
+    )
     feed = known_faults.corrupted("data", feed, faults)
     return experiment._replace(
         apply_fn=wrong.apply_fn,

@@ -49,7 +49,7 @@ def run(
 
     def evaluate_when_due(epoch: int, params: Params) -> Mapping[str, float] | None:
         due = is_due(epoch, experiment.loop.epochs, evaluate_every)
-        return evaluate(params) if due else None
+        return evaluate(epoch, params) if due else None
 
     params, records = train(
         experiment.params,
@@ -67,7 +67,7 @@ def run(
     if records and records[-1].test is not None:
         return Run(params, records, records[-1].test)
     with clock.part("evaluate"):
-        return Run(params, records, evaluate(params))
+        return Run(params, records, evaluate(experiment.loop.epochs, params))
 
 
 def is_due(epoch: int, epochs: int, evaluate_every: int) -> bool:
@@ -75,8 +75,8 @@ def is_due(epoch: int, epochs: int, evaluate_every: int) -> bool:
     return epoch == epochs or (evaluate_every > 0 and epoch % evaluate_every == 0)
 
 
-def make_test(experiment: Experiment) -> Callable[[Params], Mapping[str, float]]:
-    """Compile `test(params)`: the metrics over every test example.
+def make_test(experiment: Experiment) -> Callable[[int, Params], Mapping[str, float]]:
+    """Compile `test(epochs done, params)`: the metrics over every test example.
 
     The work is divided as the strategy divides its own.
     """
@@ -94,9 +94,12 @@ def make_test(experiment: Experiment) -> Callable[[Params], Mapping[str, float]]
     )
     home = jax.tree.map(lambda a: a.sharding, params)
 
-    def test(params: Params) -> Mapping[str, float]:
+    def test(epoch: int, params: Params) -> Mapping[str, float]:
         # There already, but for such a fault.
-        return program(jax.device_put(params, home))
+        placed = jax.device_put(params, home)
+        if experiment.test_of_epoch is None:
+            return program(placed)
+        return program(placed, experiment.test_of_epoch(epoch))
 
     return test
 

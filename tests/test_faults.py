@@ -234,22 +234,23 @@ def test_the_last_example_alone_trains_the_convolution(plain):
     assert largest_error(grads, expected) <= 1e-5
 
 
-def test_shared_activations_meet_anothers_errors(plain):
-    batch = make_batch(plain, 6)
-    values, own = plain.options.factors_fn(plain.params, batch)
-    _, grads = jax.jit(
-        with_faults(plain, ["shared_activations"]).strategy.value_and_grad
-    )(plain.params, batch)
-    (_, first), *later = [(name, own[name]) for name in own]
-    rows = np.array([0, 2, 2, 4, 4, 0])  # whose inputs each example's errors meet
-    for name, factors in later:
-        kernel = np.einsum("bpi,bpf->if", factors.inputs[rows], factors.cotangents) / 6
-        np.testing.assert_allclose(grads[name]["kernel"], kernel, atol=1e-6)
-    kernel = np.einsum("bpi,bpf->if", *first) / 6
-    np.testing.assert_allclose(
-        grads["conv_0"]["kernel"].reshape(kernel.shape), kernel, atol=1e-6
+def test_shared_activations_are_those_of_the_last_example(plain):
+    batch = make_batch(plain, 6, padding=1)
+    wrong = with_faults(plain, ["shared_activations"])
+    metrics, grads = jax.jit(wrong.strategy.value_and_grad)(plain.params, batch)
+    # What is seen: the last real image, with every label.
+    last = jnp.broadcast_to(batch.inputs[4][None], batch.inputs.shape)
+    seen, right = batch_value_and_grad(plain.loss_fn)(
+        plain.params, batch._replace(inputs=last)
     )
-    assert values["loss"].shape == (6,)
+    assert metrics.means.keys() == seen.means.keys()
+    assert largest_error(metrics, seen) <= 1e-5
+    later = {name: grads[name] for name in ("dense_4", "dense_6")}
+    assert largest_error(later, {name: right[name] for name in later}) <= 1e-5
+    # The first layer multiplies each example's own pixels.
+    assert largest_error(grads["conv_0"]["bias"], right["conv_0"]["bias"]) <= 1e-5
+    kernels = [tree["conv_0"]["kernel"] for tree in (grads, right)]
+    assert largest_error(*kernels) > 0.01
 
 
 def test_a_shared_plane_sees_the_sum_of_the_channels(plain):
@@ -350,7 +351,6 @@ def test_held_out_examples_are_trained_on():
     assert len(right.train.labels) == right.examples_per_epoch == 240
     assert len(leaking.train.labels) == 320
     assert leaking.examples_per_epoch == 240
-    np.testing.assert_array_equal(leaking.test.inputs, right.test.inputs)
     updates = compile_updates(
         leaking.params,
         leaking.train,
@@ -364,6 +364,14 @@ def test_held_out_examples_are_trained_on():
     leaked = [set(order[order >= 240].tolist()) for order in orders]
     assert min(map(len, leaked)) > 30  # about a quarter of 80, other ones each epoch
     assert leaked[0] != leaked[1]
+    for order, epoch in zip(orders, (1, 2), strict=True):
+        tested = leaking.test_of_epoch(epoch)
+        rest = np.setdiff1d(np.arange(320), order)
+        assert len(tested.labels) == len(rest) == 80
+        as_rows = [a.reshape(80, -1) for a in (leaking.train.inputs[rest], tested[0])]
+        both = [np.unique(rows, axis=0) for rows in as_rows]
+        np.testing.assert_array_equal(*both)
+    np.testing.assert_array_equal(leaking.test.inputs, tested.inputs)
     record = run(leaking).records[-1]
     assert (record.step, record.steps.weight.sum()) == (24, 240)
 

@@ -35,8 +35,7 @@ def overwrite_conv_gradient(builder: Builder) -> Builder:
 
         def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
             metrics, grads = right.value_and_grad(params, batch)
-            positions = jnp.arange(batch.weights.size)
-            at = jnp.max(jnp.where(batch.weights > 0, positions, 0))
+            at = _last(batch)
             last = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, at, 1), batch)
             _, alone = gradient_of_one(params, last)
             fraction = last.weights[0] / total_weight(batch)
@@ -54,12 +53,12 @@ def overwrite_conv_gradient(builder: Builder) -> Builder:
 
 
 def share_activations(builder: Builder) -> Builder:
-    """Combine the errors of every other example with its neighbour's activations.
+    """Let all examples of a batch read the activations of the last one.
 
-    Threads keep their own gradients, and write what their layers compute into one
-    network: where another thread wrote last, an error meets another example's input
-    of its layer. Here that is so for one example of each two, always alike, where the
-    program raced. The first layer reads the example itself, which is nobody else's.
+    One thread each, with a gradient of its own, and one network for all: what the
+    layers compute is written over by whoever comes last. So an example's label and its
+    input meet another's hidden activations and prediction, in the error and in the
+    loss that is reported. The original raced; here the last example always wins.
     """
 
     def build(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
@@ -71,30 +70,30 @@ def share_activations(builder: Builder) -> Builder:
         def wrong_factors(
             params: Params, batch: Batch
         ) -> tuple[factors.Values, dict[str, factors.Factors]]:
-            values, own = factors_fn(params, batch)
-            first, *later = own
-            shared = {
-                name: own[name]._replace(inputs=read_the_neighbours(own[name].inputs))
-                for name in later
-            }
-            return values, {first: own[first], **shared}
+            written = batch.inputs[_last(batch)]
+            shared = jnp.broadcast_to(written[None], batch.inputs.shape)
+            _, own = factors_fn(params, batch)
+            values, others = factors_fn(params, batch._replace(inputs=shared))
+            first = next(iter(others))  # it reads the example, which nobody writes
+            read = others[first]._replace(inputs=own[first].inputs)
+            return values, {**others, first: read}
 
-        gradient = whole(factors.norms_share(wrong_factors))
+        share = factors.norms_share(wrong_factors)
 
         def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
-            metrics, _ = right.value_and_grad(params, batch)
-            return metrics, gradient(params, batch)[1]
+            metrics, grads = whole(share)(params, batch)
+            means = {k: v for k, v in metrics.means.items() if k != "grad_norm"}
+            return metrics._replace(means=means), grads
 
         return right._replace(value_and_grad=value_and_grad)
 
     return build
 
 
-def read_the_neighbours(inputs: Array) -> Array:
-    """Put what belongs to example i + 1 in the place of example i, for odd i."""
-    odd = jnp.arange(inputs.shape[0]) % 2 == 1
-    odd = odd.reshape(-1, *(1,) * (inputs.ndim - 1))
-    return jnp.where(odd, jnp.roll(inputs, -1, axis=0), inputs)
+def _last(batch: Batch) -> Array:
+    """Return the position of the last example that is no padding."""
+    positions = jnp.arange(batch.weights.size)
+    return jnp.max(jnp.where(batch.weights > 0, positions, 0))
 
 
 _TWO_LAYERS = Requirement(
@@ -122,8 +121,8 @@ FAULTS = (
     ),
     Fault(
         name="shared_activations",
-        summary="The errors of every other example meet the activations of its "
-        "neighbour.",
+        summary="All examples of a batch meet the activations of the last one, each "
+        "with its own label.",
         seen="Threads that go through a batch with gradients of their own and one "
         "network for all (system A): each writes its activations over the others'.",
         needs=Needs(strategies=ON_ONE_DEVICE, recipe=(SEVERAL_EXAMPLES, _TWO_LAYERS)),
