@@ -95,7 +95,7 @@ def _number(figure: Figure, value: Number) -> str:
         return f"{100 * value:.2f} %"
     if float(value).is_integer():
         return f"{value:,.0f}"
-    return f"{value:.6g}"
+    return f"{value:.8g}"
 
 
 def _command(run: PublishedRun) -> str:

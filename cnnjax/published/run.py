@@ -30,9 +30,8 @@ class Figure:
     epoch: int | None = None  # from 1
     # As published; None: nothing was, and there is a band only; NaN: it was a NaN.
     value: Number | None
-    band: tuple[Number, Number] | None = (
-        None  # where a run should fall; None: not known
-    )
+    # Where a run should fall; None: not known. Of something exact, twice the same.
+    band: tuple[Number, Number] | None = None
     source: Source = "reported"
     remark: str = ""  # why ours should differ, where it should
 
