@@ -34,7 +34,7 @@ class Outlook:
                 file=sys.stdout,
                 leave=False,
                 ncols=shutil.get_terminal_size(fallback=(80, 24)).columns or 80,
-                bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} epochs {postfix}",
+                bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} epochs{postfix}",
             )
 
     def poll(self) -> None:

@@ -26,7 +26,7 @@ from cnnjax.published.run import Figure, PublishedRun, System
 from cnnjax.reporting.files import write_report
 from cnnjax.reporting.page import page_of
 from cnnjax.reporting.pictures import others_of, pictures_of
-from cnnjax.reporting.tables import text, value_text
+from cnnjax.reporting.words import text, value_text
 from cnnjax.reproduction.findings import find, read_trained
 from cnnjax.reproduction.plan import plan
 from cnnjax.reproduction.verdicts import judge
@@ -182,7 +182,7 @@ def test_missing_data_is_explained_and_the_rest_reported(call, tmp_path):
     assert "left out: mnist is missing: " in out
     report = (tmp_path / "w" / "report.md").read_text()
     assert report.count("open: mnist is missing, see above") == 2
-    assert "train-images-idx3-ubyte" in report
+    assert report.count("train-images-idx3-ubyte") == 1  # once, above all tables
     assert "- B `pictures`: mnist is missing" in report
     with pytest.raises(InputError, match="train-images-idx3-ubyte"):
         call(system(image("pictures"), letter="C"))
@@ -285,6 +285,7 @@ def test_a_size_needs_no_training(tmp_path):
         ("seconds", 10.0, 20.0, 0.5),
         ("examples_per_second", 600.0, 7200.0, 12.0),
         ("train_loss", 1.0, 2.0, None),
+        ("compile_seconds", 0.0, 2.0, None),
         ("train_seconds", None, 2.0, None),
         ("train_seconds", 1.0, None, None),
         ("train_seconds", 1.0, 0.0, None),

@@ -15,7 +15,7 @@ STYLE = """
 :root { color-scheme: light; }
 body { margin: 0; background: #f6f5f2; color: #222; line-height: 1.5;
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 64rem; margin: 0 auto; padding: 1.5rem clamp(1rem, 4vw, 3rem) 4rem;
+main { max-width: 72rem; margin: 0 auto; padding: 1.5rem clamp(1rem, 4vw, 3rem) 4rem;
   background: #fff; }
 h1, h2, h3 { line-height: 1.25; margin: 2.2em 0 0.6em; }
 h1 { margin-top: 0.5em; }
@@ -27,12 +27,15 @@ table { border-collapse: collapse; font-size: 0.9rem;
 th, td { padding: 0.35em 0.8em; border-bottom: 1px solid #e3e1dc; text-align: left;
   vertical-align: top; white-space: nowrap; }
 th { border-bottom: 2px solid #bbb; }
-td:last-child { white-space: normal; }
-td:last-child:not(:empty) { min-width: 8rem; }
+td:first-child, td:last-child { white-space: normal; }
+td:first-child { min-width: 7rem; }
+td:last-child:not(:empty) { min-width: 15rem; }
 code { background: #f0efeb; padding: 0.1em 0.3em; border-radius: 3px;
   font-size: 0.9em; overflow-wrap: anywhere; }
 img { max-width: 100%; height: auto; display: block; margin: 1em 0; }
-@media (max-width: 40rem) { main { padding-top: 0.5rem; } table { font-size: 0.8rem; } }
+@media (max-width: 40rem) { main { padding-top: 0.5rem; }
+  table { font-size: 0.8rem; } th, td { padding: 0.3em 0.5em; }
+  td:first-child { min-width: 4.5rem; } }
 """
 
 IMAGE = re.compile(r'(<img [^>]*?src=")([^":]+\.png)(")')

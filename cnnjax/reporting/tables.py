@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,11 +10,16 @@ import numpy as np
 
 from cnnjax.published.run import Figure
 from cnnjax.reporting.pictures import Picture
+from cnnjax.reporting.words import (
+    NOTHING,
+    ours_text,
+    range_text,
+    table,
+    text,
+    value_text,
+)
 from cnnjax.reproduction.findings import RunFindings
-from cnnjax.reproduction.verdicts import VERDICTS, Judged, is_count, is_time
-from cnnjax.statistics import MeanInterval
-
-NOTHING = "-"
+from cnnjax.reproduction.verdicts import VERDICTS, Judged, is_time
 
 
 def report(
@@ -67,62 +70,6 @@ def counts_line(findings: Iterable[RunFindings]) -> str:
     return ", ".join(f"{counted[verdict]} {verdict}" for verdict in VERDICTS)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table; cells are text already."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def text(words: str) -> str:
-    """Return words as Markdown shows them as they are, also in a cell of a table."""
-    words = html.escape(" ".join(words.split()), quote=False)
-    for mark in "|*`[]":
-        words = words.replace(mark, f"&#{ord(mark)};")
-    return words
-
-
-def value_text(metric: str, value: float | None) -> str:
-    """Write a value of a metric as people read it.
-
-    >>> value_text("test_accuracy", 0.9868), value_text("train_seconds", 1556.7)
-    ('98.68 %', '1,556.7 s')
-    >>> value_text("train_loss", 0.00014451810), value_text("parameters", 57.0)
-    ('0.00014452', '57')
-    """
-    if value is None:
-        return NOTHING
-    if math.isnan(value):
-        return "nan"
-    if "accuracy" in metric:
-        return f"{100 * value:.2f} %"
-    if metric.endswith("seconds"):
-        return f"{value:,.1f} s" if value >= 10 else f"{value:.3g} s"
-    return f"{value:,.0f}" if is_count(metric) else f"{value:,.5g}"
-
-
-def ours_text(metric: str, ours: MeanInterval | None, *, num_seeds: int) -> str:
-    """Write our mean over seeds with its 95 % interval (Student's)."""
-    if ours is None:
-        return "nan" if num_seeds else NOTHING
-    mean = value_text(metric, ours.mean)
-    if ours.student is None:
-        return mean
-    return f"{mean} ({range_text(metric, ours.student)}, n = {ours.n})"
-
-
-def range_text(metric: str, bounds: tuple[float, float]) -> str:
-    """Write two bounds, with their unit once.
-
-    >>> range_text("test_accuracy", (0.95, 0.97)), range_text("epochs", (57.0, 57.0))
-    ('95.00 to 97.00 %', '57')
-    """
-    low, high = (value_text(metric, bound) for bound in bounds)
-    unit = low.rpartition(" ")[2] if " " in low else ""
-    if low == high:
-        return low
-    return f"{low.removesuffix(unit).rstrip()} to {high}"
-
-
 def rows_of(findings: Iterable[RunFindings]) -> list[dict[str, Any]]:
     """Return every figure as a flat dictionary, ready for JSON."""
     rows = []
@@ -163,7 +110,7 @@ def _summary(findings: Sequence[RunFindings]) -> str:
         rows.append([*cells, *(str(counted[verdict]) for verdict in VERDICTS)])
     runs: dict[str, list[str]] = {}  # that lack seeds, by the reason
     for one in findings:
-        for reason in one.open_reasons:
+        for reason in (r for r in one.open_reasons if ": " in r):  # there is more
             runs.setdefault(reason, []).append(f"{one.system.letter} `{one.run.name}`")
     lines = [f"- {', '.join(names)}: {text(reason)}" for reason, names in runs.items()]
     missing = "Not trained, and why:\n\n" + "\n".join(lines) if lines else ""

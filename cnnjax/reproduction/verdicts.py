@@ -31,7 +31,7 @@ class Judged(NamedTuple):
         fast, slow = self.ours.mean, published
         if not is_rate(self.figure.metric):
             fast, slow = slow, fast
-        return fast / slow if slow > 0 else None
+        return fast / slow if min(fast, slow) > 0 else None
 
 
 def is_time(figure: Figure) -> bool:
