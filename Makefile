@@ -8,7 +8,7 @@ SOURCES := cnnjax scripts benchmarks tests
 
 # What the version of JAX decides: for a second interpreter.
 JAX_TESTS := $(patsubst %,tests/test_%.py,layers models losses optimizers epochs \
-	strategy_laws per_example partitioning export faults)
+	strategy_laws per_example partitioning export)
 
 .PHONY: train test test-jax test-all lint format clean
 

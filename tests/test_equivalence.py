@@ -82,7 +82,14 @@ OBJECTIONS = {
 }
 
 
-@pytest.mark.parametrize("fault", GRADIENT_FAULTS)
+def fault_cases() -> list:
+    """List the faults; those that show as a wrong gradient alone are slow but one."""
+    quick = {*OBJECTIONS, "sum_instead_of_mean"}
+    slow = [pytest.mark.slow]
+    return [pytest.param(f, marks=() if f in quick else slow) for f in GRADIENT_FAULTS]
+
+
+@pytest.mark.parametrize("fault", fault_cases())
 def test_no_fault_agrees(fault, mlp, request):
     needed, setting = FAULTS[fault].needs.recipe, setting_of(mlp[0])
     fits = all(requirement.holds(setting) for requirement in needed)
