@@ -390,6 +390,25 @@ def test_system_e_is_drawn_beside_ten_biases_without_a_network(tmp_path):
     assert others_of(findings_of(systems, jobs), {}) == {}
 
 
+@pytest.mark.parametrize("scale", ["quick", "full"])
+def test_every_published_number_has_its_row(scale, tmp_path):
+    systems = list(published.SYSTEMS.values())
+    jobs = plan(systems, scale=scale, workdir=tmp_path)
+    names = [job.name for job in jobs]
+    assert len(names) == len(set(names)) == len({job.folder for job in jobs})
+    findings = findings_of(systems, jobs)
+    write_report(tmp_path, findings, facts=[], others={})
+    figures = [figure for one in systems for run in one.runs for figure in run.figures]
+    report = (tmp_path / "report.md").read_text()
+    rows = report.partition("## A.")[2].count("| open: not trained yet |")
+    sizes = [f for f in figures if f.metric in ("parameters", "macs_per_example")]
+    assert rows == len(figures) - len(sizes)
+    judged = [row for one in findings for row in one.figures if row.figure in sizes]
+    assert {row.verdict for row in judged} <= {"in band", "no band"}
+    page = (tmp_path / "report.html").read_text().partition("<h2>A.")[2]
+    assert page.count("<tr>\n<td>") == len(figures)
+
+
 def test_a_picture_that_is_missing_is_told(tmp_path):
     with pytest.raises(InputError, match=r"cannot read .*pictures/x\.png"):
         page_of("![x](pictures/x.png)", folder=tmp_path, title="t")

@@ -174,7 +174,7 @@ def _first_cells(judged: Judged) -> list[str]:
 
 
 def _published_text(figure: Figure) -> str:
-    words = value_text(figure.metric, figure.value)
+    words = value_text(figure.metric, figure.value, digits=8)
     known = figure.source != "reported" and figure.value is not None
     return f"{words} ({figure.source})" if known else words
 

@@ -6,6 +6,7 @@ import html
 import math
 from collections.abc import Iterable, Sequence
 
+from cnnjax.published.run import Number
 from cnnjax.reproduction.verdicts import is_count
 from cnnjax.statistics import MeanInterval
 
@@ -26,8 +27,8 @@ def text(words: str) -> str:
     return words
 
 
-def value_text(metric: str, value: float | None) -> str:
-    """Write a value of a metric as people read it.
+def value_text(metric: str, value: Number | None, *, digits: int = 5) -> str:
+    """Write a value of a metric as people read it; digits are of a loss.
 
     >>> value_text("test_accuracy", 0.9868), value_text("train_seconds", 1556.7)
     ('98.68 %', '1,556.7 s')
@@ -42,7 +43,7 @@ def value_text(metric: str, value: float | None) -> str:
         return f"{100 * value:.2f} %"
     if metric.endswith("seconds"):
         return f"{value:,.1f} s" if value >= 10 else f"{value:.3g} s"
-    return f"{value:,.0f}" if is_count(metric) else f"{value:,.5g}"
+    return f"{value:,.0f}" if is_count(metric) else f"{value:,.{digits}g}"
 
 
 def ours_text(metric: str, ours: MeanInterval | None, *, num_seeds: int) -> str:
@@ -60,7 +61,7 @@ def ours_text(metric: str, ours: MeanInterval | None, *, num_seeds: int) -> str:
     )
 
 
-def range_text(metric: str, bounds: tuple[float, float]) -> str:
+def range_text(metric: str, bounds: tuple[Number, Number]) -> str:
     """Write two bounds, with their unit once.
 
     >>> range_text("test_accuracy", (0.95, 0.97)), range_text("epochs", (57.0, 57.0))

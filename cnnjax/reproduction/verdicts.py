@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from cnnjax.published.run import Figure
+from cnnjax.published.run import Figure, Number
 from cnnjax.statistics import MeanInterval, mean_interval
 
 Verdict = Literal["in band", "out of band", "no band", "open"]
@@ -49,7 +49,7 @@ def is_count(metric: str) -> bool:
     return metric in ("parameters", "macs_per_example", "epochs", "test_examples")
 
 
-def shown(metric: str, value: float) -> float:
+def shown(metric: str, value: Number) -> Number:
     """Round to the precision that a report shows, at which figures are judged.
 
     >>> shown("test_accuracy", 0.976958), shown("train_loss", 23.025851)
