@@ -114,8 +114,8 @@ _SHARED = PublishedRun(
         *curve(
             "train_loss",
             by_epoch([math.nan, math.nan, math.nan, 2.4094, 2.3968]),
-            remark="the program's loss could read raw logits of another thread, hence "
-            "its NaN; ours is the loss of the right network",
+            remark="the program's loss could read raw logits, which a thread had just "
+            "written, for probabilities: hence its NaN; ours is of probabilities",
         ),
         parameters(535_818),
         train_seconds(127, remark="about; its epochs add up to 124.27"),
@@ -127,8 +127,8 @@ _SHARED = PublishedRun(
     explanation="Eight threads each take one image of a batch. Their gradients are "
     "their own, but they write their layers' activations into one network, so that an "
     "image's error is combined with another image's activations. Training per sample "
-    "then looks volatile; it is the program that is. (Ours mixes every other image, "
-    "always alike, where the threads raced: it need not come to the same number.)",
+    "then looks volatile; it is the program that is. (The threads raced. In ours the "
+    "last image of a batch always wins: it need not come to the same number.)",
 )
 
 _PER_SAMPLE = PublishedRun(
@@ -164,9 +164,9 @@ _LEAK = PublishedRun(
     ),
     seeds=3,
     explanation="The second fault of the per-sample program, alone: it reshuffles all "
-    "60,000 images every epoch, the 12,000 held-out ones too, and trains on the first "
-    "48,000. It is then tested on images that it has seen, and looks "
-    "about 0.6 points better than it is.",
+    "60,000 images every epoch, trains on the first 48,000, and is tested on the rest, "
+    "most of which it has trained on in an earlier epoch. It looks about 0.6 points "
+    "better than it is.",
 )
 
 SYSTEM = System(
