@@ -115,6 +115,7 @@ class LayerRow:
     output_shape: Shape
     parameters: int
     macs: int  # multiply-accumulates of one forward pass
+    behind: str | None  # the last layer with parameters before it; None: there is none
 
 
 def layer_rows(config: ModelConfig) -> tuple[LayerRow, ...]:
@@ -124,7 +125,7 @@ def layer_rows(config: ModelConfig) -> tuple[LayerRow, ...]:
         InputError: a layer that does not fit the shape that it is given.
     """
     rows: list[LayerRow] = []
-    shape = config.input_shape
+    shape, behind = config.input_shape, None
     for index, layer in enumerate(config.layers):
         name = f"{type(layer).__name__.lower()}_{index}"
         output_shape, parameters, macs = _sizes(name, layer, shape)
@@ -136,9 +137,10 @@ def layer_rows(config: ModelConfig) -> tuple[LayerRow, ...]:
                 output_shape=output_shape,
                 parameters=parameters,
                 macs=macs,
+                behind=behind,
             )
         )
-        shape = output_shape
+        shape, behind = output_shape, name if parameters else behind
     return tuple(rows)
 
 

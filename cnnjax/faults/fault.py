@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
-from cnnjax.stack import Conv, Layer, ModelConfig, layer_rows
+from cnnjax.stack import Conv, Dense, Layer, ModelConfig, layer_rows
 from cnnjax.strategies import DIVIDED, NO_OPTIONS, STRATEGIES, Builder, Options
 from cnnjax.types import LossFn, Strategy, ValueAndGradFn
 from cnnjax.updates import LoopConfig
@@ -80,6 +80,16 @@ SEVERAL_CHANNELS = Requirement(
     lambda setting: any(
         isinstance(row.layer, Conv) and row.input_shape[-1] > 1
         for row in layer_rows(setting.model)
+    ),
+)
+
+
+TWO_DENSE_LAYERS = Requirement(
+    "a network with at least 2 dense layers",
+    "--recipe=momentum_mlp_per_sample",
+    lambda _: "one with fewer",
+    lambda setting: (
+        sum(isinstance(layer, Dense) for layer in setting.model.layers) >= 2
     ),
 )
 

@@ -12,7 +12,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from cnnjax.faults.fault import SEVERAL_CHANNELS, Fault, Needs, layer_of
+from cnnjax.faults.fault import (
+    SEVERAL_CHANNELS,
+    TWO_DENSE_LAYERS,
+    Fault,
+    Needs,
+    layer_of,
+)
 from cnnjax.models import LayerFn
 from cnnjax.stack import Conv, Dense, LayerRow, MaxPool
 from cnnjax.strategies import STRATEGIES
@@ -23,8 +29,12 @@ BY_PARAMETERS = tuple(name for name in STRATEGIES if name != "factored_norms")
 
 
 def ignore_weights_in_the_error(row: LayerRow, right: LayerFn) -> LayerFn:
-    """Hand back from a dense layer the sum of its errors, to every input alike."""
-    if not isinstance(row.layer, Dense):
+    """Hand back to a dense layer the sum of the next one's errors, to every unit alike.
+
+    Only between dense layers: what goes back to a convolution is multiplied.
+    """
+    hidden = row.behind is not None and row.behind.startswith("dense")
+    if not (isinstance(row.layer, Dense) and hidden):
         return right
 
     def wrong(x: Array) -> Array:
@@ -114,11 +124,11 @@ FAULTS = (
     ),
     Fault(
         name="hidden_error_ignores_weights",
-        summary="The error behind a dense layer is the sum of the errors in front of "
-        "it, without the weights.",
+        summary="The error of a hidden dense layer is the sum of the next one's "
+        "errors, without its weights.",
         seen="System E: a backward pass that forgets to multiply.",
         place="layer",
-        needs=Needs(recipe=(layer_of(Dense, "dense layer"),)),
+        needs=Needs(recipe=(TWO_DENSE_LAYERS,)),
         corrupt=ignore_weights_in_the_error,
     ),
     Fault(

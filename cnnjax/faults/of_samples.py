@@ -12,13 +12,13 @@ from cnnjax.errors import InputError
 from cnnjax.faults.fault import (
     ON_ONE_DEVICE,
     SEVERAL_EXAMPLES,
+    TWO_DENSE_LAYERS,
     Fault,
     Needs,
-    Requirement,
     layer_of,
 )
 from cnnjax.gradients import batch_value_and_grad, total_weight, whole
-from cnnjax.stack import Conv, Dense
+from cnnjax.stack import Conv
 from cnnjax.strategies import NO_OPTIONS, Builder, Options
 from cnnjax.types import Batch, LossFn, Metrics, Params, Strategy
 
@@ -59,6 +59,9 @@ def share_activations(builder: Builder) -> Builder:
     layers compute is written over by whoever comes last. So an example's label and its
     input meet another's hidden activations and prediction, in the error and in the
     loss that is reported. The original raced; here the last example always wins.
+
+    Raises:
+        InputError: when it is built, and no `factors_fn` is given.
     """
 
     def build(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
@@ -96,15 +99,6 @@ def _last(batch: Batch) -> Array:
     return jnp.max(jnp.where(batch.weights > 0, positions, 0))
 
 
-_TWO_LAYERS = Requirement(
-    "a network with at least 2 dense layers",
-    "--recipe=momentum_mlp_per_sample",
-    lambda _: "one with fewer",
-    lambda setting: (
-        sum(isinstance(layer, Dense) for layer in setting.model.layers) >= 2
-    ),
-)
-
 FAULTS = (
     Fault(
         name="overwritten_conv_gradient",
@@ -125,7 +119,9 @@ FAULTS = (
         "with its own label.",
         seen="Threads that go through a batch with gradients of their own and one "
         "network for all (system A): each writes its activations over the others'.",
-        needs=Needs(strategies=ON_ONE_DEVICE, recipe=(SEVERAL_EXAMPLES, _TWO_LAYERS)),
+        needs=Needs(
+            strategies=ON_ONE_DEVICE, recipe=(SEVERAL_EXAMPLES, TWO_DENSE_LAYERS)
+        ),
         corrupt=share_activations,
     ),
 )

@@ -77,7 +77,6 @@ _PUBLISHED = PublishedRun(
             'minutes"',
         ),
     ),
-    quick_epochs=2,
     explanation="The library goes through a batch image by image. Its dense layers add "
     "their gradients up, its convolution assigns them: only the last image of a batch "
     "trains the convolution, at 1/64 of its weight. Adam divides a gradient by its own "
@@ -103,7 +102,6 @@ _CORRECTED = PublishedRun(
     ),
     corrects="published",
     seeds=5,
-    quick_epochs=2,
     explanation="All 64 images of a batch train the convolution. This is the default "
     "recipe of this library.",
 )
@@ -116,7 +114,6 @@ _SGD_RIGHT = PublishedRun(
     figures=_SIZE,
     corrects="sgd_overwritten",
     seeds=3,
-    quick_epochs=2,
     explanation="The same network without Adam, for comparison with the next: the "
     "convolution and the dense layers learn together.",
 )
@@ -129,7 +126,6 @@ _SGD_OVERWRITTEN = PublishedRun(
     faults=_FAULT,
     figures=_SIZE,
     seeds=3,
-    quick_epochs=2,
     explanation="SGD takes a gradient at its size. Of the convolution's only one "
     "image's share of 1/64 is left, so its filters hardly move from their random "
     "start, and the network falls behind at once, where under Adam nobody noticed.",

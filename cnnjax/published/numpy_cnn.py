@@ -71,9 +71,9 @@ def _at_seconds(seconds: Number, how: str) -> Figure:
 
 _AS_IT_WAS = PublishedRun(
     name="published",
-    title="73 epochs of 100 images, as the program was",
+    title="100 images, as the program was, for 42 of its 73 epochs",
     recipe="sgd_wide_cnn",
-    changes={"initializer": "normal_0.001"},
+    changes={"initializer": "normal_0.001", "epochs": 42},
     faults=(
         "one_plane_for_all_channels",
         "bias_never_added",
@@ -88,10 +88,11 @@ _AS_IT_WAS = PublishedRun(
         *_bias_only(),
         *curve(
             "train_accuracy",
-            {73: 0.05},
-            bands={73: (0.05, 0.05)},
+            {42: 0.05},
+            bands={42: (0.05, 0.05)},
             source="derived",
-            remark="digit 5 for every image: the rarest, 5 of 100",
+            remark="digit 5 for every image: the rarest, 5 of 100; so from the second "
+            "epoch to the last",
         ),
         _at_seconds(66, "sequential"),
         _at_seconds(20, "with multiprocessing"),
@@ -102,16 +103,19 @@ _AS_IT_WAS = PublishedRun(
     "its features are dead, and ten output biases are driven apart by a gradient of "
     "the wrong sign until it predicts the rarest digit for every image. The error that "
     "is reported is the entropy of the prediction, which knows no label: it is small "
-    "because the network is sure.",
+    "because the network is sure. (Ours follows the published curve until epoch 42, "
+    "then overflows; what kept the original's convolutions quiet is not known. The ten "
+    "biases alone follow it to the end.)",
 )
 
 _CORRECTED = PublishedRun(
     name="corrected",
     title="the same 100 images, without the faults",
     recipe="sgd_wide_cnn",
+    changes={"epochs": 20},
     figures=(_SIZE,),
     corrects="published",
-    quick_epochs=11,
+    quick_epochs=6,
     evaluate_every=0,
     explanation="True convolutions of all channels, the gradient of the cross-entropy, "
     "and He's initialisation, on the same 100 images in the same order: the network "
@@ -132,6 +136,7 @@ _CORRECTED_5000 = PublishedRun(
     figures=(_SIZE,),
     corrects="published",
     evaluate_every=0,
+    at_quick=False,
     explanation="A hundred images tell little of a network of 22.7 million parameters. "
     "Fifty times as many, and two epochs, show what it can do.",
 )

@@ -55,6 +55,7 @@ class PublishedRun:
     # Epochs at quick scale, where fewer than the recipe's; figures of later epochs then
     # stay open.
     quick_epochs: int | None = None
+    at_quick: bool = True  # False: trained at full scale only
     evaluate_every: int = 1  # epochs between tests; 0: at the end only
     # Whether one core is as fast as two: then several are trained side by side.
     one_core: bool = False
