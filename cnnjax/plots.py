@@ -117,7 +117,7 @@ def draw_panels(panels: Sequence[Panel], *, title: str) -> bytes:
     """Draw runs side by side as a PNG: a column each, a row for each measure.
 
     Of several seeds each is a thin line, and their mean a thick one; published points
-    are crosses. The panels of a row share their axis: what is higher there is higher.
+    are crosses. The panels of a row share their axes: what is higher there is higher.
     Values that are not numbers are left out, and a measure that has no others, unless
     no measure has any. There must be a curve.
     """
@@ -129,7 +129,7 @@ def draw_panels(panels: Sequence[Panel], *, title: str) -> bytes:
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     shape = (len(measures), len(panels))
-    grid = figure.subplots(*shape, sharex="col", sharey="row", squeeze=False)
+    grid = figure.subplots(*shape, sharex="all", sharey="row", squeeze=False)
     for column, panel in enumerate(panels):
         grid[0, column].set_title(panel.title, fontsize="medium")
         grid[-1, column].set_xlabel("epoch")
