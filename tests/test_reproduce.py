@@ -236,6 +236,19 @@ def test_a_short_run_is_never_taken_for_a_whole_one(tmp_path):
     assert plan(systems, scale="quick", workdir=tmp_path) == [full[0]]
 
 
+def test_a_run_that_is_too_long_for_the_quick_scale_is_told(tmp_path):
+    systems = [system(house("long", at_quick=False), house("one"))]
+    jobs = plan(systems, scale="quick", workdir=tmp_path)
+    assert [job.run.name for job in jobs] == ["one"]
+    assert len(plan(systems, scale="full", workdir=tmp_path)) == 2
+    findings = findings_of(systems, jobs)
+    assert {row.verdict for row in findings[0].figures} == {"open"}
+    write_report(tmp_path, findings, facts=[], others={})
+    report = (tmp_path / "report.md").read_text()
+    assert "3 epochs, trained at full scale only. No fault." in report
+    assert report.count("open: trained at full scale only") == len(findings[0].figures)
+
+
 @pytest.mark.parametrize(
     ("fields", "values", "verdict", "note"),
     [

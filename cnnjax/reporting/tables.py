@@ -18,7 +18,7 @@ from cnnjax.reporting.words import (
     text,
     value_text,
 )
-from cnnjax.reproduction.findings import RunFindings
+from cnnjax.reproduction.findings import AT_FULL_SCALE, RunFindings
 from cnnjax.reproduction.verdicts import VERDICTS, Judged, is_time
 
 
@@ -127,7 +127,8 @@ def _settings(findings: RunFindings) -> str:
     whole = run.settled().epochs
     of = f" (of {whole}: the quick scale)" if recipe.epochs < whole else ""
     parts.append(f"{recipe.epochs} epochs{of}")
-    parts.append(f"{len(findings.trained)} of {len(jobs)} seeds trained")
+    seeds = f"{len(findings.trained)} of {len(jobs)} seeds trained"
+    parts.append(seeds if jobs else AT_FULL_SCALE)
     words = ", ".join(parts)
     if findings.trained:
         seconds = [one.result.get("train_seconds") for one in findings.trained]

@@ -15,6 +15,7 @@ from cnnjax.reproduction.verdicts import Judged, judge
 from cnnjax.stack import layer_rows
 
 COLLAPSED_FROM, COLLAPSED_TO = 0.9, 0.5  # test accuracies, once above and at the end
+AT_FULL_SCALE = "trained at full scale only"
 
 # Metrics that the network alone decides, and the layers' column that they sum.
 SIZES = {"parameters": "parameters", "macs_per_example": "macs"}
@@ -89,7 +90,7 @@ def find(
             own = tuple(job for job in jobs if (job.system, job.run.name) == names)
             ended = tuple(trained[job.folder] for job in own if job.folder in trained)
             reasons = [reason_fn(job) for job in own if job.folder not in trained]
-            reasons = tuple(dict.fromkeys(reasons))
+            reasons = tuple(dict.fromkeys(reasons)) if own else (AT_FULL_SCALE,)
             figures = tuple(
                 judge_run(run, figure, ended, open_reason=_briefly(reasons))
                 for figure in run.figures

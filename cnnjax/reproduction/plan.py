@@ -81,7 +81,7 @@ def plan(systems: Iterable[System], *, scale: Scale, workdir: Path) -> list[Job]
     for system in systems:
         for run in system.runs:
             whole = run.settled()
-            for seed in range(run.seeds if scale == "full" else 1):
+            for seed in range(run.seeds if scale == "full" else int(run.at_quick)):
                 base = workdir / system.letter / run.name
                 job = Job(
                     system=system.letter,
