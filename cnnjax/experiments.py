@@ -126,7 +126,7 @@ def make_functions(recipe: Recipe, faults: Sequence[Fault] = ()) -> Functions:
     A fault of the network is in all of them; one of the loss, in training alone; one of
     what is measured, in training and test.
     """
-    around = known_faults.around_layers(faults)
+    around = known_faults.corrupted("layer", models.as_it_is, faults)
     network = models.make_apply(recipe.model, around=around)
     tapped_network = models.make_tapped_apply(recipe.model, around=around)
     scale = functools.partial(

@@ -22,6 +22,7 @@ from cnnjax.experiments import Experiment, prepare, with_faults
 from cnnjax.faults import FAULTS, OF_GRADIENT, catalogue, unmet
 from cnnjax.gradients import batch_value_and_grad
 from cnnjax.losses import mean_squared_error, softmax_cross_entropy
+from cnnjax.models import as_it_is
 from cnnjax.overrides import override
 from cnnjax.recipes import get_recipe
 from cnnjax.runs import run
@@ -307,7 +308,7 @@ def test_a_hidden_error_that_ignores_weights_is_the_sum_of_errors():
 
 
 def test_a_scrambled_pool_hands_errors_to_the_next_channel(plain):
-    wrong = FAULTS["pool_gradient_scrambled"].corrupt
+    wrong = FAULTS["pool_gradient_scrambled"].corrupt(as_it_is)
     row = next(r for r in experiments.stack.layer_rows(PLAIN.model) if "maxp" in r.name)
     right = lambda x: x.reshape(2, 2, 2, 2, 3).max(axis=(1, 3))  # noqa: E731
     x = jax.random.normal(jax.random.key(0), (4, 4, 3))

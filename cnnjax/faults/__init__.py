@@ -2,7 +2,6 @@
 
 from cnnjax.faults.catalogue import (
     FAULTS,
-    around_layers,
     corrupted,
     corrupted_rules,
     get_fault,
@@ -17,7 +16,6 @@ __all__ = [
     "Feed",
     "Needs",
     "Setting",
-    "around_layers",
     "corrupted",
     "corrupted_rules",
     "get_fault",

@@ -18,9 +18,7 @@ from cnnjax.faults import (
     of_training,
 )
 from cnnjax.faults.fault import Fault, Place
-from cnnjax.models import Around, LayerFn
 from cnnjax.rules import RULES, Rule
-from cnnjax.stack import LayerRow
 
 OF = (
     *(of_layers, of_losses, of_batches, of_samples, of_gradients, of_rules),
@@ -52,18 +50,6 @@ def corrupted(place: Place, right: Any, faults: Iterable[Fault]) -> Any:
         if fault.place == place:
             right = fault.corrupt(right)
     return right
-
-
-def around_layers(faults: Iterable[Fault]) -> Around:
-    """Return what faults of layers put around each layer of a network."""
-    of_layers = [fault for fault in faults if fault.place == "layer"]
-
-    def around(row: LayerRow, layer_fn: LayerFn) -> LayerFn:
-        for fault in of_layers:
-            layer_fn = fault.corrupt(row, layer_fn)
-        return layer_fn
-
-    return around
 
 
 def corrupted_rules(faults: Iterable[Fault]) -> dict[str, Rule]:

@@ -11,8 +11,8 @@ from cnnjax.strategies import DIVIDED, NO_OPTIONS, STRATEGIES, Builder, Options
 from cnnjax.types import LossFn, Strategy, ValueAndGradFn
 from cnnjax.updates import LoopConfig
 
-# What a fault corrupts, and so the gradient. "layer": what a layer computes, or its
-# gradient; "parameters": what the layers are given; "loss": the loss that training
+# What a fault corrupts, and so the gradient. "layer": what is put around each layer,
+# `models.Around`; "parameters": what the layers are given; "loss": what training
 # differentiates; "strategy": its builder, `(loss_fn, options) -> Strategy`.
 OfGradient = Literal["layer", "parameters", "loss", "strategy"]
 # What else. "clipping": a rule of `rules.RULES` that clips each example's gradient;

@@ -19,7 +19,7 @@ from cnnjax.faults.fault import (
     Needs,
     layer_of,
 )
-from cnnjax.models import LayerFn
+from cnnjax.models import Around, LayerFn
 from cnnjax.stack import Conv, Dense, LayerRow, MaxPool
 from cnnjax.strategies import STRATEGIES
 from cnnjax.types import Params
@@ -28,14 +28,29 @@ from cnnjax.types import Params
 BY_PARAMETERS = tuple(name for name in STRATEGIES if name != "factored_norms")
 
 
-def ignore_weights_in_the_error(row: LayerRow, right: LayerFn) -> LayerFn:
-    """Hand back to a dense layer the sum of the next one's errors, to every unit alike.
+def of_layers(
+    applies: Callable[[LayerRow], bool], change: Callable[[LayerFn], LayerFn]
+) -> Callable[[Around], Around]:
+    """Build the `corrupt` that changes the layers of a network that it applies to."""
 
-    Only between dense layers: what goes back to a convolution is multiplied.
-    """
+    def corrupt(right: Around) -> Around:
+        def around(row: LayerRow, layer_fn: LayerFn) -> LayerFn:
+            layer_fn = right(row, layer_fn)
+            return change(layer_fn) if applies(row) else layer_fn
+
+        return around
+
+    return corrupt
+
+
+def is_behind_dense(row: LayerRow) -> bool:
+    """Return whether a dense layer hands its error back to another dense layer."""
     hidden = row.behind is not None and row.behind.startswith("dense")
-    if not (isinstance(row.layer, Dense) and hidden):
-        return right
+    return isinstance(row.layer, Dense) and hidden
+
+
+def ignore_weights_in_the_error(right: LayerFn) -> LayerFn:
+    """Hand the sum of a layer's errors back, to each of its inputs alike."""
 
     def wrong(x: Array) -> Array:
         return right(lax.stop_gradient(x)) + _zero_with_gradient(x.sum())
@@ -43,10 +58,8 @@ def ignore_weights_in_the_error(row: LayerRow, right: LayerFn) -> LayerFn:
     return wrong
 
 
-def scramble_pool(row: LayerRow, right: LayerFn) -> LayerFn:
+def scramble_channels(right: LayerFn) -> LayerFn:
     """Hand the error of each channel back through the pool to the next channel."""
-    if not isinstance(row.layer, MaxPool):
-        return right
 
     def wrong(x: Array) -> Array:
         pooled = right(x)
@@ -129,7 +142,7 @@ FAULTS = (
         seen="System E: a backward pass that forgets to multiply.",
         place="layer",
         needs=Needs(recipe=(TWO_DENSE_LAYERS,)),
-        corrupt=ignore_weights_in_the_error,
+        corrupt=of_layers(is_behind_dense, ignore_weights_in_the_error),
     ),
     Fault(
         name="pool_gradient_scrambled",
@@ -138,6 +151,8 @@ FAULTS = (
         "were written in.",
         place="layer",
         needs=Needs(recipe=(layer_of(MaxPool, "max pool"),)),
-        corrupt=scramble_pool,
+        corrupt=of_layers(
+            lambda row: isinstance(row.layer, MaxPool), scramble_channels
+        ),
     ),
 )

@@ -108,7 +108,8 @@ def others_of(
         there = datasets.get(recipe.dataset)
         if "entropy_reported_as_loss" in run.faults and there is not None:
             labels = there.train.labels[: recipe.num_train]
-            curve = bias_only_curve(labels, epochs=recipe.epochs)
+            last = max((f.epoch or 0 for f in run.figures), default=0)
+            curve = bias_only_curve(labels, epochs=max(last, recipe.epochs))
             unit = 10 / len(labels)
             points = [(epoch + 1, unit * float(v)) for epoch, v in enumerate(curve)]
             place = (one.system.letter, run.name, "train_loss")

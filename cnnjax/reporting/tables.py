@@ -183,7 +183,18 @@ def _published_text(figure: Figure) -> str:
 def _verdict_text(judged: Judged) -> str:
     loud = judged.verdict == "out of band"
     verdict = f"**{judged.verdict}**" if loud else judged.verdict
-    return f"{verdict}: {text(judged.note)}" if judged.note else verdict
+    notes = [note for note in (_likeness(judged), text(judged.note)) if note]
+    return f"{verdict}: {'; '.join(notes)}" if notes else verdict
+
+
+def _likeness(judged: Judged) -> str:
+    """Say whether a published value that has no band is like those of our seeds."""
+    if judged.like_ours is None or judged.one_more is None:
+        single = judged.verdict == "no band" and judged.num_seeds == 1
+        return "one seed of ours, which tells of no spread" if single else ""
+    does = "does" if judged.like_ours else "does not"
+    bounds = range_text(judged.figure.metric, judged.one_more)
+    return f"one more seed of ours falls, with 95 %, in {bounds}; the published {does}"
 
 
 def _fate(findings: RunFindings) -> str:

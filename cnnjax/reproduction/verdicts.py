@@ -7,9 +7,15 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from cnnjax.published.run import Figure, Number
-from cnnjax.statistics import MeanInterval, mean_interval
+from cnnjax.statistics import (
+    Interval,
+    MeanInterval,
+    mean_interval,
+    prediction_interval,
+)
 
 Verdict = Literal["in band", "out of band", "no band", "open"]
+FEWEST = 3  # seeds that tell of their spread
 VERDICTS: tuple[Verdict, ...] = ("in band", "out of band", "no band", "open")
 
 
@@ -21,6 +27,16 @@ class Judged(NamedTuple):
     note: str  # why, where there is something to say
     ours: MeanInterval | None = None  # over the seeds whose value is a number
     num_seeds: int = 0  # that have a value, number or not
+    # Where one more seed of ours falls, with 95 %, if no band says where it should.
+    one_more: Interval | None = None
+
+    @property
+    def like_ours(self) -> bool | None:
+        """Whether the published value could be one more seed of ours; None: unknown."""
+        if self.one_more is None or self.figure.value is None:
+            return None
+        low, high = self.one_more
+        return low <= self.figure.value <= high
 
     @property
     def times_as_fast(self) -> float | None:
@@ -80,7 +96,10 @@ def judge(figure: Figure, values: Sequence[float | None], *, hint: str = "") -> 
             note = "not a number, as published"
             return Judged(figure, "in band", note, None, len(values))
         note = "; ".join(part for part in (told if lost else "", figure.remark) if part)
-        return Judged(figure, "no band", note, ours, len(values))
+        judged = Judged(figure, "no band", note, ours, len(values))
+        if len(numbers) < FEWEST or lost or is_time(figure):
+            return judged
+        return judged._replace(one_more=prediction_interval(numbers))
     low, high = (shown(figure.metric, bound) for bound in figure.band)
     inside = ours is not None and low <= shown(figure.metric, ours.mean) <= high
     if inside and not lost:
