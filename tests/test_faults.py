@@ -17,6 +17,7 @@ from test_strategy_laws import GRADIENT_FAULTS, options_of, row_of
 from cnnjax import experiments
 from cnnjax.comparison import largest_error
 from cnnjax.data.splits import HoldOut
+from cnnjax.ensembles import compile_group
 from cnnjax.errors import InputError
 from cnnjax.experiments import Experiment, prepare, with_faults
 from cnnjax.faults import FAULTS, OF_GRADIENT, catalogue, unmet
@@ -29,7 +30,6 @@ from cnnjax.runs import run
 from cnnjax.stack import Activation, Dense, Flatten
 from cnnjax.strategies import DIVIDED
 from cnnjax.types import Batch, Params
-from cnnjax.updates import compile_updates
 
 DOCS = Path(__file__).parent.parent / "docs" / "faults.md"
 PLAIN = replace(
@@ -336,6 +336,12 @@ def trained(recipe, *faults: str):
     return experiment, run(experiment)
 
 
+def first_orders(experiment: Experiment) -> list[np.ndarray]:
+    """Return the orders of the first two epochs, as the compiled loop draws them."""
+    updates = compile_group([experiment])
+    return [np.asarray(updates.order_of(experiment.keys, epoch)) for epoch in (0, 1)]
+
+
 def test_another_networks_optimizer_trains_nothing():
     right, well = trained(TINY)
     _, never = trained(TINY, "optimizer_of_other_parameters")
@@ -352,15 +358,7 @@ def test_held_out_examples_are_trained_on():
     assert len(right.train.labels) == right.examples_per_epoch == 240
     assert len(leaking.train.labels) == 320
     assert leaking.examples_per_epoch == 240
-    updates = compile_updates(
-        leaking.params,
-        leaking.train,
-        strategy=leaking.strategy,
-        optimizer=leaking.optimizer,
-        config=leaking.loop,
-        keys=leaking.keys,
-    )
-    orders = [np.asarray(updates.order_of(leaking.keys, epoch)) for epoch in (0, 1)]
+    orders = first_orders(leaking)
     assert [len(set(order.tolist())) for order in orders] == [240, 240]
     leaked = [set(order[order >= 240].tolist()) for order in orders]
     assert min(map(len, leaked)) > 30  # about a quarter of 80, other ones each epoch
@@ -381,15 +379,7 @@ def test_the_order_stays_the_same():
     recipe = override(TINY, epochs=2)
     for faults, same in (((), False), (("same_order_each_epoch",), True)):
         experiment = prepare(recipe, random_dataset(recipe), faults=faults)
-        updates = compile_updates(
-            experiment.params,
-            experiment.train,
-            strategy=experiment.strategy,
-            optimizer=experiment.optimizer,
-            config=experiment.loop,
-            keys=experiment.keys,
-        )
-        first, second = (updates.order_of(experiment.keys, epoch) for epoch in (0, 1))
+        first, second = first_orders(experiment)
         assert np.array_equal(first, second) == same
         assert not np.array_equal(first, np.arange(320))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -304,3 +305,20 @@ def test_the_script_refuses_in_one_line(flags):
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_findings_python_runs(tmp_path, capsys):
+    """Its table is of the real Housing.csv; here of five houses, told by hand."""
+    rows = ("200,2,1,1,1,0", "100,1,1,1,1,0", "300,3,1,2,2,1", "400,5,2,2,1,2")
+    rows = ("price,area,bedrooms,bathrooms,stories,parking", *rows, "500,4,2,3,2,1")
+    (tmp_path / "Housing.csv").write_text("\n".join(rows))
+    findings = (ROOT / "docs" / "findings.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", findings, re.S)
+    exec(block.replace('"DIR"', repr(str(tmp_path))), {})
+    told = [line.split() for line in capsys.readouterr().out.splitlines()]
+    # Prices 0.25, 0.5, 0.75, 1: ratios of 0.1 are 0.4, 0.2, 0.1333, 0.1.
+    assert told[0][0] == "20.8%"
+    # Of the mean, 0.625: 2.5, 1.25, 0.8333, 0.625 -> 0.5, 0.75, 0.8333, 0.625.
+    assert told[2] == ["67.7%", "0.00"]
+    assert told[3][0] == "91.7%"  # 4, 2, 1.3333, 1 -> 2, 0, 0.6667, 1
+    assert len(told) == 5
