@@ -111,9 +111,9 @@ _BATCH_16 = PublishedRun(
     quick_epochs=10,
     one_core=True,
     explanation="Two of the report's runs: batch 16 looked better than batch 8 (98.49 "
-    "against 96.66 %), and then 20 epochs far worse than 10 (21.19 %). The first holds, "
-    "by less. The second does not: with two softmaxes ten epochs more help here, too. A "
-    "fall to 21 % takes a higher learning rate; see batch_16_lr_0.2.",
+    "against 96.66 %), and then 20 epochs far worse than 10 (21.19 %). The first "
+    "holds, by less. The second does not: with two softmaxes ten epochs more help, "
+    "too. A fall to 21 % takes a higher learning rate; see batch_16_lr_0.2.",
 )
 
 _BATCH_16_SLOW = PublishedRun(
