@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,7 +32,7 @@ TINY = Recipe(
     name="tiny",
     summary="for the laws",
     model=ModelConfig(
-        input_shape=(8, 8, 2),
+        input_shape=(8, 8, 1),
         layers=(
             Conv(4, kernel_size=3, padding=1),
             Activation("relu"),
@@ -49,6 +51,9 @@ TINY = Recipe(
     batch_size=16,
     epochs=1,
 )
+
+# For the faults that several input channels are needed to see.
+TWO_CHANNELS = replace(TINY, model=replace(TINY.model, input_shape=(8, 8, 2)))
 
 
 def random_dataset(recipe: Recipe, *, train: int = 320, test: int = 64) -> Dataset:

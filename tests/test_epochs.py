@@ -302,7 +302,7 @@ def test_a_dataset_that_does_not_fit_is_refused():
     wrong = dataclasses.replace(
         DATASET, train=Examples(DATASET.train.inputs[:, :7], DATASET.train.labels)
     )
-    with pytest.raises(InputError, match=r"shape \(8, 8, 2\), got \(7, 8, 2\) from"):
+    with pytest.raises(InputError, match=r"shape \(8, 8, 1\), got \(7, 8, 1\) from"):
         prepare(TINY, wrong)
     wrong = dataclasses.replace(DATASET, class_names=("a", "b"))
     with pytest.raises(InputError, match="tells 3 classes apart, but .* has 2"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jax
 import pytest
-from batches import TINY, experiment_of
+from batches import TINY, TWO_CHANNELS, experiment_of
 from test_strategy_laws import GRADIENT_FAULTS, row_of
 
 from cnnjax import parallel
@@ -46,7 +46,7 @@ def mlp():
 @pytest.fixture(scope="module")
 def cnn():
     """Slower to compile: for the faults of what an MLP has not."""
-    experiment = experiment_of(TINY)
+    experiment = experiment_of(TWO_CHANNELS)
     return experiment, make_reference(experiment, batch_size=14, num_steps=2)
 
 

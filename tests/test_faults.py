@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import TINY, experiment_of, make_batch, random_dataset
+from batches import TINY, TWO_CHANNELS, experiment_of, make_batch, random_dataset
 from test_strategy_laws import GRADIENT_FAULTS, options_of, row_of
 
 from cnnjax import experiments
@@ -33,15 +33,17 @@ from cnnjax.types import Batch, Params
 
 DOCS = Path(__file__).parent.parent / "docs" / "faults.md"
 PLAIN = replace(
-    TINY,
+    TWO_CHANNELS,
     model=replace(
-        TINY.model,
+        TWO_CHANNELS.model,
         layers=tuple(
-            layer for layer in TINY.model.layers if type(layer).__name__ != "Dropout"
+            layer
+            for layer in TWO_CHANNELS.model.layers
+            if type(layer).__name__ != "Dropout"
         ),
     ),
 )
-HOLDING_OUT = override(TINY, split=HoldOut(0.25), batch_size=20, epochs=2)
+HOLDING_OUT = override(TWO_CHANNELS, split=HoldOut(0.25), batch_size=20, epochs=2)
 
 
 def test_the_docs_list_the_catalogue():
@@ -121,12 +123,12 @@ def setting(**changes):
         ),
         (
             "one_plane_for_all_channels",
-            {"model": replace(TINY.model, input_shape=(8, 8, 1))},
+            {"model": replace(TWO_CHANNELS.model, input_shape=(8, 8, 1))},
             "needs a convolution of several channels: --recipe=sgd_dropout_cnn, got a",
         ),
         (
             "pool_gradient_scrambled",
-            {"model": replace(TINY.model, layers=(Flatten(), Dense(3)))},
+            {"model": replace(TWO_CHANNELS.model, layers=(Flatten(), Dense(3)))},
             "needs a network with a max pool: --recipe=adam_cosine_cnn, got one with",
         ),
     ],
@@ -153,7 +155,7 @@ def test_an_experiment_refuses_what_could_not_matter():
 @pytest.mark.parametrize("name", GRADIENT_FAULTS)
 def test_every_fault_trains(name):
     row = row_of(name)
-    recipe = override(TINY, batch_size=24, strategy=row)
+    recipe = override(TWO_CHANNELS, batch_size=24, strategy=row)
     options = options_of(4 if row in DIVIDED else None)
     experiment = prepare(recipe, random_dataset(recipe), options=options, faults=[name])
     assert experiment.faults == (name,)
