@@ -17,7 +17,10 @@ TAIL_LINES = 30
 
 
 class Voice:
-    """What process 0 says on stderr: passed on, unless a failure follows at once."""
+    """What process 0 says on stderr, line by line: passed on, unless a failure follows.
+
+    A failure follows within TOGETHER_SECONDS; what is said then is held.
+    """
 
     def __init__(self, pipe: IO[bytes]) -> None:
         """Listen in a thread, as the pipe must never fill up."""
@@ -31,13 +34,21 @@ class Voice:
         self.thread.join(timeout=5)
 
     def _listen(self, pipe: IO[bytes]) -> None:
+        rest = b""  # of a line whose end is not heard yet
         while heard := os.read(pipe.fileno(), 2**16):
-            if self.holds.wait(TOGETHER_SECONDS):
-                self.held += heard
-            else:
-                self.passed += heard
-                sys.stderr.buffer.write(heard)
-                sys.stderr.buffer.flush()
+            lines, end, rest = (rest + heard).rpartition(b"\n")
+            self._hear(lines + end)
+        self._hear(rest)
+
+    def _hear(self, lines: bytes) -> None:
+        if not lines:
+            return
+        if self.holds.wait(TOGETHER_SECONDS):
+            self.held += lines
+        else:
+            self.passed += lines
+            sys.stderr.buffer.write(lines)
+            sys.stderr.buffer.flush()
 
 
 def watch(
