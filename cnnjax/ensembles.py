@@ -22,9 +22,11 @@ from cnnjax.data.splits import HoldOut
 from cnnjax.epochs import ignore, make_record, run_epochs
 from cnnjax.errors import InputError, expect
 from cnnjax.experiments import Experiment
+from cnnjax.faults import corrupted, get_fault
+from cnnjax.outcomes import dead_classes
 from cnnjax.records import EpochRecord
 from cnnjax.runs import Run, is_due, make_test, predict_test, run
-from cnnjax.strategies import DIVIDED
+from cnnjax.strategies import DIVIDED, make_strategy
 from cnnjax.types import Examples
 from cnnjax.updates import LoopKeys, Updates, compile_updates
 
@@ -47,7 +49,7 @@ class SeedRun(NamedTuple):
         """Return the classes of the test set that are never predicted."""
         if self.predictions is None:
             return []
-        return sorted({*self.test_labels.tolist()} - {*self.predictions.tolist()})
+        return dead_classes(self.test_labels, self.predictions)
 
 
 class SeedCallbacks(NamedTuple):
@@ -75,8 +77,7 @@ def run_seeds(
     `prepare_fn(seed)` makes the experiment of a seed; they may differ in nothing else.
 
     Raises:
-        InputError: a group of no size, or several runs under a strategy that divides
-            a batch over devices or is not compiled.
+        InputError: a group of no size, or one that `check_group` refuses.
     """
     expect("group_size of at least 1", group_size, group_size >= 1)
     clock = clock or Clock()
@@ -97,13 +98,38 @@ def run_seeds(
         )
 
 
+def check_group(experiment: Experiment, size: int) -> None:
+    """Refuse several runs at once of what cannot be mapped over runs.
+
+    Raises:
+        InputError: the strategy divides a batch over devices or is not compiled, or a
+            fault has it run from Python.
+    """
+    if size == 1:
+        return
+    name = experiment.recipe.strategy
+    right = make_strategy(name, experiment.loss_fn, experiment.options)
+    if name in DIVIDED or right.run != "loop":
+        raise InputError(
+            f"strategy {name!r} trains one seed at a time; use --group_size=1, or jit"
+        )
+    for fault in map(get_fault, experiment.faults):
+        wrong = corrupted("strategy", lambda *_: right, [fault])
+        if wrong(experiment.loss_fn, experiment.options).run != "loop":
+            raise InputError(
+                f"fault {fault.name!r} runs each update from Python, one seed at a "
+                "time; use --group_size=1"
+            )
+
+
 def compile_group(group: Sequence[Experiment]) -> Updates:
     """Compile the updates of one experiment, or of several at once.
 
     Raises:
-        InputError: several, under a strategy that cannot be mapped over runs.
+        InputError: several, which `check_group` refuses.
     """
     one = group[0]
+    check_group(one, len(group))
     how = {
         "strategy": one.strategy,
         "optimizer": one.optimizer,
@@ -111,11 +137,6 @@ def compile_group(group: Sequence[Experiment]) -> Updates:
     }
     if len(group) == 1:
         return compile_updates(one.params, one.train, keys=one.keys, **how)
-    name = one.recipe.strategy
-    if name in DIVIDED or one.strategy.run != "loop":
-        raise InputError(
-            f"strategy {name!r} trains one seed at a time; use --group_size=1, or jit"
-        )
     return compile_updates(
         stack([experiment.params for experiment in group]),
         _examples(group),

@@ -26,6 +26,8 @@ from cnnjax.strategies import DIVIDED, NO_OPTIONS, Options, make_strategy, mesh_
 from cnnjax.types import Examples, LossFn, Params, Strategy
 from cnnjax.updates import LoopConfig, LoopKeys
 
+LAST_SEED = 2**32 - 1
+
 
 class Experiment(NamedTuple):
     """Everything that a training run is made of; nothing has run yet."""
@@ -80,9 +82,9 @@ def prepare(
 
     Raises:
         InputError: the dataset, the seed or the strategy does not fit the recipe, or a
-            fault is not known, or could not matter.
+            fault is not known, could not matter, or would be lost beside another.
     """
-    expect("seed from 0 to 2**32 - 1", seed, 0 <= seed < 2**32)
+    expect("seed from 0 to 2**32 - 1", seed, 0 <= seed <= LAST_SEED)
     params_key, split_key, order_key, dropout_key = jax.random.split(
         jax.random.key(seed), 4
     )
@@ -162,13 +164,16 @@ def with_faults(experiment: Experiment, names: Sequence[str]) -> Experiment:
     """Switch known faults into an experiment that has none.
 
     Raises:
-        InputError: a fault is not known, or could not matter there.
+        InputError: a fault is not known, could not matter there, or would be lost
+            beside another.
     """
     setting = setting_of(experiment)
     faults = [known_faults.get_fault(name) for name in names]
     for fault in faults:
         if (missing := known_faults.unmet(fault, setting)) is not None:
             raise InputError(missing)
+    if (lost := known_faults.clash(faults)) is not None:
+        raise InputError(lost)
     wrong = make_functions(experiment.recipe, faults)
     options = experiment.options._replace(factors_fn=wrong.factors_fn)
     right = functools.partial(make_strategy, experiment.recipe.strategy)
@@ -201,6 +206,7 @@ def setting_of(experiment: Experiment) -> known_faults.Setting:
         num_train=len(experiment.train.labels),
         num_test=len(experiment.test.labels),
         holds_out=isinstance(recipe.split, HoldOut),
+        microbatch_size=experiment.options.microbatch_size,
     )
 
 

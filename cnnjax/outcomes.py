@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,13 @@ class Outcome(NamedTuple):
     dataset: str
     metric: str  # test_accuracy, a fraction; or test_loss, nats or squared units
     scores: Mapping[int, float]  # by seed
+    faults: tuple[str, ...]  # switched in on purpose
+    settings: Mapping[str, Any]  # of its recipe, by their paths: "optimizer.l2"
+
+    @property
+    def regresses(self) -> bool:
+        """Whether it predicts numbers, and no classes."""
+        return self.settings.get("loss") == "mean_squared_error"
 
 
 class PairedPredictions(NamedTuple):
@@ -37,7 +44,7 @@ class PairedPredictions(NamedTuple):
 
 
 def read_outcome(path: str) -> Outcome:
-    """Read result.json, and seeds.jsonl where the run was of many seeds.
+    """Read config.json, result.json, and seeds.jsonl where the run was of many seeds.
 
     Raises:
         InputError: it is no folder of a finished run, or a file in it is damaged.
@@ -60,23 +67,48 @@ def read_outcome(path: str) -> Outcome:
     for row in rows:
         seed = _field(source, row, "seed", int)
         expect(f"each seed once in {source}", seed, seed not in scores)
-        score = _field(source, row, metric, float)
-        expect(f"a finite {metric} in {source}", score, math.isfinite(score))
+        score = _field(source, row, metric, float, of=f" of seed {seed}")
+        what = f"a finite {metric} of seed {seed} in {source}"
+        expect(what, score, math.isfinite(score))
         scores[seed] = score
+    names = ("recipe", "dataset")
+    recipe, dataset = (_field(folder / "result.json", result, n, str) for n in names)
+    config = _parse(folder / "config.json", _read_text(folder / "config.json"))
     return Outcome(
         path=folder,
-        recipe=_field(folder / "result.json", result, "recipe", str),
-        dataset=_field(folder / "result.json", result, "dataset", str),
+        recipe=recipe,
+        dataset=dataset,
         metric=metric,
         scores=scores,
+        faults=tuple(config.get("faults", ())),
+        settings=_by_path(config.get("recipe", {})),
     )
+
+
+def differences(a: Outcome, b: Outcome) -> dict[str, tuple[Any, Any]]:
+    """Return the settings in which two runs differ, by path; None: it has none such."""
+    paths = dict.fromkeys([*a.settings, *b.settings])
+    pairs = {path: (a.settings.get(path), b.settings.get(path)) for path in paths}
+    return {path: pair for path, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def dead_classes(
+    labels: Sequence[int] | np.ndarray, predictions: Sequence[int] | np.ndarray
+) -> list[int]:
+    """Return the classes of test examples that are predicted for none of them.
+
+    >>> dead_classes([0, 1, 2, 2], [1, 1, 3, 1])
+    [0, 2]
+    """
+    return np.setdiff1d(labels, predictions).tolist()
 
 
 def pair_predictions(a: Outcome, b: Outcome) -> PairedPredictions:
     """Read predictions.csv of two runs of one seed each, example by example.
 
     Raises:
-        InputError: a file is missing or damaged, or the test examples are not the same.
+        InputError: a file is missing or damaged, the runs are of a regression, or the
+            test examples are not the same.
     """
     rows_a, rows_b = _read_predictions(a), _read_predictions(b)
     same = rows_a.keys() == rows_b.keys() and all(
@@ -97,6 +129,11 @@ def pair_predictions(a: Outcome, b: Outcome) -> PairedPredictions:
 def _read_predictions(outcome: Outcome) -> dict[int, tuple[int, int]]:
     """Return (label, prediction) by example."""
     path = outcome.path / "predictions.csv"
+    if outcome.regresses:
+        raise InputError(
+            f"{outcome.path} is of a regression, which predicts no classes to pair; "
+            "train several seeds of each (--num_seeds), and compare their means"
+        )
     if not path.exists():
         raise InputError(f"{outcome.path} has no predictions.csv; train that run again")
     header, *lines = csv.reader(_read_text(path).splitlines() or [""])
@@ -134,13 +171,33 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     return value
 
 
-def _field(path: Path, row: Mapping[str, Any], name: str, kind: type) -> Any:
+def _by_path(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay nested settings out flat; what a recipe is called is none of them.
+
+    >>> _by_path({"name": "a", "epochs": 2, "optimizer": {"l2": 0.0}})
+    {'epochs': 2, 'optimizer.l2': 0.0}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, list):
+            value = {str(index): item for index, item in enumerate(value)}
+        if isinstance(value, dict):
+            flat |= {f"{name}.{path}": own for path, own in _by_path(value).items()}
+        elif name not in ("name", "summary"):
+            flat[name] = value
+    return flat
+
+
+def _field(
+    path: Path, row: Mapping[str, Any], name: str, kind: type, *, of: str = ""
+) -> Any:
     """Return a field of a run's file, of the type that train.py writes."""
     value = row.get(name)
     whole = isinstance(value, int) and not isinstance(value, bool)
     fits = whole or isinstance(value, float) if kind is float else whole
     if not (isinstance(value, str) if kind is str else fits):
-        hint = "; null: the run diverged" if name in row and value is None else ""
+        unknown = name in row and value is None and kind is float
+        hint = "; null: it was not finite, and cannot be compared" if unknown else ""
         missing = "nothing" if name not in row else json.dumps(value)
-        raise InputError(f"expected {name} in {path}, got {missing}{hint}")
+        raise InputError(f"expected {name}{of} in {path}, got {missing}{hint}")
     return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
@@ -107,13 +107,29 @@ def seed_line(seed_run: SeedRun) -> str:
     return "  ".join(parts)
 
 
-def interval_lines(metric: str, over_seeds: MeanInterval) -> list[str]:
-    """Say what the seeds have in common: mean, deviation, and two intervals."""
+def interval_lines(
+    metric: str, over_seeds: MeanInterval | None, *, not_finite: Sequence[int] = ()
+) -> list[str]:
+    """Say what the seeds have in common: mean, deviation, and two intervals.
+
+    They are of the seeds whose metric is finite; None: there is none.
+
+    >>> interval_lines("loss", None, not_finite=[3, 4])
+    ['left out, as their test loss is not finite: seed 3, seed 4',
+     'test loss: no seed is left to take a mean of']
+    """
+    lines = []
+    if not_finite:
+        left_out = ", ".join(f"seed {seed}" for seed in not_finite)
+        lines.append(f"left out, as their test {metric} is not finite: {left_out}")
+    if over_seeds is None:
+        return [*lines, f"test {metric}: no seed is left to take a mean of"]
     n, mean, std, student, bootstrap = over_seeds
-    lines = [f"test {metric}, {n} seeds: mean {metric_text(metric, mean)}"]
+    seeds = f"{n} seed{'s' if n > 1 else ''}"
+    lines.append(f"test {metric}, {seeds}: mean {metric_text(metric, mean)}")
     if std is None or student is None or bootstrap is None:
         return lines
-    lines[0] += f", standard deviation {metric_text(metric, std)}"
+    lines[-1] += f", standard deviation {metric_text(metric, std)}"
     for name, (low, high) in (("Student", student), ("bootstrap", bootstrap)):
         bounds = f"{metric_text(metric, low)} to {metric_text(metric, high)}"
         lines.append(f"95 % interval of the mean: {bounds} ({name})")

@@ -108,12 +108,14 @@ class Workdir(NamedTuple):
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file aside and rename it into place.
 
+        Two processes that write the same file do so each aside: the last one counts.
+
         Raises:
             InputError: the system refuses to write; nothing is left half-written.
         """
         if self.path is None:
             return
-        aside = self.path / f"{name}.partial"
+        aside = self.path / f"{name}.{os.getpid()}.partial"
         with _writing(self.path / name):
             try:
                 aside.write_bytes(content)

@@ -1,4 +1,4 @@
-"""The jobs of one call of reproduce.py, what is known of each, and their report."""
+"""The jobs of one call of reproduce.py, what is known of each, and the report."""
 
 from __future__ import annotations
 
@@ -11,52 +11,86 @@ from pathlib import Path
 import _jobs
 
 import cnnjax
+from cnnjax import published
 from cnnjax.data.dataset import Dataset
 from cnnjax.errors import InputError
 from cnnjax.published.run import System
 from cnnjax.reporting.files import measured_on, write_report
-from cnnjax.reporting.pictures import Picture, others_of
+from cnnjax.reporting.pictures import Picture
 from cnnjax.reproduction import plan
-from cnnjax.reproduction.findings import RunFindings, Trained, find, read_trained
+from cnnjax.reproduction.findings import (
+    NOT_YET,
+    RunFindings,
+    Trained,
+    find,
+    read_trained,
+)
+from cnnjax.reproduction.others import others_of
 from cnnjax.reproduction.plan import Job
-
-NOT_YET = "not trained yet"
 
 
 class Campaign:
-    """All jobs of some systems at a scale: those that are done, and the rest."""
+    """All jobs of some systems at a scale: those that are done, and the rest.
+
+    The report tells also of whatever else is finished in the workdir.
+    """
 
     def __init__(
-        self, systems: Sequence[System], *, scale: plan.Scale, data_dir: str, to: Path
+        self,
+        systems: Sequence[System],
+        *,
+        scale: plan.Scale,
+        data_dir: str | None,
+        to: Path,
     ) -> None:
         """Read what is done, and load every data set once; `to` is the workdir.
+
+        Without a `data_dir` none is loaded: then nothing can be trained.
 
         Raises:
             InputError: a folder there holds another run, or a damaged one.
         """
-        self.systems, self.scale, self.to = systems, scale, to
+        self.scale, self.to = scale, to
         self.jobs = plan.plan(systems, scale=scale, workdir=to)
+        finished = plan.finished(published.SYSTEMS.values(), workdir=to)
+        self.reported = list(
+            {job.folder: job for job in [*self.jobs, *finished]}.values()
+        )
+        chosen = {system.letter for system in systems}
+        letters = chosen | {job.system for job in finished}
+        self.systems = [published.get_system(letter) for letter in sorted(letters)]
         self.trained: dict[Path, Trained] = {
-            job.folder: read_trained(job) for job in self.jobs if job.done
+            job.folder: read_trained(job) for job in finished
         }
         self.datasets: dict[str, Dataset] = {}
         self.missing: dict[str, str] = {}  # why, by the data set's name
-        for name in dict.fromkeys(job.recipe.dataset for job in self.jobs):
+        names = dict.fromkeys(job.recipe.dataset for job in self.reported)
+        for name in names if data_dir is not None else ():
             try:
                 self.datasets[name] = cnnjax.load_dataset(name, data_dir=data_dir)
             except InputError as error:
                 self.missing[name] = f"{name} is missing: {error}"
+
+    def undone(self) -> list[Job]:
+        """Return the jobs that are not trained."""
+        return [job for job in self.jobs if job.folder not in self.trained]
+
+    @property
+    def num_done(self) -> int:
+        """Return how many jobs are trained."""
+        return len(self.jobs) - len(self.undone())
+
+    def left_out(self) -> list[str]:
+        """Say why some of these cannot be: each data set that is missing, once."""
+        names = dict.fromkeys(job.recipe.dataset for job in self.undone())
+        return [self.missing[name] for name in names if name in self.missing]
 
     def remaining(self) -> list[Job]:
         """Return what is to be trained, in the order in which it should be.
 
         Of those that run side by side the longest first, so that they end together.
         """
-        rest = [
-            job
-            for job in self.jobs
-            if job.folder not in self.trained and job.recipe.dataset in self.datasets
-        ]
+        rest = [job for job in self.undone() if job.recipe.dataset in self.datasets]
         side_by_side = [job for job in rest if job.run.one_core]
         others = [job for job in rest if not job.run.one_core]
         return [*sorted(side_by_side, key=self.work, reverse=True), *others]
@@ -74,7 +108,7 @@ class Campaign:
 
     def findings(self) -> list[RunFindings]:
         """Judge what is trained by now."""
-        return find(self.systems, self.jobs, self.trained, reason_fn=self.reason)
+        return find(self.systems, self.reported, self.trained, reason_fn=self.reason)
 
     def report(self, news: Job | None = None) -> None:
         """Write the report; with news of one job, draw again only what shows it.
@@ -88,7 +122,7 @@ class Campaign:
             return news is None or news.name in shown
 
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        done = f"{len(self.trained)} of {len(self.jobs)} jobs done"
+        done = f"{self.num_done} of {len(self.jobs)} jobs done"
         facts = [
             f"written {now}, scale {self.scale}, {done}",
             f"command: `{shlex.join(['python', *sys.argv])}`",

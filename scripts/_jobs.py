@@ -9,11 +9,11 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cnnjax.errors import InputError, expect
+from cnnjax.errors import expect
 from cnnjax.reproduction.plan import Job
 
 TRAIN = Path(__file__).with_name("train.py")
@@ -101,57 +101,19 @@ def run_jobs(
             watch.on_poll()
             for one in [one for one in running if one.process.poll() is not None]:
                 running.remove(one)
-                if one.process.returncode == 0:
-                    one.job.complaint.unlink(missing_ok=True)
+                _complain(one.job, one.process.returncode)
                 watch.on_end(one.job, one.process.returncode)
     finally:
         _end(running)
 
 
 def why_failed(job: Job) -> str:
-    """Return the last line that a failed job said on stderr; "" where it said none."""
+    """Return the last line of a failed job's complaint; "" where there is none."""
     try:
         lines = job.complaint.read_text(errors="replace").rstrip().splitlines()
     except OSError:
         return ""
     return lines[-1] if lines else ""
-
-
-@contextlib.contextmanager
-def alone_in(workdir: Path) -> Iterator[None]:
-    """Keep others out of a workdir: two that train the same run would mix its files.
-
-    What is started inside shares the lock, so that also what outlives this process (one
-    that was killed) keeps others out until it has ended.
-
-    Raises:
-        InputError: another is at work there, or the folder cannot be made.
-    """
-    try:
-        import fcntl
-    except ImportError:  # not on this system
-        yield
-        return
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        lock = os.open(workdir / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise InputError(
-            f"cannot write into {workdir}: {error.strerror}; choose another --workdir"
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        raise InputError(
-            f"another reproduce.py, or a run that it started, is at work in {workdir}; "
-            "wait for it, end it, or choose another --workdir"
-        ) from error
-    os.set_inheritable(lock, True)
-    try:
-        yield
-    finally:
-        os.close(lock)
 
 
 def _start(job: Job, *, data_dir: str, core: int | None) -> Running:
@@ -174,6 +136,27 @@ def _start(job: Job, *, data_dir: str, core: int | None) -> Running:
             if pins:
                 os.sched_setaffinity(0, before)
     return Running(job, process, core)
+
+
+def _complain(job: Job, status: int) -> None:
+    """Drop the complaint of a job that did not fail; say of another what it did not.
+
+    What a signal ends says nothing itself.
+    """
+    if status == 0:
+        job.complaint.unlink(missing_ok=True)
+        return
+    said = why_failed(job)
+    if status > 0 and said:
+        return
+    words = f"ended with status {status}"
+    if status < 0:
+        names = {one.value: f" ({one.name})" for one in signal.Signals}
+        words = f"ended by signal {-status}{names.get(-status, '')}"
+        if -status == signal.SIGKILL:
+            words += ", as where memory runs out: try fewer --jobs"
+    with job.complaint.open("a") as complaint:
+        complaint.write(f"\n{words}; before: {said}\n" if said else f"{words}\n")
 
 
 def _end(running: Sequence[Running]) -> None:

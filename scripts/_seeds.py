@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
@@ -14,7 +15,7 @@ from absl import flags
 from cnnjax import data, ensembles, experiments, text
 from cnnjax.clock import Clock
 from cnnjax.environment import describe_environment, environment_line
-from cnnjax.errors import InputError
+from cnnjax.errors import InputError, expect
 from cnnjax.plots import draw_seeds
 from cnnjax.records import EpochRecord
 from cnnjax.statistics import mean_interval
@@ -50,6 +51,8 @@ def train(clock: Clock, cache: _script.CompileCache) -> None:
     recipe = _recipe_flags.recipe_from_flags()
     workdir = open_workdir(FLAGS.workdir, overwrite=FLAGS.overwrite)
     seeds = range(FLAGS.seed, FLAGS.seed + FLAGS.num_seeds)
+    fits = seeds[-1] <= experiments.LAST_SEED
+    expect("seeds up to 2**32 - 1", f"{seeds[0]} to {seeds[-1]}", fits)
     with clock.part("load"):
         dataset = data.load_dataset(recipe.dataset, data_dir=FLAGS.data_dir)
     options = _recipe_flags.options_from_flags(recipe)
@@ -61,6 +64,7 @@ def train(clock: Clock, cache: _script.CompileCache) -> None:
 
     with clock.part("prepare"):
         first = prepare(seeds[0])
+        ensembles.check_group(first, min(FLAGS.group_size, len(seeds)))
         environment = describe_environment()
     with clock.part("write"):
         config = {
@@ -69,7 +73,8 @@ def train(clock: Clock, cache: _script.CompileCache) -> None:
             "faults": first.faults,
             "command": sys.argv,
         }
-        room = 2**20 + len(seeds) * nbytes(first.params)
+        # The parameters of all seeds, while those of all but the last are still there.
+        room = 2**20 + (2 * len(seeds) - 1) * nbytes(first.params)
         workdir.start(config, room=room)
     print(environment_line(environment))
     print(text.run_line(first, f"seeds {seeds[0]} to {seeds[-1]}"), end="\n\n")
@@ -97,19 +102,22 @@ def train(clock: Clock, cache: _script.CompileCache) -> None:
             clock=clock,
         ):
             ended.append(seed_run)
-            progress.write(text.seed_line(seed_run))
             with clock.part("write"):
+                workdir.write_params({f"seed_{s.seed}": s.run.params for s in ended})
                 workdir.append_json_line("seeds.jsonl", summary_of(seed_run))
                 workdir.append_predictions(
                     seed_run.seed, seed_run.test_labels, seed_run.predictions
                 )
+            progress.write(text.seed_line(seed_run))
     title = f"{recipe.name} on {recipe.dataset}, {len(seeds)} seeds"
     with clock.part("write"):
-        workdir.write_params({f"seed_{s.seed}": s.run.params for s in ended})
         if lines and workdir.path is not None:
             workdir.write_bytes("curves.png", draw_seeds(lines, title=title))
     metric = "accuracy" if "accuracy" in ended[0].run.test else "loss"
-    interval = mean_interval([seed_run.run.test[metric] for seed_run in ended])
+    scores = {seed_run.seed: seed_run.run.test[metric] for seed_run in ended}
+    finite = [score for score in scores.values() if math.isfinite(score)]
+    not_finite = [seed for seed, score in scores.items() if not math.isfinite(score)]
+    interval = mean_interval(finite) if finite else None
     workdir.write_json(
         "result.json",
         {
@@ -121,8 +129,9 @@ def train(clock: Clock, cache: _script.CompileCache) -> None:
             "group_size": FLAGS.group_size,
             "faults": first.faults,
             "epochs": first.loop.epochs,
-            f"test_{metric}": interval.mean,
-            f"test_{metric}_over_seeds": interval._asdict(),
+            f"test_{metric}": interval and interval.mean,
+            f"test_{metric}_over_seeds": interval and interval._asdict(),
+            "seeds_not_finite": not_finite,
             **{f"{part}_seconds": spent for part, spent in clock.seconds.items()},
             "total_seconds": clock.total(),
             "compile_cache": cache.state,
@@ -133,7 +142,8 @@ def train(clock: Clock, cache: _script.CompileCache) -> None:
     print(text.time_line(clock.seconds, total=clock.total(), cache=cache.state))
     if workdir.path is not None:
         print(f"results in {workdir.path}")
-    print(*faults, *text.interval_lines(metric, interval), sep="\n")
+    told = text.interval_lines(metric, interval, not_finite=not_finite)
+    print(*faults, *told, sep="\n")
 
 
 def summary_of(seed_run: ensembles.SeedRun) -> dict[str, Any]:

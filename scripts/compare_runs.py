@@ -16,10 +16,11 @@ from absl import flags
 
 from cnnjax import statistics
 from cnnjax.errors import InputError
-from cnnjax.outcomes import Outcome, pair_predictions, read_outcome
+from cnnjax.outcomes import Outcome, differences, pair_predictions, read_outcome
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool("json", False, "Print one line of JSON, and no text.")
+SHOWN = 6  # settings that are told; two recipes may differ in dozens
 SINGLE = (
     "These are two single runs: another seed would move each of them. This is the "
     "difference of these two networks, not of the methods; train several seeds of each."
@@ -39,11 +40,12 @@ def main(args: list[str]) -> None:
     else:
         found, lines = _single(a, b)
     if FLAGS.json:
-        sides = {"a": _side(a), "b": _side(b)}
+        sides = {"a": _side(a), "b": _side(b), "differ_in": differences(a, b)}
         print(json.dumps({"metric": a.metric, **sides, **found}, allow_nan=False))
         return
     for name, outcome in (("A", a), ("B", b)):
         print("\n".join(_side_lines(name, outcome)))
+    print(_settings_line(a, b))
     print("\n".join(["", *lines, f"verdict: {found['verdict']}"]))
 
 
@@ -107,7 +109,7 @@ def _single(a: Outcome, b: Outcome) -> tuple[dict[str, Any], list[str]]:
     """Compare two networks, example by example."""
     difference = next(iter(a.scores.values())) - next(iter(b.scores.values()))
     lines = [f"A - B: {_difference(a, difference)}"]
-    if a.metric != "test_accuracy":
+    if a.regresses or b.regresses:
         verdict = "none: two single regressions have no test; train several seeds"
         return {"mcnemar": None, "verdict": verdict}, lines
     test = statistics.mcnemar(*pair_predictions(a, b))
@@ -129,6 +131,7 @@ def _side(outcome: Outcome) -> dict[str, Any]:
         "workdir": str(outcome.path),
         "recipe": outcome.recipe,
         "dataset": outcome.dataset,
+        "faults": outcome.faults,
         "seeds": list(outcome.scores),
         **statistics.mean_interval(list(outcome.scores.values()))._asdict(),
     }
@@ -137,10 +140,9 @@ def _side(outcome: Outcome) -> dict[str, Any]:
 def _side_lines(name: str, outcome: Outcome) -> list[str]:
     side = statistics.mean_interval(list(outcome.scores.values()))
     seeds = f"{side.n} seeds" if side.n > 1 else f"seed {next(iter(outcome.scores))}"
-    lines = [
-        f"{name}  {outcome.path}: recipe {outcome.recipe}, dataset {outcome.dataset}, "
-        f"{seeds}"
-    ]
+    faults = [f"fault {fault}" for fault in outcome.faults]
+    what = ", ".join([f"dataset {outcome.dataset}", *faults, seeds])
+    lines = [f"{name}  {outcome.path}: recipe {outcome.recipe}, {what}"]
     what = outcome.metric.replace("_", " ")
     if side.std is None or side.student is None or side.bootstrap is None:
         value = _value(outcome, side.mean)
@@ -155,6 +157,18 @@ def _side_lines(name: str, outcome: Outcome) -> list[str]:
         f"   {what}: mean {mean}, std {std}; n = {side.n}",
         f"   95 % of the mean: {student} (Student), {bootstrap} (bootstrap)",
     ]
+
+
+def _settings_line(a: Outcome, b: Outcome) -> str:
+    """Say in which settings of their recipes the runs differ, the first few by name."""
+    found = [
+        f"{path} {json.dumps(left)} against {json.dumps(right)}"
+        for path, (left, right) in differences(a, b).items()
+    ]
+    if not found:
+        return "differ in: no setting of the recipe"
+    more = [f"{len(found) - SHOWN} more (see --json)"] if len(found) > SHOWN else []
+    return f"differ in: {', '.join(found[:SHOWN] + more)}"
 
 
 def _test_lines(name: str, test: statistics.Comparison) -> list[str]:

@@ -24,7 +24,9 @@ from cnnjax.recipes import RECIPES
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("systems", list(SYSTEMS), "Of which systems the runs are listed.")
-flags.DEFINE_bool("figures", False, "Print every figure, with band, source and remark.")
+flags.DEFINE_bool(
+    "figures", False, "Print every figure, with band, source and remarks."
+)
 flags.DEFINE_bool("json", False, "Print a JSON object a run, and no text.")
 WIDTH = 88
 
@@ -59,6 +61,8 @@ def _run_lines(run: PublishedRun) -> list[str]:
         if FLAGS.figures and figure.remark != remark:  # a curve's, once
             remark = figure.remark
             lines += textwrap.wrap(f"({remark})", WIDTH - 8) if remark else []
+        if FLAGS.figures and figure.why_out:
+            lines += textwrap.wrap(f"(if out of band: {figure.why_out})", WIDTH - 8)
     return [
         *(f"    {line}" if i else f"  {line}" for i, line in enumerate(lines)),
         f"    {_command(run)}",

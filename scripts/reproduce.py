@@ -4,6 +4,10 @@
 
 What is finished in --workdir is not trained again: the same command goes on where it
 was stopped. Writes there report.md, report.html, pictures/ and results.json.
+
+--scale and --systems choose what is trained. The report tells of all that is finished
+in --workdir, of every system and both scales (of a run cut short by the quick scale
+only as long as none of all its epochs is), so that none replaces a fuller one.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import time
 from pathlib import Path
 
 import _jobs
+import _lock
 import _script
 from _campaign import Campaign
 from _outlook import Outlook, duration
@@ -58,11 +63,19 @@ def chosen_systems() -> list[System]:
 
 
 def train(campaign: Campaign, cores: list[int]) -> list[Job]:
-    """Train what remains, and report after each job; return which failed."""
+    """Train what remains, and report before it and after each job; say which failed.
+
+    Raises:
+        InputError: nothing is trained, and nothing can be: the data is missing.
+    """
     jobs, failed = campaign.remaining(), []
-    print(f"{len(campaign.trained)} of {len(campaign.jobs)} jobs are done already")
-    for reason in campaign.missing.values():
+    if not jobs and campaign.num_done == 0:
+        raise InputError("; ".join(campaign.left_out()))
+    print(f"{campaign.num_done} of {len(campaign.jobs)} jobs are done already")
+    for reason in campaign.left_out():
         print(f"left out: {reason}")
+    if jobs:
+        campaign.report()
     work = {job.name: campaign.work(job) for job in jobs}
     with Outlook(work, jobs) as outlook:
 
@@ -75,7 +88,10 @@ def train(campaign: Campaign, cores: list[int]) -> list[Job]:
                 failed.append(job)
                 said = f"FAILED with status {status}: {_jobs.why_failed(job)}"
             outlook.write(f"{job.name}: {said}  ({outlook.line()})")
-            campaign.report(news=job)
+            try:
+                campaign.report(news=job)
+            except InputError as error:  # no reason to end what is being trained
+                outlook.write(f"no report for now: {error}")
 
         watch = _jobs.Watch(on_end, outlook.poll, _jobs.Stop())
         _jobs.run_jobs(jobs, data_dir=FLAGS.data_dir, on_cores=cores, watch=watch)
@@ -86,17 +102,15 @@ def main(args: list[str]) -> None:
     """Plan, train, report; say where the report is and what it counts."""
     _script.refuse_arguments(args)
     start = time.monotonic()
-    for name in ("data_dir", "workdir"):
+    needed = ["workdir"] if FLAGS.report_only else ["workdir", "data_dir"]
+    for name in needed:
         expect(f"a folder for --{name}", FLAGS[name].value, bool(FLAGS[name].value))
     systems, cores = chosen_systems(), _jobs.choose_cores(FLAGS.jobs)
     to = Path(FLAGS.workdir).expanduser()
-    with contextlib.nullcontext() if FLAGS.report_only else _jobs.alone_in(to):
+    with contextlib.nullcontext() if FLAGS.report_only else _lock.alone_in(to):
         campaign = Campaign(systems, scale=FLAGS.scale, data_dir=FLAGS.data_dir, to=to)
-        if not campaign.trained and FLAGS.report_only:
+        if FLAGS.report_only and not campaign.trained:
             raise InputError(f"nothing to report: no finished run in {to}")
-        if not campaign.trained and not campaign.remaining():
-            raise InputError("; ".join(campaign.missing.values()))
-        campaign.report()
         try:
             failed = [] if FLAGS.report_only else train(campaign, cores)
         except SystemExit:

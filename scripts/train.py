@@ -20,9 +20,10 @@ import jax
 import numpy as np
 from absl import flags
 
-from cnnjax import data, experiments, parallel, recipes, runs, stack, text
+from cnnjax import data, ensembles, experiments, parallel, recipes, runs, stack, text
 from cnnjax.clock import Clock
 from cnnjax.environment import describe_environment, environment_line
+from cnnjax.errors import expect
 from cnnjax.plots import draw_curves
 from cnnjax.records import EpochRecord
 from cnnjax.trees import nbytes
@@ -43,6 +44,16 @@ SAME = (
     *("seed", "evaluate_every", "microbatch_size"),
     *("num_devices", "model_devices", "fault"),
 )
+
+
+def refuse_idle_flags() -> None:
+    """Raise InputError for a flag that would do nothing beside the others."""
+    workdir, seeds = FLAGS.workdir, FLAGS.num_seeds
+    kept, grouped = workdir is not None, FLAGS.group_size != ensembles.GROUP_SIZE
+    expect("--workdir with --overwrite", workdir, kept or not FLAGS.overwrite)
+    expect("--workdir with --log_steps", workdir, kept or not FLAGS.log_steps)
+    expect("--num_seeds=1 with --log_steps", seeds, seeds == 1 or not FLAGS.log_steps)
+    expect("several --num_seeds with --group_size", seeds, seeds > 1 or not grouped)
 
 
 def prepare(clock: Clock) -> tuple[recipes.Recipe, experiments.Experiment, Workdir]:
@@ -72,6 +83,7 @@ def main(args: list[str]) -> None:
     _recipe_flags.start_jax()
     _processes.join()
     cache = _script.CompileCache()
+    _processes.together(refuse_idle_flags)
     if FLAGS.num_seeds > 1:
         _seeds.train(clock, cache)
         return

@@ -21,7 +21,7 @@ MODULES = sorted(
 FLOORS = [
     {"types", "errors", "clock", "programs"},
     {"trees", "comparison", "layers", "initializers", "data", "environment", "workdir"}
-    | {"effects", "outcomes"},
+    | {"effects", "outcomes", "timing"},
     {"stack", "losses", "training", "records", "reductions", "partitioning"}
     | {"statistics"},
     {"models"},
@@ -36,7 +36,7 @@ FLOORS = [
     {"published"},
     {"experiments"},
     {"references", "runs"},
-    {"equivalence", "ensembles"},
+    {"equivalence", "ensembles", "advice"},
     {"text"},
     {"reproduction"},
     {"reporting"},

@@ -17,6 +17,7 @@ from cnnjax.outcomes import pair_predictions, read_outcome
 from cnnjax.statistics import compare_means, compare_pairs, prediction_interval
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "compare_runs.py"
+MEAN_SQUARED = "mean_squared_error"
 HIGH = {0: 0.985, 1: 0.984, 2: 0.986, 3: 0.985}
 LOW = {1: 0.967, 2: 0.969, 3: 0.966, 4: 0.967, 5: 0.968}
 
@@ -24,7 +25,11 @@ LOW = {1: 0.967, 2: 0.969, 3: 0.966, 4: 0.967, 5: 0.968}
 def write_run(folder: Path, scores: dict[int, float], **fields) -> str:
     """Write what train.py leaves of a run of one seed or, in seeds.jsonl, of many."""
     metric = fields.pop("metric", "test_accuracy")
+    loss = "softmax_cross_entropy" if metric == "test_accuracy" else MEAN_SQUARED
+    recipe = {"name": "adam_cosine_cnn", "loss": loss, **fields.pop("settings", {})}
+    config = {"recipe": recipe, "faults": fields.pop("faults", [])}
     folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
     rows = [{"seed": seed, metric: scores[seed]} for seed in scores]
     result = {"recipe": "adam_cosine_cnn", "dataset": "mnist", **rows[0], **fields}
     (folder / "result.json").write_text(json.dumps(result))
@@ -134,6 +139,48 @@ def test_single_regressions_have_no_test(tmp_path, compare):
     text = compare(a, b)
     assert "A - B: +0.01" in text
     assert "verdict: none: two single regressions have no test" in text
+    with pytest.raises(InputError, match="a is of a regression, .* train several seed"):
+        pair_predictions(read_outcome(a), read_outcome(b))
+
+
+def test_an_accuracy_does_not_make_a_regression_a_classifier(tmp_path, compare):
+    """The fault `reflected_ratio_accuracy` reports one."""
+    settings = {"loss": MEAN_SQUARED}
+    runs = [write_run(tmp_path / n, {0: 0.9}, settings=settings) for n in ("a", "b")]
+    assert "verdict: none: two single regressions" in compare(*runs)
+
+
+def test_what_differs_is_told(tmp_path, compare):
+    layers = [{"type": "Conv", "features": 32}, {"type": "Flatten"}]
+    fewer = [{"type": "Conv", "features": 8}]
+    a = {"optimizer": {"l2": 1e-4}, "epochs": 3, "model": {"layers": layers}}
+    b = {"optimizer": {"l2": 0.0}, "epochs": 3, "model": {"layers": fewer}}
+    runs = (
+        write_run(tmp_path / "a", HIGH, settings=a, faults=["reversed_gradient"]),
+        write_run(tmp_path / "b", LOW, settings=b),
+    )
+    text = compare(*runs)
+    assert "dataset mnist, fault reversed_gradient, 4 seeds" in text
+    assert "dataset mnist, 5 seeds" in text
+    told = (
+        "optimizer.l2 0.0001 against 0.0, model.layers.0.features 32 against 8, "
+        'model.layers.1.type "Flatten" against null'
+    )
+    assert f"differ in: {told}\n" in text
+    found = compare(*runs, as_json=True)
+    assert found["differ_in"]["optimizer.l2"] == [1e-4, 0.0]
+    assert found["a"]["faults"] == ["reversed_gradient"]
+    same = write_run(tmp_path / "c", LOW, settings=b)
+    assert "differ in: no setting of the recipe\n" in compare(runs[1], same)
+
+
+def test_of_many_differences_the_first_are_told(tmp_path, compare):
+    settings = {f"field_{i}": i for i in range(9)}
+    a = write_run(tmp_path / "a", HIGH, settings=settings)
+    b = write_run(tmp_path / "b", LOW)
+    text = compare(a, b)
+    assert "field_5 5 against null, 3 more (see --json)\n" in text
+    assert "field_6" not in text
 
 
 @pytest.mark.parametrize(("value", "inside"), [(0.967, False), (0.9855, True)])
@@ -201,12 +248,13 @@ RESULT = {"recipe": "r", "dataset": "d", "seed": 0, "test_accuracy": 0.9}
         ({"result.json": {**RESULT, "seed": True}}, "expected seed in .*, got true"),
         (
             {"result.json": {"recipe": "r", "seed": 0}},
-            "expected test_loss in .* nothing",
+            "expected test_loss of seed 0 in .* nothing",
         ),
         (
             {"result.json": {**RESULT, "test_accuracy": None}},
-            "expected test_accuracy in .*, got null; null: the run diverged",
+            "expected test_accuracy of seed 0 in .*, got null; null: it was not finite",
         ),
+        ({"result.json": RESULT}, "cannot read .*config.json: "),
         ({"seeds.jsonl": ""}, "at least one seed in .*seeds.jsonl, got 0"),
         ({"seeds.jsonl": '{"seed": 0, "test_acc'}, "seeds.jsonl is damaged"),
         (
@@ -214,8 +262,8 @@ RESULT = {"recipe": "r", "dataset": "d", "seed": 0, "test_accuracy": 0.9}
             "each seed once in .*seeds.jsonl, got 0",
         ),
         (
-            {"seeds.jsonl": '{"seed": 0, "test_loss": NaN}'},
-            "a finite test_loss in .*seeds.jsonl, got nan",
+            {"seeds.jsonl": '{"seed": 3, "test_loss": NaN}'},
+            "a finite test_loss of seed 3 in .*seeds.jsonl, got nan",
         ),
     ],
 )

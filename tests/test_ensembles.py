@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 from batches import TINY, random_dataset
+from safetensors.numpy import load_file
 
 from cnnjax.comparison import largest_error
 from cnnjax.data.splits import HoldOut
@@ -20,6 +22,8 @@ from cnnjax.errors import InputError
 from cnnjax.experiments import prepare
 from cnnjax.overrides import override
 from cnnjax.runs import Run, run
+from cnnjax.statistics import mean_interval
+from cnnjax.text import interval_lines
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 SEEDS = (3, 4, 5)
@@ -113,6 +117,19 @@ def test_groups_that_cannot_be_are_refused(changes, group_size, message):
         next(runs)
 
 
+def test_a_fault_that_a_group_cannot_have_is_named():
+    """The strategy could: the message must not send the reader to another."""
+    faults = ["reversed_gradient", "batch_on_the_host"]
+    runs = run_seeds(
+        lambda seed: prepare(RECIPES["official"], DATASET, seed=seed, faults=faults),
+        SEEDS,
+        group_size=2,
+    )
+    message = "^fault 'batch_on_the_host' runs each update from Python, one seed at a"
+    with pytest.raises(InputError, match=message):
+        next(runs)
+
+
 def test_the_script_trains_seeds_and_two_such_runs_can_be_compared(tmp_path):
     def script(name, *args):
         command = [sys.executable, SCRIPTS / name, *args]
@@ -146,3 +163,71 @@ def test_the_script_trains_seeds_and_two_such_runs_can_be_compared(tmp_path):
     compared = script("compare_runs.py", "a", "b")
     assert "different" in compared
     assert "not shown to differ" not in compared
+
+
+def start_script(folder: Path, *flags: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, SCRIPTS / "train.py", *flags, "--workdir=run"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def regressions(folder: Path, *flags: str) -> tuple[str, dict, list[dict]]:
+    """Train six seeds of a regression: what is printed, result.json, seeds.jsonl."""
+    rows = np.random.default_rng(0).integers(1, 100, (60, 6))
+    names = "price,area,bedrooms,bathrooms,stories,parking"
+    np.savetxt(
+        folder / "Housing.csv", rows, "%d", delimiter=",", header=names, comments=""
+    )
+    recipe = ("--recipe=tanh_mlp_housing_narrow", "--data_dir=.", "--num_seeds=6")
+    out, err = start_script(folder, *recipe, *flags).communicate(timeout=300)
+    assert err == ""
+    result = json.loads((folder / "run" / "result.json").read_text())
+    lines = (folder / "run" / "seeds.jsonl").read_text().splitlines()
+    return out, result, [json.loads(line) for line in lines]
+
+
+def test_seeds_that_are_not_finite_are_told_and_left_out(tmp_path):
+    """The cheapest house is 0 in our units: to divide by it is no accuracy."""
+    out, result, rows = regressions(
+        tmp_path, "--fault=reflected_ratio_accuracy", "--epochs=1"
+    )
+    finite = [row["test_accuracy"] for row in rows if row["test_accuracy"] is not None]
+    left_out = [row["seed"] for row in rows if row["test_accuracy"] is None]
+    assert finite
+    assert left_out
+    assert result["seeds_not_finite"] == left_out
+    assert result["test_accuracy"] == pytest.approx(np.mean(finite))
+    assert result["test_accuracy_over_seeds"]["n"] == len(finite)
+    told = ", ".join(f"seed {seed}" for seed in left_out)
+    assert f"left out, as their test accuracy is not finite: {told}\n" in out
+    assert f"test accuracy, {len(finite)} seeds: mean " in out
+
+
+def test_where_no_seed_is_finite_the_run_still_ends(tmp_path):
+    diverge = ("--algorithm=sgd", "--schedule=constant", "--learning_rate=1e30")
+    out, result, _ = regressions(tmp_path, *diverge, "--epochs=2")
+    assert result["test_loss"] is result["test_loss_over_seeds"] is None
+    assert result["seeds_not_finite"] == list(range(6))
+    assert out.endswith("test loss: no seed is left to take a mean of\n")
+
+
+def test_without_such_seeds_nothing_is_said_of_them():
+    (line,) = interval_lines("loss", mean_interval([0.5]))
+    assert line == "test loss, 1 seed: mean 0.5000"
+
+
+def test_seeds_that_ended_outlive_an_interrupt(tmp_path):
+    flags = ("--num_seeds=1000", "--epochs=1", "--num_train=128")
+    running = start_script(tmp_path, *flags)
+    while not running.stdout.readline().startswith("seed   1 "):
+        assert running.poll() is None, running.stderr.read()
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=300)
+    assert running.returncode == 130
+    kept = load_file(tmp_path / "run" / "params.safetensors")
+    assert {"seed_0/dense_4/kernel", "seed_1/dense_4/kernel"} <= kept.keys()
+    assert not (tmp_path / "run" / "result.json").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +21,12 @@ from cnnjax.data.splits import HoldOut
 from cnnjax.ensembles import compile_group
 from cnnjax.errors import InputError
 from cnnjax.experiments import Experiment, prepare, with_faults
-from cnnjax.faults import FAULTS, OF_GRADIENT, catalogue, unmet
+from cnnjax.faults import FAULTS, OF_GRADIENT, catalogue, clash, unmet
 from cnnjax.gradients import batch_value_and_grad
 from cnnjax.losses import mean_squared_error, softmax_cross_entropy
 from cnnjax.models import as_it_is
 from cnnjax.overrides import override
+from cnnjax.published import SYSTEMS
 from cnnjax.recipes import get_recipe
 from cnnjax.runs import run
 from cnnjax.stack import Activation, Dense, Flatten
@@ -131,6 +133,11 @@ def setting(**changes):
             {"model": replace(TWO_CHANNELS.model, layers=(Flatten(), Dense(3)))},
             "needs a network with a max pool: --recipe=adam_cosine_cnn, got one with",
         ),
+        (
+            "shared_activations",
+            {"strategy": "jit", "num_devices": 1, "microbatch_size": 8},
+            "needs the whole batch at once: no --microbatch_size, got 8",
+        ),
     ],
 )
 def test_a_fault_that_could_not_matter_is_told(fault, changes, message):
@@ -171,6 +178,82 @@ def test_faults_can_be_combined():
     _, grads = both.value_and_grad(experiment.params, batch)
     negated = jax.tree.map(lambda g: -g.astype("bfloat16"), expected)
     assert largest_error(grads, negated) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("names", "part"),
+    [
+        (("missing_psum", "n_times_too_large"), "device map"),
+        (("shared_activations", "reversed_gradient"), "gradient"),
+        (("shared_activations", "one_dropout_mask_for_all"), "keys"),
+        (("shared_activations", "one_scalar_for_all_taps"), "parameters"),
+        (("weights_ignored", "gradient_of_first_half"), "weights"),
+        (("weights_ignored", "mean_of_local_means"), "padding"),
+        (("keys_by_position", "one_dropout_mask_for_all"), "keys"),
+        (("batch_on_every_device", "batch_on_the_host"), "placement of batches"),
+        (("state_on_one_device", "state_is_not_copied"), "placement of the state"),
+        (("held_out_in_training", "test_remainder_dropped"), "data"),
+        (("held_out_in_training", "same_order_each_epoch"), "data"),
+    ],
+)
+def test_faults_of_which_one_would_be_lost_are_refused(names, part):
+    message = (
+        f"fault {names[0]!r} replaces the {part}, and {names[1]!r} would be lost "
+        "beside it; switch in one of the two"
+    )
+    for order in (names, names[::-1]):
+        assert clash([FAULTS["last_batch_loss_reported"], *map(FAULTS.get, order)])
+        if part != "device map":  # there, each would undo the other
+            assert clash([FAULTS[name] for name in order]) == message
+
+
+def test_an_experiment_refuses_faults_that_would_be_lost():
+    with pytest.raises(InputError, match="expected each fault once, got 'reversed_gra"):
+        prepare(TINY, random_dataset(TINY), faults=["reversed_gradient"] * 2)
+    recipe = override(HOLDING_OUT, batch_size=24)  # 80 test examples
+    faults = ("held_out_in_training", "test_remainder_dropped")
+    with pytest.raises(InputError, match="'held_out_in_training' replaces the data"):
+        prepare(recipe, random_dataset(recipe), faults=faults)
+
+
+def test_the_faults_of_the_published_runs_go_together():
+    for system in SYSTEMS.values():
+        for published in system.runs:
+            assert clash([FAULTS[name] for name in published.faults]) is None
+
+
+def test_each_fault_of_a_strategy_names_its_parts():
+    unnamed = {f.name for f in FAULTS.values() if f.touches == {"strategy"}}
+    assert unnamed == set()
+
+
+@pytest.mark.slow
+def test_no_two_faults_that_go_together_hide_each_other():
+    """With both, the gradient and the metrics are not those with one of them."""
+    experiment = experiment_of(TWO_CHANNELS)
+    batch, there = make_batch(experiment, 11, padding=3), experiments.setting_of
+
+    def told(*names: str):
+        strategy = with_faults(experiment, names).strategy
+        metrics, grads = strategy.value_and_grad(experiment.params, batch)
+        return metrics.means, jax.tree.map(np.asarray, grads)
+
+    def alike(one, other) -> bool:
+        try:
+            return largest_error(one, other) <= 1e-5
+        except ValueError:  # of another dtype
+            return False
+
+    able = [
+        name for name in GRADIENT_FAULTS if not unmet(FAULTS[name], there(experiment))
+    ]
+    alone, right = {name: told(name) for name in able}, told()
+    seen = [name for name in able if not alike(alone[name], right)]
+    assert len(seen) >= 18
+    for names in itertools.permutations(seen, 2):
+        if clash([FAULTS[name] for name in names]) is None:
+            both = told(*names)
+            assert not any(alike(both, alone[name]) for name in names), names
 
 
 # What each fault of the five systems does, in numbers.

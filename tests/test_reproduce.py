@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -12,8 +13,11 @@ import sys
 import time
 from pathlib import Path
 
+import _campaign
 import _jobs
+import _lock
 import _outlook
+import jax
 import numpy as np
 import pytest
 import reproduce
@@ -21,14 +25,19 @@ from absl import flags
 
 from cnnjax import published
 from cnnjax.data.dataset import Dataset
+from cnnjax.data.splits import OFFICIAL, HoldOut, count_train, split_dataset
 from cnnjax.errors import InputError
 from cnnjax.published.run import Figure, PublishedRun, System
 from cnnjax.reporting.files import write_report
 from cnnjax.reporting.page import page_of
-from cnnjax.reporting.pictures import others_of, pictures_of
+from cnnjax.reporting.pictures import pictures_of
+from cnnjax.reporting.rows import end_rows_of, rows_of
+from cnnjax.reporting.tables import counts_line
 from cnnjax.reporting.words import text, value_text
+from cnnjax.reproduction.ends import ends_of
 from cnnjax.reproduction.findings import find, read_trained
-from cnnjax.reproduction.plan import plan
+from cnnjax.reproduction.others import others_of
+from cnnjax.reproduction.plan import finished, plan
 from cnnjax.reproduction.verdicts import judge
 from cnnjax.types import Examples
 from cnnjax.workdir import Workdir
@@ -77,10 +86,11 @@ def call(monkeypatch, capsys, tmp_path, houses):
     cache = os.environ["JAX_COMPILATION_CACHE_DIR"]
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", cache)
 
-    def run(*systems: System, args: tuple[str, ...] = ()):
+    def run(*systems: System, args: tuple[str, ...] = (), data: bool = True):
         table = {one.letter: one for one in systems}
         monkeypatch.setattr(published, "SYSTEMS", table)
-        given = (f"--data_dir={houses}", f"--workdir={tmp_path / 'w'}", *args)
+        data_dir = (f"--data_dir={houses}",) if data else ()
+        given = (*data_dir, f"--workdir={tmp_path / 'w'}", *args)
         flags.FLAGS.unparse_flags()
         flags.FLAGS(["reproduce.py", *given])
         status = 0
@@ -129,7 +139,9 @@ def test_two_runs_are_trained_reported_and_not_trained_again(call, tmp_path):
     assert "0 of 2 jobs are done already" in out
     assert "B two seed 0: done" in out
     assert re.search(
-        r"2 in band, 0 out of band, \d+ no band, 0 open; \d+ s$", out.strip()
+        r"2 in band, 0 out of band, \d+ no band, 0 open; "
+        r"published 0 like ours, 0 not; \d+ s$",
+        out.strip(),
     )
     workdir = tmp_path / "w"
     report = (workdir / "report.md").read_text()
@@ -229,7 +241,7 @@ def test_a_short_run_is_never_taken_for_a_whole_one(tmp_path):
     assert later.note == "is of epoch 3; here 2 are trained"
     assert first.ours.mean == 0.1
     assert seconds.ours.mean == pytest.approx(3.0)
-    assert seconds.note == "scaled up from 2 of 3 epochs"
+    assert seconds.note == "scaled up from 2 to 3 epochs"
 
     # A whole one serves the quick scale.
     write_job(full[0], test_loss=0.01)
@@ -255,7 +267,20 @@ def test_a_run_that_is_too_long_for_the_quick_scale_is_told(tmp_path):
         ({"band": (0.95, 0.97)}, [0.96], "in band", ""),
         ({"band": (0.95, 0.97)}, [0.96, 0.99], "out of band", "unexplained"),
         ({"band": (0.95, 0.97)}, [0.90, 1.02], "in band", ""),
-        ({"band": (0.95, 0.97), "remark": "Seeds."}, [0.1], "out of band", "Seeds."),
+        # Never explained by the way: only by a reason of its own.
+        (
+            {"band": (0.95, 0.97), "remark": "Seen."},
+            [0.1],
+            "out of band",
+            "unexplained; Seen.",
+        ),
+        (
+            {"band": (0.95, 0.97), "remark": "Seen.", "why_out": "Few seeds."},
+            [0.1],
+            "out of band",
+            "Few seeds.; Seen.",
+        ),
+        ({"band": (0.95, 0.97), "why_out": "Few seeds."}, [0.96], "in band", ""),
         # Judged at the precision that is shown: 97.00 % is in a band up to 97.00 %.
         ({"band": (0.95, 0.97)}, [0.970049], "in band", ""),
         ({"band": (0.95, 0.97)}, [0.970051], "out of band", "unexplained"),
@@ -309,9 +334,38 @@ def test_how_many_times_as_fast(metric, published, ours, times):
     assert judged.times_as_fast == times
 
 
-def test_a_remark_comes_before_the_explanation_of_the_run():
-    figure = Figure(what="loss", metric="train_loss", value=1.0, band=(0.0, 1.0))
-    assert judge(figure, [2.0], hint="explained below").note == "explained below"
+@pytest.mark.parametrize(
+    ("of_epochs", "done", "seconds", "note"),
+    [
+        (10, 10, 90.0, ""),  # the quick scale of a run of 20
+        (10, 20, 45.0, "scaled down from 20 to 10 epochs"),
+        (None, 10, 180.0, "scaled up from 10 to 20 epochs"),
+        (None, 20, 90.0, ""),
+    ],
+)
+def test_a_time_is_scaled_to_the_epochs_it_is_of(
+    of_epochs, done, seconds, note, tmp_path
+):
+    figures = (
+        Figure(what="t", metric="train_seconds", value=87, of_epochs=of_epochs),
+        Figure(what="c", metric="compile_seconds", value=1),
+    )
+    run = house("one", changes={"epochs": 20}, quick_epochs=10, figures=figures)
+    scale = "quick" if done < 20 else "full"
+    jobs = plan([system(run)], scale=scale, workdir=tmp_path)
+    write_job(jobs[0], train_seconds=90.0, compile_seconds=2.0)
+    time_row, compilation = findings_of([system(run)], jobs)[0].figures
+    assert (time_row.ours.mean, time_row.note) == (seconds, note)
+    assert time_row.times_as_fast == 87 / seconds
+    # Compiled is once, however many epochs are trained.
+    assert (compilation.verdict, compilation.ours.mean) == ("no band", 2.0)
+
+
+def test_a_published_nan_is_neither_like_ours_nor_unlike():
+    figure = Figure(what="loss", metric="train_loss", value=math.nan)
+    judged = judge(figure, [1.0, 2.0, 3.0])
+    assert judged.one_more is not None
+    assert judged.like_ours is None
 
 
 def test_classes_that_die_and_runs_that_collapse_are_counted(tmp_path):
@@ -332,8 +386,113 @@ def test_classes_that_die_and_runs_that_collapse_are_counted(tmp_path):
     report = (tmp_path / "report.md").read_text()
     assert "in 1 of 3 seeds (seed 1 never predicts 2). Collapsed" in report
     assert "below 50 %: 1 of 3 seeds (1)." in report
-    assert "n = 3) | 90.00 to 100.00 % | **out of band**: explained below" in report
+    assert "n = 3) | 90.00 to 100.00 % | **out of band**: unexplained |" in report
     assert "Softmax, twice." in report
+
+
+def test_who_is_tested_once_is_not_said_to_have_kept_its_accuracy(tmp_path):
+    systems = [system(image("cnn", evaluate_every=0))]
+    (job,) = plan(systems, scale="full", workdir=tmp_path)
+    lines = [{"epoch": 1, "train_loss": 2.0}, {"epoch": 2, "test_accuracy": 0.1}]
+    write_job(job, lines=lines, predictions=([0, 1], [0, 1]), test_accuracy=0.1)
+    write_report(tmp_path, findings_of(systems, [job]), facts=[], others={})
+    report = (tmp_path / "report.md").read_text()
+    assert "\n\nClasses never predicted: in 0 of 1 seeds.\n" in report
+    assert "Collapsed" not in report
+
+
+def test_every_run_tells_what_it_came_to(tmp_path):
+    """Also one of which nothing was published, at the epochs of its siblings'."""
+    named = [
+        Figure(what="a", metric="test_accuracy", epoch=n, value=0.9) for n in (1, 9)
+    ]
+    kept = {"changes": {"epochs": 2}, "seeds": 3}
+    runs = image("named", figures=tuple(named)), image("bare", figures=(), **kept)
+    systems = [system(*runs, house("rows", figures=()))]
+    jobs = plan(systems, scale="full", workdir=tmp_path)
+    bare = [job for job in jobs if job.run.name == "bare"]
+    for job, (first, last), loss in zip(
+        bare, ([0.1, 0.2], [0.3, 0.6], [0.5, 0.7]), [1.5, 0.5, None], strict=True
+    ):
+        lines = [
+            {"epoch": 1, "train_loss": 2.0, "test_loss": 2.0, "test_accuracy": first},
+            {"epoch": 2, "train_loss": loss, "test_loss": 1.0, "test_accuracy": last},
+        ]
+        write_job(job, lines=lines)
+    lines = [{"epoch": 3, "train_loss": 0.01, "test_loss": 0.02, "test_accuracy": None}]
+    write_job(jobs[-1], lines=lines)
+    findings = findings_of(systems, jobs)
+    assert ends_of(findings[0]) == []
+    assert {end.epoch for end in ends_of(findings[1])} == {1, 2}
+    assert [end.metric for end in ends_of(findings[2])] == ["train_loss", "test_loss"]
+    write_report(tmp_path, findings, facts=[], others={})
+    report = (tmp_path / "report.md").read_text()
+    head = "| ours, after epoch | train loss | test loss | test accuracy | n |"
+    assert head in report
+    assert "| 1 | 2 | 2 | 30.00 % (10.00 to 50.00 %) | 3 |" in report
+    told = "| 2 | 1 (0.5 to 1.5); nan in 1 of 3 | 1 | 50.00 % (20.00 to 70.00 %) | 3 |"
+    assert told in report
+    assert "| 3 | 0.01 | 0.02 | 1 |" in report  # a regression has no accuracy
+    rows = json.loads((tmp_path / "results.json").read_text())["ends"]
+    assert rows == json.loads(json.dumps(end_rows_of(findings)))
+    (row,) = [r for r in rows if (r["metric"], r["epoch"]) == ("train_loss", 2)]
+    assert (row["mean"], row["lowest"], row["highest"]) == (1.0, 0.5, 1.5)
+    assert (row["n"], row["num_seeds"]) == (2, 3)
+
+
+def test_published_values_like_ours_are_counted_and_all_numbers_are_kept(tmp_path):
+    metrics = {"like": 2.0, "unlike": 9.0, "lost": math.nan}
+    figures = [
+        Figure(what=what, metric="train_loss", epoch=1, value=value)
+        for what, value in metrics.items()
+    ]
+    figures.append(Figure(what="size", metric="parameters", value=9))
+    figures.append(Figure(what="some", metric="train_accuracy", epoch=1, value=0.5))
+    systems = [system(house("one", seeds=3, figures=tuple(figures)))]
+    jobs = plan(systems, scale="full", workdir=tmp_path)
+    for job, loss, accuracy in zip(
+        jobs, [1.0, 2.0, 3.0], [0.5, 0.7, None], strict=True
+    ):
+        line = {"epoch": 1, "train_loss": loss, "train_accuracy": accuracy}
+        write_job(job, lines=[line])
+    findings = findings_of(systems, jobs)
+    assert counts_line(findings).endswith("; published 1 like ours, 1 not")
+    write_report(tmp_path, findings, facts=[], others={})
+    report = (tmp_path / "report.md").read_text()
+    assert "| like ours | unlike ours |" in report
+    assert "| 3 of 3 | 0 | 0 | 5 | 0 | 1 | 1 |" in report
+    assert "| size |  | 9 | 57 | - | no band |" in report  # a size has no spread
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert rows == json.loads(json.dumps(rows_of(findings)))
+    like, unlike, lost, size, some = rows
+    assert (like["like_ours"], unlike["like_ours"], lost["like_ours"]) == (1, 0, None)
+    assert lost["published"] == "nan"
+    assert like["one_more_seed"] == pytest.approx([-2.968, 6.968], abs=1e-3)
+    assert (like["n"], size["n"], some["n"]) == (3, 1, 2)
+    assert some["seeds"] == [0, 1, 2]
+
+
+def test_what_is_known_of_system_a_is_said_where_it_is_out_of_band():
+    system_a = published.get_system("A")
+    for name in ("serial", "per_operation", "per_sample_leak"):
+        ends = [
+            figure
+            for figure in system_a.run(name).figures
+            if figure.band and (figure.metric, figure.epoch) == ("test_accuracy", 5)
+        ]
+        assert ends
+        assert all(figure.why_out for figure in ends)
+
+
+@pytest.mark.parametrize(
+    ("split", "num_train"), [(OFFICIAL, None), (OFFICIAL, 7), (HoldOut(0.3), None)]
+)
+def test_how_many_are_trained_on_is_known_without_a_split(split, num_train):
+    examples = Examples(np.zeros((15, 2)), np.zeros(15, np.int32))
+    dataset = Dataset(name="d", train=examples, test=examples, class_names=())
+    key = jax.random.key(0)
+    kept, _ = split_dataset(dataset, split, key=key, num_train=num_train)
+    assert count_train(dataset, split, num_train=num_train) == len(kept.labels)
 
 
 def test_markdown_and_page_have_a_row_for_every_figure(tmp_path):
@@ -433,6 +592,7 @@ def test_words_stay_as_they_are():
     assert text("a|b\n<c> `d`") == "a&#124;b &lt;c&gt; &#96;d&#96;"
     assert value_text("test_accuracy", None) == "-"
     assert value_text("train_loss", math.nan) == "nan"
+    assert value_text("step", 240_000) == "240,000"  # counted, not measured
 
 
 @pytest.mark.parametrize(
@@ -453,13 +613,122 @@ def test_bad_input_is_told_in_a_line(call, args, complaint):
 
 def test_nobody_else_works_in_the_same_folder(tmp_path):
     with (
-        _jobs.alone_in(tmp_path),
+        _lock.alone_in(tmp_path),
         pytest.raises(InputError, match="another reproduce.py"),
-        _jobs.alone_in(tmp_path),
+        _lock.alone_in(tmp_path),
     ):
         pass
-    with _jobs.alone_in(tmp_path):
+    with _lock.alone_in(tmp_path):
         pass
+
+
+def test_a_folder_that_cannot_be_locked_is_told_as_that(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    complaint = "cannot lock .*: No locks available; choose another --workdir"
+    with pytest.raises(InputError, match=complaint), _lock.alone_in(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "said"),
+    [
+        (
+            "os.kill(os.getpid(), 9)",
+            -9,
+            "ended by signal 9 (SIGKILL), as where memory runs out: try fewer --jobs",
+        ),
+        (
+            "os.write(2, b'Check failed'); os.kill(os.getpid(), 6)",
+            -6,
+            "ended by signal 6 (SIGABRT); before: Check failed",
+        ),
+        ("os._exit(3)", 3, "ended with status 3"),
+    ],
+)
+def test_a_job_that_cannot_say_why_it_ended(
+    program, status, said, call, monkeypatch, tmp_path
+):
+    script = tmp_path / "train.py"
+    script.write_text(f"import os\n{program}\n")
+    monkeypatch.setattr(_jobs, "TRAIN", script)
+    ended, out, err = call(system(house("one")))
+    assert ended == 1
+    assert f"B one seed 0: FAILED with status {status}: {said}" in out
+    assert err == f"FAILED B one seed 0: {said}\n"
+    complaint = tmp_path / "w/B/one/seed_0.stderr"
+    assert complaint.read_text().endswith(f"{said}\n")
+    assert f"- B `one`: failed: {said}\n" in (tmp_path / "w/report.md").read_text()
+
+
+def test_a_report_that_fails_ends_no_training(call, monkeypatch, tmp_path):
+    written = []
+
+    def write(*args, **kwargs):
+        written.append(1)
+        if len(written) == 2:  # after the first job
+            raise InputError("no room")
+        write_report(*args, **kwargs)
+
+    monkeypatch.setattr(_campaign, "write_report", write)
+    status, out, err = call(system(house("one"), house("two")), args=("--jobs=1",))
+    assert (status, err) == (0, "")
+    assert out.count("no report for now: no room") == 1
+    assert "2 of 2 jobs done" in (tmp_path / "w" / "report.md").read_text()
+
+
+def test_a_report_is_of_all_that_is_finished(call, monkeypatch, tmp_path):
+    """Other systems stay in it, and a fuller scale is not replaced by the quick one."""
+    written = []
+
+    def write(folder, findings, **kwargs):
+        written.append(findings)
+        write_report(folder, findings, **kwargs)
+
+    monkeypatch.setattr(_campaign, "write_report", write)
+    to = tmp_path / "w"
+    one = system(house("one", seeds=3, quick_epochs=2), house("no"), letter="A")
+    two, three = system(house("two")), system(house("three"), letter="C")
+    short, _ = plan([one], scale="quick", workdir=to)
+    whole = plan([one], scale="full", workdir=to)[1:3]
+    result = {"test_loss": 0.01, "train_seconds": 1.0}
+    for job in (short, *whole, *plan([two], scale="full", workdir=to)):
+        write_job(job, lines=[{"epoch": 1, "train_loss": 0.5}], **result)
+
+    # Without a folder of data; the third system has nothing, and is not chosen.
+    status, _, err = call(
+        *(one, two, three), args=("--report_only", "--systems=B"), data=False
+    )
+    assert (status, err) == (0, "")
+    (findings,) = written  # once
+    assert [(f.system.letter, f.run.name) for f in findings] == [
+        *(("A", "one"), ("A", "no"), ("B", "two"))
+    ]
+    assert [t.job.folder.name for t in findings[0].trained] == ["seed_1", "seed_2"]
+    assert all(t.job.whole for t in findings[0].trained)
+    report = (to / "report.md").read_text()
+    assert "3 epochs, 2 of 3 seeds trained in" in report  # of the first, a short one
+    assert "3 epochs, not trained yet. No fault." in report
+    assert "scale quick, 1 of 1 jobs done" in report
+
+    # Chosen at full scale.
+    args = ("--report_only", "--systems=A", "--scale=full")
+    call(one, two, three, args=args, data=False)
+    assert "2 of 3 seeds trained" in (to / "report.md").read_text()
+    assert "2 of 4 jobs done" in (to / "report.md").read_text()
+
+    # Only what is cut short is finished: full scale shows it until there is more.
+    for job in whole:
+        (job.folder / "result.json").unlink()
+    assert finished([one], workdir=to) == [short]
+    call(one, two, three, args=args, data=False)
+    report = (to / "report.md").read_text()
+    assert "2 epochs (of 3: the quick scale), 1 of 3 seeds trained" in report
+    assert "0 of 4 jobs done" in report
 
 
 def test_the_time_left_is_shared_out_by_work(tmp_path, monkeypatch):

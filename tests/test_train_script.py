@@ -335,6 +335,14 @@ BAD = {
     "microbatch": (["--microbatch_size=0"], "microbatch_size"),
     "no effect": (["--momentum=0.9"], "with Adam and Cosine, has no momentum to set"),
     "evaluate every": (["--evaluate_every=-1"], "evaluate_every"),
+    "steps of seeds": (
+        ["--log_steps", "--num_seeds=2"],
+        "expected --num_seeds=1 with --log_steps, got 2",
+    ),
+    "group of one": (
+        ["--group_size=2"],
+        "expected several --num_seeds with --group_size, got 1",
+    ),
 }
 
 
@@ -353,6 +361,43 @@ def test_bad_input_is_told_in_one_line(case, damaged):
     after = [p for p in damaged.rglob("*") if not made & {p, *p.parents}]
     assert sorted(after) == [p for p in before if not made & {p, *p.parents}]
     assert not (damaged / "run").exists()
+
+
+@pytest.mark.parametrize("flag", ["--overwrite", "--log_steps"])
+def test_what_needs_a_workdir_is_refused_without(flag, tmp_path):
+    refused = run_script(flag, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stdout == ""
+    assert refused.stderr == (
+        f"train.py: error: expected --workdir with {flag}, got None\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ("--num_seeds=2", "--group_size=2", "--strategy=eager"),
+            "strategy 'eager' trains one seed at a time",
+        ),
+        (
+            ("--num_seeds=2", "--seed=4294967295"),
+            "expected seeds up to 2**32 - 1, got '4294967295 to 4294967296'",
+        ),
+        (
+            ("--fault=reversed_gradient", "--fault=reversed_gradient"),
+            "expected each fault once, got 'reversed_gradient' twice",
+        ),
+    ],
+)
+def test_what_is_refused_overwrites_no_earlier_run(flags, message, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "result.json").write_text("{}")
+    refused = run_script("--workdir=run", "--overwrite", *flags, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stdout == ""
+    assert refused.stderr.startswith(f"train.py: error: {message}")
+    assert (tmp_path / "run" / "result.json").read_text() == "{}"
 
 
 @pytest.mark.parametrize(
@@ -394,8 +439,12 @@ def test_too_little_room_for_the_parameters_loses_no_earlier_run(first, folder):
 
 def test_a_disk_that_fills_up_during_the_run(tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "params.safetensors.partial").symlink_to("/dev/full")
-    refused = run_script("--workdir=run", "--epochs=1", cwd=tmp_path)
+    script = f"{sys.executable} {ROOT}/scripts/train.py"
+    aside = "run/params.safetensors.$$.partial"  # exec keeps the process's number
+    command = f"ln -s /dev/full {aside}; exec {script} --workdir=run --epochs=1"
+    refused = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True
+    )
     assert refused.returncode == 2
     assert refused.stderr == (
         "train.py: error: cannot write run/params.safetensors: No space left on device;"

@@ -53,12 +53,26 @@ def split_dataset(
     return _rows(train, slice(num_train)), test
 
 
+def count_train(dataset: Dataset, split: Split, *, num_train: int | None = None) -> int:
+    """Return how many examples `split_dataset` gives to train on."""
+    if num_train is not None:
+        return num_train
+    available = len(dataset.train.labels)
+    return available - _num_held_out(split, available)
+
+
+def _num_held_out(split: Split, num_examples: int) -> int:
+    if isinstance(split, HoldOut):
+        return round(split.fraction * num_examples)
+    return 0
+
+
 def _divide(
     dataset: Dataset, split: Split, *, key: Key[Array, ""]
 ) -> tuple[Examples, Examples]:
     if isinstance(split, HoldOut):
         order = np.asarray(jax.random.permutation(key, len(dataset.train.labels)))
-        num_held_out = round(split.fraction * order.size)
+        num_held_out = _num_held_out(split, order.size)
         kept, held_out = order[num_held_out:], order[:num_held_out]
         if not kept.size or not held_out.size:
             raise InputError(

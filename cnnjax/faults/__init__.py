@@ -6,7 +6,7 @@ from cnnjax.faults.catalogue import (
     corrupted_rules,
     get_fault,
 )
-from cnnjax.faults.fault import OF_GRADIENT, Fault, Needs, Setting, unmet
+from cnnjax.faults.fault import OF_GRADIENT, Fault, Needs, Setting, clash, unmet
 from cnnjax.faults.of_training import Feed
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Feed",
     "Needs",
     "Setting",
+    "clash",
     "corrupted",
     "corrupted_rules",
     "get_fault",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -11,8 +12,8 @@ from cnnjax.strategies import DIVIDED, NO_OPTIONS, STRATEGIES, Builder, Options
 from cnnjax.types import LossFn, Strategy, ValueAndGradFn
 from cnnjax.updates import LoopConfig
 
-# What a fault corrupts, and so the gradient. "layer": what is put around each layer,
-# `models.Around`; "parameters": what the layers are given; "loss": what training
+# What a fault corrupts on the way to the gradient. "layer": what is put around each
+# layer, `models.Around`; "parameters": what the layers are given; "loss": what training
 # differentiates; "strategy": its builder, `(loss_fn, options) -> Strategy`.
 OfGradient = Literal["layer", "parameters", "loss", "strategy"]
 # What else. "clipping": a rule of `rules.RULES` that clips each example's gradient;
@@ -20,6 +21,9 @@ OfGradient = Literal["layer", "parameters", "loss", "strategy"]
 # what is measured of an example; "report": what is told of an epoch.
 Place = OfGradient | Literal["clipping", "optimizer", "data", "metric", "report"]
 OF_GRADIENT: tuple[str, ...] = get_args(OfGradient)
+# Parts of a strategy; the weights, the padding and the keys are those of its batch.
+OfStrategy = Literal["gradient", "weights", "padding", "keys", "device map"]
+Part = Place | OfStrategy | Literal["placement of batches", "placement of the state"]
 
 # The strategies that run a body on each device by `Options.device_map`.
 BY_HAND = ("shard_map", "shard_map_vmap")
@@ -38,10 +42,11 @@ class Setting(NamedTuple):
     num_train: int  # examples
     num_test: int  # the same
     holds_out: bool  # whether the test examples are held out of the training set
+    microbatch_size: int | None = None  # examples that a device takes at a time
 
 
 class Requirement(NamedTuple):
-    """Something about a recipe without which a fault would change nothing."""
+    """Something about a run without which a fault would change nothing."""
 
     what: str  # "a recipe with dropout"
     how: str  # the flag that gets it
@@ -84,6 +89,12 @@ SEVERAL_CHANNELS = Requirement(
 )
 
 
+WHOLE_BATCHES = Requirement(
+    "the whole batch at once",
+    "no --microbatch_size",
+    lambda setting: setting.microbatch_size,
+    lambda setting: setting.microbatch_size is None,
+)
 TWO_DENSE_LAYERS = Requirement(
     "a network with at least 2 dense layers",
     "--recipe=momentum_mlp_per_sample",
@@ -123,6 +134,15 @@ class Fault:
     place: Place = "strategy"
     needs: Needs = Needs()
     corrupt: Callable[[Any], Any]  # of what `place` names: right -> wrong
+    # What it works through; none named: all of its place. What it replaces wholly is
+    # nobody else's: of two faults of that, one would undo or hide the other.
+    parts: tuple[Part, ...] = ()
+    replaces: tuple[Part, ...] = ()
+
+    @property
+    def touches(self) -> set[Part]:
+        """Return the parts that it works through, and those that it replaces."""
+        return {*self.parts, *self.replaces} or {self.place}
 
 
 def unmet(fault: Fault, setting: Setting) -> str | None:
@@ -141,6 +161,20 @@ def unmet(fault: Fault, setting: Setting) -> str | None:
     for what, how, got, holds in needs.recipe:
         if not holds(setting):
             return f"fault {fault.name!r} needs {what}: {how}, got {got(setting)}"
+    return None
+
+
+def clash(faults: Sequence[Fault]) -> str | None:
+    """Say which two faults cannot be switched in together; None: all can."""
+    for one, other in itertools.permutations(faults, 2):
+        if one.name == other.name:
+            return f"expected each fault once, got {one.name!r} twice"
+        for part in one.replaces:
+            if part in other.touches:
+                return (
+                    f"fault {one.name!r} replaces the {part}, and {other.name!r} would "
+                    "be lost beside it; switch in one of the two"
+                )
     return None
 
 

@@ -63,6 +63,7 @@ FAULTS = (
         "an epoch is short.",
         needs=Needs(recipe=(SEVERAL_EXAMPLES,)),
         corrupt=of_batch(ignore_weights),
+        replaces=("weights", "padding"),
     ),
     Fault(
         name="one_dropout_mask_for_all",
@@ -70,6 +71,7 @@ FAULTS = (
         seen="A key that a vmap closes over instead of mapping.",
         needs=Needs(recipe=(SEVERAL_EXAMPLES, DROPOUT)),
         corrupt=of_batch(share_first_key),
+        parts=("keys",),
     ),
     Fault(
         name="keys_by_position",
@@ -78,6 +80,7 @@ FAULTS = (
         "one constant, so that every step has the same masks.",
         needs=Needs(recipe=(SEVERAL_EXAMPLES, DROPOUT)),
         corrupt=of_batch(key_positions),
+        replaces=("keys",),
     ),
     Fault(
         name="gradient_of_first_half",
@@ -85,5 +88,6 @@ FAULTS = (
         seen="A loop over parts that stops early, or a last part that is dropped.",
         needs=Needs(recipe=(SEVERAL_EXAMPLES,)),
         corrupt=of_batch(drop_second_half),
+        parts=("weights",),
     ),
 )

@@ -124,6 +124,7 @@ FAULTS = (
         "hides it.",
         needs=_TWO_DEVICES,
         corrupt=of_device_map(n_times_too_large),
+        replaces=("device map",),
     ),
     Fault(
         name="missing_psum",
@@ -131,6 +132,7 @@ FAULTS = (
         seen="shard_map with check_vma=False, or pmap, and a collective forgotten.",
         needs=_TWO_DEVICES,
         corrupt=of_body(gradients.whole),
+        replaces=("device map",),
     ),
     Fault(
         name="mean_of_local_means",
@@ -139,6 +141,8 @@ FAULTS = (
         "one is all padding.",
         needs=_TWO_DEVICES,
         corrupt=of_body(mean_of_local_means),
+        parts=("padding",),
+        replaces=("device map",),
     ),
     Fault(
         name="sum_of_local_means",
@@ -146,6 +150,7 @@ FAULTS = (
         seen="psum where pmean was meant.",
         needs=_TWO_DEVICES,
         corrupt=of_body(sum_of_local_means),
+        replaces=("device map",),
     ),
     Fault(
         name="everybody_takes_the_first_part",
@@ -153,6 +158,7 @@ FAULTS = (
         seen="A process that reads the data without its own offset.",
         needs=_TWO_DEVICES,
         corrupt=of_body(everybody_takes_the_first_part),
+        replaces=("device map",),
     ),
     Fault(
         name="stale_parameters_on_one_device",
@@ -161,6 +167,7 @@ FAULTS = (
         "first device's are 0.9 times as large.",
         needs=_TWO_DEVICES,
         corrupt=of_body(stale_parameters_on_one_device),
+        replaces=("device map",),
     ),
     Fault(
         name="batch_on_every_device",
@@ -169,5 +176,6 @@ FAULTS = (
         seen="A batch placed with P() for P('data'), or indices that are replicated.",
         needs=Needs(strategies=("sharded",), num_devices=2),
         corrupt=batch_on_every_device,
+        replaces=("placement of batches",),
     ),
 )

@@ -55,6 +55,7 @@ FAULTS = (
         seen="A loss with reduction='sum', or a psum for a pmean; Adam hides it.",
         needs=Needs(recipe=(SEVERAL_EXAMPLES,)),
         corrupt=of_gradient(take_sum),
+        parts=("gradient",),
     ),
     Fault(
         name="mean_over_padding_too",
@@ -63,17 +64,20 @@ FAULTS = (
         seen="jnp.mean over a masked batch: a short batch takes a smaller step.",
         needs=Needs(recipe=(SEVERAL_EXAMPLES,)),
         corrupt=of_gradient(divide_by_size),
+        parts=("gradient", "padding"),
     ),
     Fault(
         name="reversed_gradient",
         summary="The gradient has the wrong sign: the loss rises.",
         seen="Adding updates that were made to be subtracted, or the reverse.",
         corrupt=of_gradient(reverse),
+        parts=("gradient",),
     ),
     Fault(
         name="gradients_in_half_precision",
         summary="Gradients come out as bfloat16, three digits of them.",
         seen="A cast for the all-reduce, or for memory, that is never undone.",
         corrupt=of_gradient(halve_precision),
+        parts=("gradient",),
     ),
 )

@@ -13,6 +13,7 @@ from cnnjax.faults.fault import (
     ON_ONE_DEVICE,
     SEVERAL_EXAMPLES,
     TWO_DENSE_LAYERS,
+    WHOLE_BATCHES,
     Fault,
     Needs,
     layer_of,
@@ -112,6 +113,7 @@ FAULTS = (
             recipe=(SEVERAL_EXAMPLES, layer_of(Conv, "convolution")),
         ),
         corrupt=overwrite_conv_gradient,
+        parts=("gradient",),
     ),
     Fault(
         name="shared_activations",
@@ -120,8 +122,11 @@ FAULTS = (
         seen="Threads that go through a batch with gradients of their own and one "
         "network for all (system A): each writes its activations over the others'.",
         needs=Needs(
-            strategies=ON_ONE_DEVICE, recipe=(SEVERAL_EXAMPLES, TWO_DENSE_LAYERS)
+            strategies=ON_ONE_DEVICE,
+            recipe=(SEVERAL_EXAMPLES, TWO_DENSE_LAYERS, WHOLE_BATCHES),
         ),
         corrupt=share_activations,
+        # Its gradient is made anew, from factors, which know no parameters but theirs.
+        replaces=("gradient", "weights", "keys", "parameters"),
     ),
 )

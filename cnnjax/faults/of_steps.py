@@ -91,6 +91,7 @@ FAULTS = (
         seen="device_put, which aliases, before a step that donates its state.",
         needs=_COMPILED,
         corrupt=of_strategy(alias_state),
+        parts=("placement of the state",),
     ),
     Fault(
         name="state_on_one_device",
@@ -99,6 +100,7 @@ FAULTS = (
         "and the second compiles again.",
         needs=Needs(strategies=DIVIDED, num_devices=2),
         corrupt=of_strategy(leave_state),
+        replaces=("placement of the state",),
     ),
     Fault(
         name="shape_follows_the_padding",
@@ -107,6 +109,8 @@ FAULTS = (
         seen="The last batch of an epoch handed to a jitted step as it is.",
         needs=Needs(strategies=COMPILED, recipe=(SEVERAL_EXAMPLES,)),
         corrupt=of_strategy(drop_padding),
+        parts=("placement of batches",),
+        replaces=("padding",),
     ),
     Fault(
         name="batch_on_the_host",
@@ -114,6 +118,7 @@ FAULTS = (
         seen="NumPy batches from a loader passed straight to a jitted step.",
         needs=_COMPILED,
         corrupt=of_strategy(keep_on_host),
+        parts=("placement of batches",),
     ),
     Fault(
         name="callback_in_the_step",
@@ -122,5 +127,6 @@ FAULTS = (
         "step waits for the host.",
         needs=_COMPILED,
         corrupt=of_value_and_grad(call_back),
+        parts=("gradient",),
     ),
 )

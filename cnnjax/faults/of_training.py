@@ -137,6 +137,7 @@ FAULTS = (
         place="data",
         needs=Needs(recipe=(_HOLDS_OUT,)),
         corrupt=train_on_held_out,
+        replaces=("data",),
     ),
     Fault(
         name="same_order_each_epoch",

@@ -25,6 +25,7 @@ def curve(
     source: Source = "reported",
     what: str = "",
     remark: str = "",
+    why_out: Mapping[int, str] | None = None,
 ) -> tuple[Figure, ...]:
     """State a metric at each of the epochs that are the keys of `values`, from 1."""
     return tuple(
@@ -36,6 +37,7 @@ def curve(
             band=(bands or {}).get(epoch),
             source=source,
             remark=remark,
+            why_out=(why_out or {}).get(epoch, ""),
         )
         for epoch, value in values.items()
     )
@@ -56,7 +58,13 @@ def percent(values: Sequence[Number]) -> dict[int, Number]:
 
 
 def falls_in(
-    metric: str, epoch: int, band: Band, *, source: Source, remark: str = ""
+    metric: str,
+    epoch: int,
+    band: Band,
+    *,
+    source: Source,
+    remark: str = "",
+    why_out: str = "",
 ) -> Figure:
     """State where a metric falls, of which no single value was published."""
     return Figure(
@@ -67,6 +75,7 @@ def falls_in(
         band=band,
         source=source,
         remark=remark,
+        why_out=why_out,
     )
 
 
@@ -108,10 +117,16 @@ def macs(
     )
 
 
-def train_seconds(value: Number, *, remark: str = "") -> Figure:
-    """State how long the training took."""
+def train_seconds(
+    value: Number, *, of_epochs: int | None = None, remark: str = ""
+) -> Figure:
+    """State how long the training took, of so many epochs; None: of all."""
     return Figure(
-        what="seconds of training", metric="train_seconds", value=value, remark=remark
+        what="seconds of training",
+        metric="train_seconds",
+        value=value,
+        of_epochs=of_epochs,
+        remark=remark,
     )
 
 

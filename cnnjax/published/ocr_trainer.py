@@ -20,14 +20,23 @@ from cnnjax.published.run import Figure, Number, PublishedRun, System
 _SERIAL_ACCURACY = {1: (0.954, 0.964), 5: (0.974, 0.978)}
 # The range is stated as 0.026 to 0.027: of values rounded to three digits.
 _SERIAL_LOSS = {5: (0.0255, 0.0275)}
+_HAIR_BELOW = {
+    5: "ours, 97.39 % over three seeds, is a hair below, and its 95 % interval, 96.97 "
+    "to 97.82 %, holds the band; plain NumPy, one seed, came to 97.55 %"
+}
 _INDEPENDENT = falls_in(
     "test_accuracy",
     5,
     (0.976, 0.978),
     source="measured",
-    remark="of a few independent runs of the same program; another may fall beside it",
+    why_out="it is of a few independent runs of the same program; another may fall "
+    "beside it, as plain NumPy does with 97.55 %, one seed",
 )
-_FEW_RUNS = "of a few runs; another may fall beside it"
+_FEW_RUNS = "it is of a few runs; another may fall beside it"
+_FEW_SEEDS = (
+    "ours are few seeds: the 95 % interval of three, 96.71 to 98.06 %, reaches into "
+    "the band; each is tested on the images that its last epoch left out"
+)
 _LIKE_THE_OTHER = (
     "from epoch 2 on serial and per operation agree to the last digit, although both "
     "were seeded by the clock: one run, most likely, printed twice"
@@ -52,6 +61,7 @@ def _one_an_update(
             percent(accuracies),
             bands=_SERIAL_ACCURACY,
             remark=_LIKE_THE_OTHER,
+            why_out=_HAIR_BELOW,
         ),
         *curve(
             "train_loss", by_epoch(losses), bands=_SERIAL_LOSS, remark=_LIKE_THE_OTHER
@@ -71,7 +81,7 @@ _SERIAL = PublishedRun(
             [0.2700, 0.1017, 0.0630, 0.0402, 0.0271],
         ),
         falls_in(
-            "test_accuracy", 5, (0.976, 0.977), source="measured", remark=_FEW_RUNS
+            "test_accuracy", 5, (0.976, 0.977), source="measured", why_out=_FEW_RUNS
         ),
         train_seconds(398.08),
         *curve("seconds", by_epoch([79.87, 80.72, 78.32, 79.55, 79.62])),
@@ -139,7 +149,7 @@ _PER_SAMPLE = PublishedRun(
     figures=(
         falls_in("test_accuracy", 5, (0.967, 0.973), source="measured"),
         falls_in(
-            "test_accuracy", 5, (0.969, 0.972), source="measured", remark=_FEW_RUNS
+            "test_accuracy", 5, (0.969, 0.972), source="measured", why_out=_FEW_RUNS
         ),
         parameters(535_818),
     ),
@@ -158,9 +168,11 @@ _LEAK = PublishedRun(
     recipe="momentum_mlp_per_sample",
     faults=("held_out_in_training",),
     figures=(
-        falls_in("test_accuracy", 5, (0.975, 0.979), source="measured"),
         falls_in(
-            "test_accuracy", 5, (0.976, 0.978), source="measured", remark=_FEW_RUNS
+            "test_accuracy", 5, (0.975, 0.979), source="measured", why_out=_FEW_SEEDS
+        ),
+        falls_in(
+            "test_accuracy", 5, (0.976, 0.978), source="measured", why_out=_FEW_SEEDS
         ),
         parameters(535_818),
     ),

@@ -33,7 +33,10 @@ class Figure:
     # Where a run should fall; None: not known. Of something exact, twice the same.
     band: tuple[Number, Number] | None = None
     source: Source = "reported"
-    remark: str = ""  # why ours should differ, where it should
+    # Of a time: its number of epochs, to which ours is scaled; None: all of the run.
+    of_epochs: int | None = None
+    remark: str = ""  # what else is to be known of it
+    why_out: str = ""  # why ours is out of band, where it is, and it is known
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,11 @@ from pathlib import Path
 from cnnjax.environment import environment_line
 from cnnjax.errors import InputError
 from cnnjax.reporting.page import page_of
-from cnnjax.reporting.pictures import Others, Picture, pictures_of
-from cnnjax.reporting.tables import report, rows_of
+from cnnjax.reporting.pictures import Picture, pictures_of
+from cnnjax.reporting.rows import end_rows_of, rows_of
+from cnnjax.reporting.tables import report
 from cnnjax.reproduction.findings import RunFindings, Trained
+from cnnjax.reproduction.others import Others
 from cnnjax.workdir import Workdir
 
 TITLE = "Published runs, trained again"
@@ -48,7 +50,8 @@ def write_report(
     workdir.write_bytes("report.md", text.encode())
     page = page_of(text, folder=folder, title=TITLE)
     workdir.write_bytes("report.html", page.encode())
-    workdir.write_json("results.json", {"facts": facts, "rows": rows_of(findings)})
+    numbers = {"rows": rows_of(findings), "ends": end_rows_of(findings)}
+    workdir.write_json("results.json", {"facts": facts, **numbers})
 
 
 def measured_on(trained: Iterable[Trained]) -> list[str]:

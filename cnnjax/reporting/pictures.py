@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from cnnjax.data.dataset import Dataset
 from cnnjax.plots import Curve, Panel, Points, draw_panels
-from cnnjax.published.bias_only import bias_only_curve
 from cnnjax.reproduction.findings import RunFindings
+from cnnjax.reproduction.others import Others
 
 METRICS = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
-# By (system, run, metric): named curves that a run is compared with.
-Others = Mapping[tuple[str, str, str], Mapping[str, Points]]
 
 
 class Picture(NamedTuple):
@@ -69,9 +66,6 @@ def _panel(findings: RunFindings, others: Others) -> Panel:
     published = {figure.metric for figure in figures}
     kept = {name for one in findings.trained for line in one.lines for name in line}
     names = [name for name in METRICS if name in kept | published]
-    names += sorted(
-        n for n in published - {*METRICS} if n.startswith(("train", "test"))
-    )
     curves = []
     for metric in names:
         points = [(f.epoch, f.value) for f in figures if f.metric == metric]
@@ -85,33 +79,9 @@ def _panel(findings: RunFindings, others: Others) -> Panel:
         )
     words = f"with its fault{'s'[: len(run.faults) - 1]}" if run.faults else ""
     if run.corrects is not None:
-        words = "put right" if not run.faults else "put right in part"
+        words = "put right"
     return Panel(f"{run.name}\n{words}".strip(), curves)
 
 
 def _points(lines: Iterable[Mapping], metric: str) -> Points:
     return [(line["epoch"], line[metric]) for line in lines if metric in line]
-
-
-def others_of(
-    findings: Iterable[RunFindings], datasets: Mapping[str, Dataset]
-) -> Others:
-    """Return what else some runs are drawn beside, where their data is there.
-
-    System E's entropy is drawn beside that of ten output biases without a network, in
-    the unit of our loss: the mean over the images, where the report has a tenth of the
-    sum.
-    """
-    others: dict[tuple[str, str, str], dict[str, Points]] = {}
-    for one in findings:
-        run, recipe = one.run, one.run.settled()
-        there = datasets.get(recipe.dataset)
-        if "entropy_reported_as_loss" in run.faults and there is not None:
-            labels = there.train.labels[: recipe.num_train]
-            last = max((f.epoch or 0 for f in run.figures), default=0)
-            curve = bias_only_curve(labels, epochs=max(last, recipe.epochs))
-            unit = 10 / len(labels)
-            points = [(epoch + 1, unit * float(v)) for epoch, v in enumerate(curve)]
-            place = (one.system.letter, run.name, "train_loss")
-            others[place] = {"ten biases, no network": points}
-    return others

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from cnnjax.published.run import Figure
+from cnnjax.reporting.ends_table import ends_table
 from cnnjax.reporting.pictures import Picture
 from cnnjax.reporting.words import (
     NOTHING,
@@ -18,8 +18,14 @@ from cnnjax.reporting.words import (
     text,
     value_text,
 )
-from cnnjax.reproduction.findings import AT_FULL_SCALE, RunFindings
-from cnnjax.reproduction.verdicts import VERDICTS, Judged, is_time
+from cnnjax.reproduction.ends import ends_of
+from cnnjax.reproduction.findings import RunFindings
+from cnnjax.reproduction.verdicts import VERDICTS, Judged, is_count, is_time
+
+LIKENESS = (
+    "Like ours: published values without a band that lie where one more seed of ours "
+    "falls with 95 %. Sizes and counts are in band by arithmetic alone."
+)
 
 
 def report(
@@ -41,7 +47,7 @@ def report(
 
 
 def run_section(findings: RunFindings, picture: Picture | None) -> str:
-    """Return the section of one run: settings, figures, times, fate, explanation."""
+    """Return the section of a run: settings, figures, times, end, explanation."""
     run = findings.run
     parts = [f"### {findings.system.letter} `{run.name}`: {text(run.title)}"]
     parts.append(_settings(findings))
@@ -53,49 +59,30 @@ def run_section(findings: RunFindings, picture: Picture | None) -> str:
     if times:
         head = ("time", "epoch", "published", "ours", "times as fast", "note")
         parts.append(table(head, map(_time_cells, times)))
-    parts += [_fate(findings), run.explanation]
+    parts += [ends_table(ends_of(findings)), _fate(findings), run.explanation]
     if picture is not None:
         parts.append(f"![{text(picture.title)}](pictures/{picture.name})")
     return "\n\n".join(part for part in parts if part)
 
 
 def counts(findings: Iterable[RunFindings]) -> Counter[str]:
-    """Return how many figures are in band, out of it, without one, and open."""
-    return Counter(judged.verdict for one in findings for judged in one.figures)
+    """Return how many figures are in band, out of it, without one, and open.
+
+    Of those without, "like" and "unlike" count the published values that could be one
+    more seed of ours, and those that could not.
+    """
+    figures = [judged for one in findings for judged in one.figures]
+    counted: Counter[str] = Counter(judged.verdict for judged in figures)
+    counted["like"] = sum(judged.like_ours is True for judged in figures)
+    counted["unlike"] = sum(judged.like_ours is False for judged in figures)
+    return counted
 
 
 def counts_line(findings: Iterable[RunFindings]) -> str:
     """Say the counts in one line."""
     counted = counts(findings)
-    return ", ".join(f"{counted[verdict]} {verdict}" for verdict in VERDICTS)
-
-
-def rows_of(findings: Iterable[RunFindings]) -> list[dict[str, Any]]:
-    """Return every figure as a flat dictionary, ready for JSON."""
-    rows = []
-    for one in findings:
-        seeds = [trained.job.seed for trained in one.trained]
-        for judged in one.figures:
-            figure, ours = judged.figure, judged.ours
-            rows.append(
-                {
-                    "system": one.system.letter,
-                    "run": one.run.name,
-                    "what": figure.what,
-                    "metric": figure.metric,
-                    "epoch": figure.epoch,
-                    "source": figure.source,
-                    "published": figure.value,
-                    "band": figure.band,
-                    "ours": None if ours is None else ours.mean,
-                    "interval": None if ours is None else ours.student,
-                    "seeds": seeds,
-                    "verdict": judged.verdict,
-                    "note": judged.note,
-                    "times_as_fast": judged.times_as_fast,
-                }
-            )
-    return rows
+    verdicts = ", ".join(f"{counted[verdict]} {verdict}" for verdict in VERDICTS)
+    return f"{verdicts}; published {counted['like']} like ours, {counted['unlike']} not"
 
 
 def _summary(findings: Sequence[RunFindings]) -> str:
@@ -106,29 +93,32 @@ def _summary(findings: Sequence[RunFindings]) -> str:
         counted = counts(own)
         trained = sum(len(one.trained) for one in own)
         cells = [f"{letter}. {text(own[0].system.title)}"]
-        cells.append(f"{trained} of {sum(len(one.jobs) for one in own)}")
-        rows.append([*cells, *(str(counted[verdict]) for verdict in VERDICTS)])
+        cells.append(f"{trained} of {sum(one.num_seeds for one in own)}")
+        columns = (*VERDICTS, "like", "unlike")
+        rows.append([*cells, *(str(counted[name]) for name in columns)])
     runs: dict[str, list[str]] = {}  # that lack seeds, by the reason
     for one in findings:
         for reason in (r for r in one.open_reasons if ": " in r):  # there is more
             runs.setdefault(reason, []).append(f"{one.system.letter} `{one.run.name}`")
     lines = [f"- {', '.join(names)}: {text(reason)}" for reason, names in runs.items()]
     missing = "Not trained, and why:\n\n" + "\n".join(lines) if lines else ""
-    head = ("system", "jobs trained", *VERDICTS)
-    return "\n\n".join(part for part in (table(head, rows), missing) if part)
+    head = ("system", "jobs trained", *VERDICTS, "like ours", "unlike ours")
+    parts = (table(head, rows), LIKENESS, missing)
+    return "\n\n".join(part for part in parts if part)
 
 
 def _settings(findings: RunFindings) -> str:
     """Say what is trained: recipe, faults, epochs, seeds, cores."""
-    run, jobs = findings.run, findings.jobs
+    run = findings.run
+    jobs = [one.job for one in findings.trained] or findings.jobs
     recipe = jobs[0].recipe if jobs else run.settled()
     batch = recipe.batch_size or "all examples"
     parts = [f"Recipe `{recipe.name}` on {recipe.dataset}, batch {batch}"]
     whole = run.settled().epochs
     of = f" (of {whole}: the quick scale)" if recipe.epochs < whole else ""
     parts.append(f"{recipe.epochs} epochs{of}")
-    seeds = f"{len(findings.trained)} of {len(jobs)} seeds trained"
-    parts.append(seeds if jobs else AT_FULL_SCALE)
+    seeds = f"{len(findings.trained)} of {findings.num_seeds} seeds trained"
+    parts.append(seeds if jobs else "; ".join(findings.open_reasons))
     words = ", ".join(parts)
     if findings.trained:
         seconds = [one.result.get("train_seconds") for one in findings.trained]
@@ -191,7 +181,9 @@ def _likeness(judged: Judged) -> str:
     """Say whether a published value that has no band is like those of our seeds."""
     if judged.like_ours is None or judged.one_more is None:
         single = judged.verdict == "no band" and judged.num_seeds == 1
-        return "one seed of ours, which tells of no spread" if single else ""
+        if single and not is_count(judged.figure.metric):
+            return "one seed of ours, which tells of no spread"
+        return ""
     does = "does" if judged.like_ours else "does not"
     bounds = range_text(judged.figure.metric, judged.one_more)
     return f"one more seed of ours falls, with 95 %, in {bounds}; the published {does}"
@@ -210,6 +202,8 @@ def _fate(findings: RunFindings) -> str:
     fell = [str(one.job.seed) for one in classified if one.collapsed]
     n = len(classified)
     words = f"Classes never predicted: in {len(dead)} of {n} seeds"
-    words += f" ({'; '.join(dead)})" if dead else ""
-    words += f". Collapsed, from above 90 % to below 50 %: {len(fell)} of {n} seeds"
+    words += f" ({'; '.join(dead)})." if dead else "."
+    if all(len(one.test_accuracies) < 2 for one in classified):
+        return words  # who is tested once cannot be seen to fall
+    words += f" Collapsed, from above 90 % to below 50 %: {len(fell)} of {n} seeds"
     return words + (f" ({', '.join(fell)})." if fell else ".")

@@ -64,7 +64,7 @@ def ours_text(metric: str, ours: MeanInterval | None, *, num_seeds: int) -> str:
 def range_text(metric: str, bounds: tuple[Number, Number]) -> str:
     """Write two bounds, with their unit once.
 
-    >>> range_text("test_accuracy", (0.95, 0.97)), range_text("epochs", (57.0, 57.0))
+    >>> range_text("test_accuracy", (0.95, 0.97)), range_text("step", (57.0, 57.0))
     ('95.00 to 97.00 %', '57')
     """
     low, high = (value_text(metric, bound) for bound in bounds)

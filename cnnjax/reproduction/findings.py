@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnnjax.errors import InputError
+from cnnjax.outcomes import dead_classes
 from cnnjax.published.run import Figure, PublishedRun, System
 from cnnjax.reproduction.plan import Job
 from cnnjax.reproduction.verdicts import Judged, judge
 from cnnjax.stack import layer_rows
 
 COLLAPSED_FROM, COLLAPSED_TO = 0.9, 0.5  # test accuracies, once above and at the end
+NOT_YET = "not trained yet"
 AT_FULL_SCALE = "trained at full scale only"
 
 # Metrics that the network alone decides, and the layers' column that they sum.
@@ -30,13 +32,18 @@ class Trained(NamedTuple):
     dead_classes: tuple[int, ...] | None  # never predicted; None: no classes
 
     @property
+    def test_accuracies(self) -> list[float]:
+        """Return its test accuracies, in the order of the epochs that were tested."""
+        tested = [line.get("test_accuracy") for line in self.lines]
+        return [value for value in tested if value is not None]
+
+    @property
     def collapsed(self) -> bool:
         """Whether its test accuracy was high once, and is low at the end."""
-        tested = [line.get("test_accuracy") for line in self.lines]
-        known = [value for value in tested if value is not None]
-        if not known:
+        tested = self.test_accuracies
+        if not tested:
             return False
-        return max(known) > COLLAPSED_FROM and known[-1] < COLLAPSED_TO
+        return max(tested) > COLLAPSED_FROM and tested[-1] < COLLAPSED_TO
 
 
 class RunFindings(NamedTuple):
@@ -44,10 +51,15 @@ class RunFindings(NamedTuple):
 
     system: System
     run: PublishedRun
-    jobs: tuple[Job, ...]
-    trained: tuple[Trained, ...]
+    jobs: tuple[Job, ...]  # that are to be trained, or are
+    trained: tuple[Trained, ...]  # of all epochs; where none is, those cut short
     figures: tuple[Judged, ...]
     open_reasons: tuple[str, ...]  # of jobs that are not trained, each once
+
+    @property
+    def num_seeds(self) -> int:
+        """Return how many seeds are to be trained, or are."""
+        return len({job.seed for job in self.jobs})
 
 
 def read_trained(job: Job) -> Trained:
@@ -65,8 +77,8 @@ def read_trained(job: Job) -> Trained:
     if path.exists():  # of a classifier
         rows = _read(path, lambda text: list(csv.DictReader(text.splitlines())))
         try:
-            labels = {int(row["label"]) for row in rows}
-            dead = tuple(sorted(labels - {int(row["prediction"]) for row in rows}))
+            labels = [int(row["label"]) for row in rows]
+            dead = tuple(dead_classes(labels, [int(row["prediction"]) for row in rows]))
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is damaged: {error!r}") from error
     return Trained(job, result, lines, dead)
@@ -81,7 +93,8 @@ def find(
 ) -> list[RunFindings]:
     """Judge every published run of these systems by the seeds that are trained.
 
-    `trained` is by the folder of the job; `reason_fn` says why another is not.
+    Those that were cut short count only where none of all epochs is trained. `trained`
+    is by the folder of the job; `reason_fn` says why another is not.
     """
     findings = []
     for system in systems:
@@ -89,8 +102,11 @@ def find(
             names = (system.letter, run.name)
             own = tuple(job for job in jobs if (job.system, job.run.name) == names)
             ended = tuple(trained[job.folder] for job in own if job.folder in trained)
+            ended = tuple(one for one in ended if one.job.whole) or ended
             reasons = [reason_fn(job) for job in own if job.folder not in trained]
-            reasons = tuple(dict.fromkeys(reasons)) if own else (AT_FULL_SCALE,)
+            if not own:
+                reasons = [NOT_YET if run.at_quick else AT_FULL_SCALE]
+            reasons = tuple(dict.fromkeys(reasons))
             figures = tuple(
                 judge_run(run, figure, ended, open_reason=_briefly(reasons))
                 for figure in run.figures
@@ -105,8 +121,8 @@ def judge_run(
     """Judge one figure by the seeds of its run that are trained.
 
     It stays open where none is, where they ended before its epoch, and where they keep
-    no such number; but a size needs no training. The training time of fewer epochs than
-    published is scaled up.
+    no such number; but a size needs no training. A training time is scaled to the
+    epochs that the figure is of.
     """
     if figure.metric in SIZES:
         rows = layer_rows(run.settled().model)
@@ -118,12 +134,14 @@ def judge_run(
     epochs = run.settled().epochs
     done = trained[0].job.recipe.epochs
     scale, scaled = 1.0, ""
-    if figure.epoch is None and done < epochs:
-        if figure.metric == "train_seconds":
-            scale, scaled = epochs / done, f"scaled up from {done} of {epochs} epochs"
-        elif figure.metric.startswith("test_") or figure.metric.endswith("_seconds"):
-            note = f"is of all {epochs} epochs; here {done} are trained"
-            return Judged(figure, "open", note)
+    if figure.metric == "train_seconds":
+        of = figure.of_epochs or epochs
+        if done != of:
+            way = "up" if done < of else "down"
+            scale, scaled = of / done, f"scaled {way} from {done} to {of} epochs"
+    elif figure.epoch is None and figure.metric.startswith("test_") and done < epochs:
+        note = f"is of all {epochs} epochs; here {done} are trained"
+        return Judged(figure, "open", note)
     rows = [_row_of(figure, one) for one in trained]
     if figure.epoch is not None and None in rows:
         note = f"is of epoch {figure.epoch}; here {done} are trained"
@@ -132,8 +150,7 @@ def judge_run(
         return Judged(figure, "open", f"the run keeps no {figure.metric}")
     values = [row[figure.metric] if row else None for row in rows]
     values = [None if value is None else scale * value for value in values]
-    hint = "explained below" if run.explanation else ""
-    judged = judge(figure, values, hint=hint)
+    judged = judge(figure, values)
     notes = [note for note in (scaled, judged.note) if note]
     return judged._replace(note="; ".join(notes))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cnnjax.data.dataset import Dataset
-from cnnjax.data.splits import HoldOut
+from cnnjax.data.splits import count_train
 from cnnjax.errors import InputError
 from cnnjax.published.run import PublishedRun, System
 from cnnjax.recipes import Recipe
@@ -47,12 +47,16 @@ class Job:
         """Whether its training has come to an end."""
         return (self.folder / "result.json").exists()
 
+    @property
+    def whole(self) -> bool:
+        """Whether all its epochs are trained; else the quick scale cuts it short."""
+        return self.recipe.epochs == self.run.settled().epochs
+
     def flags(self, data_dir: str) -> list[str]:
         """Return the flags of train.py; what an interrupted run left is replaced."""
-        shortened = self.recipe.epochs != self.run.settled().epochs
         return [
             *self.run.flags(),
-            *([f"--epochs={self.recipe.epochs}"] if shortened else []),
+            *([] if self.whole else [f"--epochs={self.recipe.epochs}"]),
             f"--seed={self.seed}",
             f"--data_dir={data_dir}",
             f"--workdir={self.folder}",
@@ -102,6 +106,20 @@ def plan(systems: Iterable[System], *, scale: Scale, workdir: Path) -> list[Job]
     return jobs
 
 
+def finished(systems: Iterable[System], *, workdir: Path) -> list[Job]:
+    """Return every job of these systems that is done there, of either scale.
+
+    Raises:
+        InputError: a folder holds a run with other settings than these.
+    """
+    systems = list(systems)
+    jobs = [
+        *plan(systems, scale="quick", workdir=workdir),
+        *plan(systems, scale="full", workdir=workdir),
+    ]
+    return [job for job in {job.folder: job for job in jobs}.values() if job.done]
+
+
 def check_settings(job: Job) -> None:
     """Refuse a folder whose run is another than the job's: it would count as it.
 
@@ -133,22 +151,13 @@ def work(job: Job, dataset: Dataset) -> float:
 
     Each example goes through the network, and each update through the parameters.
     """
-    rows = layer_rows(job.recipe.model)
-    examples = examples_per_epoch(job.recipe, dataset)
-    updates = -(-examples // (job.recipe.batch_size or examples))
+    recipe = job.recipe
+    rows = layer_rows(recipe.model)
+    examples = count_train(dataset, recipe.split, num_train=recipe.num_train)
+    updates = -(-examples // (recipe.batch_size or examples))
     macs = examples * sum(row.macs for row in rows)
     macs += updates * sum(row.parameters for row in rows)
-    return START_WORK + job.recipe.epochs * macs
-
-
-def examples_per_epoch(recipe: Recipe, dataset: Dataset) -> int:
-    """Return how many examples of a dataset a recipe trains on."""
-    if recipe.num_train is not None:
-        return recipe.num_train
-    available = len(dataset.train.labels)
-    if isinstance(recipe.split, HoldOut):
-        return available - round(recipe.split.fraction * available)
-    return available
+    return START_WORK + recipe.epochs * macs
 
 
 def _differences(found: Any, wanted: Any, place: str) -> Iterable[tuple[str, Any, Any]]:

@@ -33,10 +33,11 @@ class Judged(NamedTuple):
     @property
     def like_ours(self) -> bool | None:
         """Whether the published value could be one more seed of ours; None: unknown."""
-        if self.one_more is None or self.figure.value is None:
+        published = self.figure.value
+        if self.one_more is None or published is None or math.isnan(published):
             return None
         low, high = self.one_more
-        return low <= self.figure.value <= high
+        return low <= published <= high
 
     @property
     def times_as_fast(self) -> float | None:
@@ -61,8 +62,8 @@ def is_rate(metric: str) -> bool:
 
 
 def is_count(metric: str) -> bool:
-    """Whether a metric counts something, and is a whole number."""
-    return metric in ("parameters", "macs_per_example", "epochs", "test_examples")
+    """Whether a metric counts something: a whole number, the same for every seed."""
+    return metric in ("parameters", "macs_per_example", "step")
 
 
 def shown(metric: str, value: Number) -> Number:
@@ -78,24 +79,23 @@ def shown(metric: str, value: Number) -> Number:
     return float(f"{value:.5g}")
 
 
-def judge(figure: Figure, values: Sequence[float | None], *, hint: str = "") -> Judged:
+def judge(figure: Figure, values: Sequence[float | None]) -> Judged:
     """Say whether ours, the mean over seeds, falls where the figure's band says.
 
     A value that is not a number, or None as JSON has it, is in no band; but where none
-    was published, it is as it should be. `hint` tells where a difference is explained
-    that the figure itself does not explain.
+    was published, it is as it should be. What is out of band is unexplained, unless the
+    figure says why.
     """
     numbers = [float(v) for v in values if v is not None and math.isfinite(v)]
     lost = len(values) - len(numbers)
     ours = mean_interval(numbers) if numbers else None
-    told = f"not a number in {lost} of {len(values)} seeds"
-    why = figure.remark or hint or "unexplained"
+    told = f"not a number in {lost} of {len(values)} seeds" if lost else ""
     if figure.band is None:
         nan_published = figure.value is not None and math.isnan(figure.value)
         if nan_published and not numbers:
             note = "not a number, as published"
             return Judged(figure, "in band", note, None, len(values))
-        note = "; ".join(part for part in (told if lost else "", figure.remark) if part)
+        note = _joined(told, figure.remark)
         judged = Judged(figure, "no band", note, ours, len(values))
         if len(numbers) < FEWEST or lost or is_time(figure):
             return judged
@@ -104,5 +104,9 @@ def judge(figure: Figure, values: Sequence[float | None], *, hint: str = "") -> 
     inside = ours is not None and low <= shown(figure.metric, ours.mean) <= high
     if inside and not lost:
         return Judged(figure, "in band", "", ours, len(values))
-    note = f"{told}; {why}" if lost else why
+    note = _joined(told, figure.why_out or "unexplained", figure.remark)
     return Judged(figure, "out of band", note, ours, len(values))
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)

@@ -1,0 +1,50 @@
+"""One at a time in a folder: a lock that a process and its children share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from cnnjax.errors import InputError
+
+
+@contextlib.contextmanager
+def alone_in(workdir: Path) -> Iterator[None]:
+    """Keep others out of a workdir: two that train the same run would mix its files.
+
+    What is started inside shares the lock, so that also what outlives this process (one
+    that was killed) keeps others out until it has ended.
+
+    Raises:
+        InputError: another is at work there, or the folder cannot be made or locked.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on this system
+        yield
+        return
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = os.open(workdir / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise InputError(
+            f"cannot write into {workdir}: {error.strerror}; choose another --workdir"
+        ) from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"another reproduce.py, or a run that it started, is at work in "
+                f"{workdir}; wait for it, end it, or choose another --workdir"
+            ) from error
+        except OSError as error:  # a file system without locks
+            raise InputError(
+                f"cannot lock {workdir}: {error.strerror}; choose another --workdir"
+            ) from error
+        os.set_inheritable(lock, True)
+        yield
+    finally:
+        os.close(lock)
