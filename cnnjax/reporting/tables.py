@@ -20,7 +20,7 @@ from cnnjax.reporting.words import (
 )
 from cnnjax.reproduction.ends import ends_of
 from cnnjax.reproduction.findings import RunFindings
-from cnnjax.reproduction.verdicts import VERDICTS, Judged, is_count, is_time
+from cnnjax.reproduction.verdicts import VERDICTS, Judged, is_time
 
 LIKENESS = (
     "Like ours: published values without a band that lie where one more seed of ours "
@@ -180,10 +180,7 @@ def _verdict_text(judged: Judged) -> str:
 def _likeness(judged: Judged) -> str:
     """Say whether a published value that has no band is like those of our seeds."""
     if judged.like_ours is None or judged.one_more is None:
-        single = judged.verdict == "no band" and judged.num_seeds == 1
-        if single and not is_count(judged.figure.metric):
-            return "one seed of ours, which tells of no spread"
-        return ""
+        return ""  # few seeds of ours, which tell of no spread
     does = "does" if judged.like_ours else "does not"
     bounds = range_text(judged.figure.metric, judged.one_more)
     return f"one more seed of ours falls, with 95 %, in {bounds}; the published {does}"
