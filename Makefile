@@ -1,5 +1,6 @@
 # make train: install into a virtual environment and train the default recipe on the
 # embedded digits.  make test: the tests.  PYTHON=python3.13 chooses the interpreter.
+# make bench: compare with the peers; BENCH="--data_dir=DIR" passes flags on.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +11,7 @@ SOURCES := cnnjax scripts benchmarks tests
 JAX_TESTS := $(patsubst %,tests/test_%.py,layers models losses optimizers epochs \
 	strategy_laws per_example partitioning export)
 
-.PHONY: train test test-jax test-all lint format clean
+.PHONY: train test test-jax test-all bench lint format clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'cnnjax needs Python 3.11 or later; choose one with PYTHON=...')"
@@ -20,6 +21,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	touch $@
 
 train: $(VENV)/.installed
@@ -42,6 +47,10 @@ lint: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/throughput.py --out=runs/benchmarks/throughput.jsonl $(BENCH)
+	$(BIN)/python benchmarks/report.py --out=runs/benchmarks runs/benchmarks/throughput.jsonl
 
 clean:
 	rm -rf $(VENV) runs .pytest_cache .ruff_cache

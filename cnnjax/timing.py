@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 
 from cnnjax.errors import expect
+
+Name = TypeVar("Name")  # of what is timed
 
 
 class Spread(NamedTuple):
@@ -76,8 +78,8 @@ def time_stages(
 
 
 def interleave(
-    timers: Mapping[str, Callable[[], float]], *, num_rounds: int
-) -> dict[str, list[float]]:
+    timers: Mapping[Name, Callable[[], float]], *, num_rounds: int
+) -> dict[Name, list[float]]:
     """Call every timer in each round; return what each came to, round by round.
 
     >>> interleave({"a": lambda: 1.0, "b": lambda: 2.0}, num_rounds=2)
@@ -87,7 +89,7 @@ def interleave(
         InputError: there is no round.
     """
     expect("num_rounds of at least 1", num_rounds, num_rounds >= 1)
-    times: dict[str, list[float]] = {name: [] for name in timers}
+    times: dict[Name, list[float]] = {name: [] for name in timers}
     for _ in range(num_rounds):
         for name, timer in timers.items():
             times[name].append(timer())

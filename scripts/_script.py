@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -72,6 +73,19 @@ class CompileCache:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
         jax.monitoring.register_event_listener(self._count)
+
+    @contextlib.contextmanager
+    def off(self) -> Iterator[None]:
+        """Compile without it."""
+        from jax.experimental.compilation_cache.compilation_cache import reset_cache
+
+        jax.config.update("jax_enable_compilation_cache", False)
+        reset_cache()
+        try:
+            yield
+        finally:
+            jax.config.update("jax_enable_compilation_cache", True)
+            reset_cache()
 
     @property
     def state(self) -> str:

@@ -6,6 +6,7 @@ import math
 import sys
 from typing import Any
 
+import _advice
 import _progress
 import _recipe_flags
 import _script
@@ -48,14 +49,14 @@ def train(clock: Clock, cache: _script.CompileCache) -> None:
             f"--num_seeds={FLAGS.num_seeds} expected one process, and here are "
             f"{jax.process_count()}; give each its own --seed and --workdir"
         )
-    recipe = _recipe_flags.recipe_from_flags()
+    recipe = _recipe_flags.recipe_from_flags(or_auto=True)
     workdir = open_workdir(FLAGS.workdir, overwrite=FLAGS.overwrite)
     seeds = range(FLAGS.seed, FLAGS.seed + FLAGS.num_seeds)
     fits = seeds[-1] <= experiments.LAST_SEED
     expect("seeds up to 2**32 - 1", f"{seeds[0]} to {seeds[-1]}", fits)
     with clock.part("load"):
         dataset = data.load_dataset(recipe.dataset, data_dir=FLAGS.data_dir)
-    options = _recipe_flags.options_from_flags(recipe)
+    recipe, options = _advice.settle(recipe, dataset, cache)
 
     def prepare(seed: int) -> experiments.Experiment:
         return experiments.prepare(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import _advice
 import _processes
 import _progress
 import _recipe_flags
@@ -56,19 +57,21 @@ def refuse_idle_flags() -> None:
     expect("several --num_seeds with --group_size", seeds, seeds > 1 or not grouped)
 
 
-def prepare(clock: Clock) -> tuple[recipes.Recipe, experiments.Experiment, Workdir]:
+def prepare(
+    clock: Clock, cache: _script.CompileCache
+) -> tuple[recipes.Recipe, experiments.Experiment, Workdir]:
     """Settle what can be refused, before anything is written or trained.
 
     Raises:
         InputError: flags or data are wrong, or the workdir holds a run.
     """
-    recipe = _recipe_flags.recipe_from_flags()
+    recipe = _recipe_flags.recipe_from_flags(or_auto=True)
     path = FLAGS.workdir if jax.process_index() == 0 else None
     workdir = open_workdir(path, overwrite=FLAGS.overwrite)
     with clock.part("load"):
         dataset = data.load_dataset(recipe.dataset, data_dir=FLAGS.data_dir)
     with clock.part("prepare"):
-        options = _recipe_flags.options_from_flags(recipe)
+        recipe, options = _advice.settle(recipe, dataset, cache)
         experiment = experiments.prepare(
             recipe, dataset, seed=FLAGS.seed, options=options, faults=FLAGS.fault
         )
@@ -88,7 +91,7 @@ def main(args: list[str]) -> None:
         _seeds.train(clock, cache)
         return
     recipe, experiment, workdir = _processes.together(
-        lambda: prepare(clock),
+        lambda: prepare(clock, cache),
         same=lambda p: (
             *(p[0], repr([FLAGS[name].value for name in SAME])),
             *(p[1].train, p[1].test, p[1].params),
@@ -98,6 +101,7 @@ def main(args: list[str]) -> None:
         environment = describe_environment()
     with clock.part("write"):
         config = {"recipe": recipe, "seed": FLAGS.seed, "faults": experiment.faults}
+        config["microbatch_size"] = experiment.options.microbatch_size
         config["command"] = sys.argv
         room = 2**20 + nbytes(experiment.params)
         _processes.together(lambda: workdir.start(config, room=room))

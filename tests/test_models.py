@@ -193,3 +193,59 @@ def test_layers_that_do_not_fit_are_named(layer, message):
     )
     with pytest.raises(InputError, match=message):
         stack.layer_rows(config)
+
+
+def test_a_relu_behind_the_pool_changes_neither_value_nor_gradient(monkeypatch):
+    """With ties, and blocks that are all below 0."""
+    config = ModelConfig(
+        input_shape=(8, 8, 1),
+        layers=(
+            Conv(3, kernel_size=3),
+            Activation("relu"),
+            MaxPool(2),
+            Flatten(),
+            Dense(2),
+        ),
+        initializer=initializers.PYTORCH,
+    )
+    order = [row.name for row in models.pool_before_relu(stack.layer_rows(config))]
+    assert order == ["conv_0", "maxpool_2", "activation_1", "flatten_3", "dense_4"]
+    params = models.init(jax.random.key(0), config)
+    image = jnp.round(2 * jax.random.normal(jax.random.key(1), (8, 8, 1)))
+
+    def both():
+        apply = models.make_apply(config)
+
+        def loss(params, image):
+            return jnp.sum(apply(params, image) ** 2)
+
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(params, image)
+
+    swapped = both()
+    monkeypatch.setattr(models, "pool_before_relu", list)
+    jax.clear_caches()
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7),
+        swapped,
+        both(),
+    )
+
+
+def test_only_a_relu_goes_behind_the_pool():
+    config = ModelConfig(
+        input_shape=(8, 8, 1),
+        layers=(
+            Conv(3, kernel_size=3),
+            Activation("leaky_relu"),
+            MaxPool(2),
+            Activation("relu"),
+            MaxPool(3),
+            Activation("relu"),
+        ),
+        initializer=initializers.PYTORCH,
+    )
+    order = [row.name for row in models.pool_before_relu(stack.layer_rows(config))]
+    assert order == [
+        *("conv_0", "activation_1", "maxpool_2"),
+        *("maxpool_4", "activation_3", "activation_5"),
+    ]

@@ -504,3 +504,51 @@ def test_the_readmes_python_runs(tmp_path):
     lines = done.stdout.splitlines()
     assert 0.5 < float(lines[0]) <= 1.0
     assert [line.split()[0] for line in lines[1:]] == list(STRATEGIES)
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory):
+    """A run that tried strategies, and one that remembered."""
+    folder = tmp_path_factory.mktemp("auto")
+    flags = ("--strategy=auto", "--epochs=1", "--batch_size=8", "--overwrite")
+    return folder, [run_script(*flags, "--workdir=run", cwd=folder) for _ in range(2)]
+
+
+def test_auto_says_what_it_chose_and_why_and_remembers(chosen):
+    folder, (first, second) = chosen
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr
+    assert "strategy auto: trying what there is" in first.stdout
+    assert "trying" not in second.stdout
+    told = [
+        line
+        for run in (first, second)
+        for line in run.stdout.splitlines()
+        if line.startswith("strategy auto: use ")
+    ]
+    assert len(told) == 2
+    assert told[0] == told[1]
+    assert "examples/s" in told[0]
+    config = json.loads((folder / "run" / "config.json").read_text())
+    name = config["recipe"]["strategy"]
+    size = config["microbatch_size"]
+    words = name if size is None else f"{name} in microbatches of {size}"
+    assert told[0].startswith(f"strategy auto: use {words}: ")
+    assert f"strategy {name}" in second.stdout
+
+
+def test_auto_remembers_by_batch_size_and_survives_a_damaged_memory(chosen):
+    folder, _ = chosen
+    (memory,) = (folder / "cache").rglob("advice.json")
+    memory.write_text("{")
+    again = run_script("--strategy=auto", "--epochs=0", "--batch_size=8", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert "trying what there is" in again.stdout
+    assert len(json.loads(memory.read_text())) == 1
+
+
+@pytest.mark.parametrize("flag", ["--microbatch_size=4", "--model_devices=2"])
+def test_auto_refuses_what_it_would_have_to_choose(flag, tmp_path):
+    refused = run_script("--strategy=auto", flag, "--workdir=run", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "leave --microbatch_size and --model_devices out" in refused.stderr
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,176 @@
+"""Seconds of training from scratch until a test accuracy is reached, over seeds.
+
+    python benchmarks/accuracy.py --data_dir=DIR --num_seeds=10
+
+Every seed is trained by every contender, from the same parameters, one after another,
+with the whole test set evaluated after each epoch. Times are of the training alone, and
+of everything (loading, compilation, evaluation) but the start of the process.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import _paths  # noqa: F401
+import _script
+import machine
+import reference
+from absl import flags
+from contenders import CONTENDERS, ContenderError, Process
+from results import Results
+
+from cnnjax.environment import describe_environment, environment_line
+from cnnjax.errors import InputError, expect, unknown_name
+from cnnjax.timing import spread
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("recipe", "adam_cosine_cnn", "Recipe to train.")
+flags.DEFINE_integer("batch_size", None, "Examples of an update.", lower_bound=1)
+flags.DEFINE_integer("epochs", None, "Epochs to train.", lower_bound=1)
+flags.DEFINE_float("learning_rate", None, "Instead of the recipe's.")
+flags.DEFINE_string("dataset", None, "Data set. Default: the recipe's; else digits.")
+flags.DEFINE_string("data_dir", None, "Folder that holds the data set's files.")
+flags.DEFINE_multi_string(
+    "contender",
+    ["cnnjax jit", "pytorch channels_last", "pytorch channels_last, tuned"],
+    "Who trains; may be given again.",
+)
+flags.DEFINE_integer("num_seeds", 3, "Seeds, counted from 0.", lower_bound=1)
+flags.DEFINE_list("targets", ["0.97", "0.98", "0.985", "0.99"], "Test accuracies.")
+flags.DEFINE_string("out", None, "File of JSON lines that the rows are appended to.")
+
+
+def main(args: list[str]) -> None:
+    """Train every seed with every contender; print what each took."""
+    _script.refuse_arguments(args)
+    targets = list(map(_target, FLAGS.targets))
+    names = list(dict.fromkeys(FLAGS.contender))
+    for name in names:
+        if name not in CONTENDERS:
+            raise unknown_name("contender", name, CONTENDERS)
+        if CONTENDERS[name].missing:
+            missing = ", ".join(CONTENDERS[name].missing)
+            raise InputError(f"contender {name!r} needs {missing}: make bench")
+    results, environment = Results(FLAGS.out), describe_environment()
+    experiment = reference.prepare(
+        FLAGS.recipe,
+        batch_size=FLAGS.batch_size,
+        dataset=FLAGS.dataset,
+        data_dir=FLAGS.data_dir,
+        epochs=FLAGS.epochs,
+        learning_rate=FLAGS.learning_rate,
+    )
+    epochs = experiment.recipe.epochs
+    print(environment_line(environment))
+    print(
+        f"{FLAGS.recipe} on {experiment.recipe.dataset}, batch "
+        f"{experiment.loop.batch_size}, {epochs} epochs, {FLAGS.num_seeds} seeds\n"
+    )
+    before = machine.busy_fraction()
+    curves: dict[str, list[list[dict[str, Any]]]] = {name: [] for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        reference.write(
+            experiment, Path(folder), data_dir=FLAGS.data_dir, with_test=True
+        )
+        running = {name: Process(CONTENDERS[name], Path(folder)) for name in names}
+        try:
+            for process in running.values():
+                process.answer()
+            for seed in range(FLAGS.num_seeds):
+                reference.write_seed(experiment, Path(folder), seed)
+                for name, process in running.items():
+                    done = process.ask(do="train", epochs=epochs, seed=seed)["epochs"]
+                    curves[name].append(done)
+                    last = done[-1]
+                    print(
+                        f"seed {seed}  {name:<32} {last['accuracy']:.2%}  "
+                        f"{last['train_seconds']:.1f} s training, "
+                        f"{last['wall_seconds']:.1f} s in all",
+                        flush=True,
+                    )
+        except ContenderError as error:
+            raise InputError(f"a contender ended: {error}") from error
+        finally:
+            for process in running.values():
+                process.end()
+    after = machine.busy_fraction()
+    note = machine.warning(before, after)
+    rows = [_row(name, curves[name], targets) for name in names]
+    _print(rows, targets)
+    if note:
+        print(note)
+    results.append(
+        rows,
+        benchmark="accuracy",
+        recipe=FLAGS.recipe,
+        dataset=experiment.recipe.dataset,
+        batch_size=experiment.loop.batch_size,
+        learning_rate=experiment.recipe.optimizer.learning_rate,
+        epochs=epochs,
+        busy=[before, after],
+    )
+
+
+def _target(text: str) -> float:
+    """Return an accuracy as a number, or raise InputError."""
+    try:
+        target = float(text)
+    except ValueError:
+        target = math.nan
+    expect("targets in (0, 1)", text, 0 < target < 1)
+    return target
+
+
+def _row(name: str, curves: list[list[dict]], targets: list[float]) -> dict[str, Any]:
+    """Sum one contender up: times to each target, and of all epochs, over seeds."""
+    reached = {}
+    for target in targets:
+        first = [next((r for r in c if r["accuracy"] >= target), None) for c in curves]
+        own = [row for row in first if row is not None]
+        reached[str(target)] = {
+            "seeds": len(own),
+            **{
+                kind: spread([row[kind] for row in own])._asdict() if own else None
+                for kind in ("train_seconds", "wall_seconds")
+            },
+        }
+    ends = [curve[-1] for curve in curves]
+    kinds = ("accuracy", "train_seconds", "wall_seconds")
+    whole = {kind: spread([row[kind] for row in ends])._asdict() for kind in kinds}
+    entry = CONTENDERS[name]
+    return {
+        "contender": name,
+        "ours": entry.ours,
+        "tuned": entry.tuned,
+        "targets": reached,
+        **whole,
+        "curves": curves,
+    }
+
+
+def _print(rows: list[dict[str, Any]], targets: list[float]) -> None:
+    line = "{:<32}" + "{:>18}" * (len(targets) + 1) + "{:>10}"
+    heads = [f"to {target:.1%}" for target in targets]
+    print("\nmedian seconds of training / of everything (seeds that came there)")
+    print(line.format("contender", *heads, "all epochs", "test"))
+    for row in rows:
+        cells = []
+        for target in targets:
+            own = row["targets"][str(target)]
+            if not own["seeds"]:
+                cells.append("-")
+                continue
+            train, wall = own["train_seconds"]["median"], own["wall_seconds"]["median"]
+            cells.append(f"{train:.1f}/{wall:.1f} ({own['seeds']})")
+        both = (
+            f"{row['train_seconds']['median']:.1f}/{row['wall_seconds']['median']:.1f}"
+        )
+        cells += [both, f"{row['accuracy']['median']:.2%}"]
+        print(line.format(row["contender"], *cells))
+
+
+if __name__ == "__main__":
+    _script.run(main)

@@ -1,0 +1,91 @@
+"""What every contender of a benchmark is given: one network, one start, one data set.
+
+A folder of JSON and NumPy files, so that a peer that knows no JAX reads it, too. Peers
+have their inputs scaled beforehand, as float32; cnnjax scales raw bytes in its step.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Tree = dict[str, dict[str, np.ndarray]]  # {layer: {"kernel": ..., "bias": ...}}
+MAX_NORM = 1.0  # that per-example gradients are clipped to
+FULL_EXAMPLES = 8  # of the full rows, how many are compared
+
+
+class Layer(NamedTuple):
+    """One layer: its name in the parameters, its kind, and its numbers."""
+
+    name: str
+    kind: str  # conv, maxpool, activation, flatten, dense, dropout
+    input_shape: tuple[int, ...]  # of one example: height, width, channels
+    value: dict[str, Any]  # the fields of cnnjax.stack's layer
+
+
+class Case(NamedTuple):
+    """A recipe on a data set, written down."""
+
+    folder: Path
+    facts: dict[str, Any]  # recipe, dataset, data_dir, seed, batch_size, optimizer, ...
+    layers: tuple[Layer, ...]
+    params: Tree
+
+    @property
+    def batch_size(self) -> int:
+        """Return the examples of an update."""
+        return self.facts["batch_size"]
+
+    def array(self, name: str) -> np.ndarray:
+        """Return an array: train_inputs, train_labels, test_inputs, ..., order."""
+        return np.load(self.folder / f"{name}.npy")
+
+
+def write_case(
+    folder: Path,
+    *,
+    facts: dict[str, Any],
+    layers: list[Layer],
+    params: Tree,
+    arrays: dict[str, np.ndarray],
+) -> None:
+    """Write a case into a folder that is there."""
+    content = {"facts": facts, "layers": [layer._asdict() for layer in layers]}
+    (folder / "case.json").write_text(json.dumps(content, indent=1))
+    save_tree(folder / "params.npz", params)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+
+
+def read_case(folder: Path) -> Case:
+    """Read what `write_case` wrote."""
+    content = json.loads((folder / "case.json").read_text())
+    layers = [
+        Layer(**{**layer, "input_shape": tuple(layer["input_shape"])})
+        for layer in content["layers"]
+    ]
+    tree = load_tree(folder / "params.npz")
+    return Case(folder, content["facts"], tuple(layers), tree)
+
+
+def save_tree(path: Path, tree: Tree) -> None:
+    """Write a tree of arrays, named "layer/leaf"."""
+    flat: dict[str, Any] = {
+        f"{layer}/{leaf}": np.asarray(array)
+        for layer, leaves in tree.items()
+        for leaf, array in leaves.items()
+    }
+    np.savez(path, **flat)
+
+
+def load_tree(path: Path) -> Tree:
+    """Read what `save_tree` wrote."""
+    tree: Tree = {}
+    with np.load(path) as flat:
+        for name in flat.files:
+            layer, leaf = name.split("/")
+            tree.setdefault(layer, {})[leaf] = flat[name]
+    return tree

@@ -1,0 +1,56 @@
+"""One contender, in a process of its own: builds itself, then runs when it is told.
+
+    python benchmarks/contender.py '{"module": ..., "task": ..., "options": ...}' FOLDER
+
+Reads a JSON object a line from stdin ({"do": "run", "steps": 100}), and answers with
+one. Only the contender that was asked runs; the others wait for their next line. What
+libraries print goes to stderr.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import case as cases
+
+
+def main() -> None:
+    """Build the contender, say that it is ready, and do what is asked."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(**content: Any) -> None:
+        print(json.dumps(content), file=answers, flush=True)
+
+    entry = json.loads(sys.argv[1])
+    case = cases.read_case(Path(sys.argv[2]))
+    start = time.perf_counter()
+    module = importlib.import_module(f"peers.{entry['module']}")
+    contender = module.make(case, entry["task"], **entry["options"])
+    answer(facts=contender.facts, build_seconds=time.perf_counter() - start)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        match asked["do"]:
+            case "run":
+                start = time.perf_counter()
+                contender.run(asked["steps"])
+                answer(seconds=time.perf_counter() - start)
+            case "result":
+                cases.save_tree(Path(asked["to"]), contender.result())
+                answer()
+            case "train":
+                answer(epochs=contender.train(asked["epochs"], asked["seed"]))
+            case "memory":
+                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+                answer(peak_bytes=peak * (1 if sys.platform == "darwin" else 1024))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""The table of contenders, and how each is run in a process of its own.
+
+Adding one is a file in `peers/` with a function `make(case, task, **options)`, and a
+row here. Allocator, threads and libraries of one then cannot disturb another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+# What is computed. "mean": an update from the mean gradient; "norms": that, and the
+# norm of each example's gradient; "clipped": an update from the mean of clipped ones;
+# "full": every example's gradient, handed out, and no update; "peak": matrix products.
+Task = Literal["mean", "norms", "clipped", "full", "peak"]
+
+
+class Contender(NamedTuple):
+    """What a peer's `make` returns."""
+
+    run: Callable[[int], None]  # so many updates; returns when they are done
+    # result() -> what it makes of the first batch, named and shaped as our parameters.
+    result: Callable[[], Any]
+    facts: Mapping[str, Any]  # versions, stages, memory: ready for JSON
+    # train(epochs, seed) -> [{"epoch", "train_seconds", "test_seconds", "accuracy"}]
+    train: Callable[[int, int], list[dict[str, Any]]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One row: which file makes it, with which options, in which environment."""
+
+    name: str
+    module: str  # of peers/
+    task: Task = "mean"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()  # packages
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is cnnjax."""
+        return self.module == "ours"
+
+    @property
+    def tuned(self) -> bool:
+        """Whether its allocator is told to keep what it frees."""
+        return self.environment == KEEP_MEMORY
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Return the packages that it needs and that are not installed."""
+        there = importlib.util.find_spec
+        return tuple(name for name in self.needs if there(name) is None)
+
+
+# glibc gives large blocks back at once, and every update faults its pages in again.
+# Told so, it keeps them: this helps whoever allocates afresh at each update.
+KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "8589934592",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+
+
+def ours(task: Task = "mean", **options: Any) -> Entry:
+    """Return a row of cnnjax: a strategy, or a per-example rule, as it is trained."""
+    words = [str(options.get("strategy") or options.get("rule") or "jit")]
+    if "microbatch_size" in options:
+        words.append(f"microbatch {options['microbatch_size']}")
+    name = f"cnnjax {', '.join(words)}"
+    return Entry(name=name, module="ours", task=task, options=options)
+
+
+def tuned(entry: Entry) -> Entry:
+    """Return the same row with an allocator that keeps what it frees."""
+    return replace(entry, name=f"{entry.name}, tuned", environment=KEEP_MEMORY)
+
+
+def _pytorch() -> Iterator[Entry]:
+    for form in ("eager", "channels_last", "compile"):
+        entry = Entry(
+            name=f"pytorch {form}",
+            module="pytorch",
+            options={"form": form},
+            needs=("torch",),
+        )
+        yield from (entry, tuned(entry))
+    for task in ("norms", "clipped", "full"):
+        for name, module, needs in (
+            ("torch.func", "torch_func", ("torch",)),
+            ("opacus hooks", "opacus_hooks", ("torch", "opacus")),
+            ("opacus ghost", "opacus_ghost", ("torch", "opacus")),
+        ):
+            if module == "opacus_ghost" and task != "clipped":
+                continue  # it has the clipped mean, and nothing else
+            if module == "opacus_hooks" and task == "norms":
+                continue  # its norms are those of its rows: see clipped
+            entry = Entry(name=f"{name} {task}", module=module, task=task, needs=needs)
+            yield from (entry, tuned(entry))
+
+
+def _table() -> Iterator[Entry]:
+    yield Entry(name="matmul jax", module="matmul", task="peak")
+    yield Entry(
+        name="matmul pytorch",
+        module="torch_matmul",
+        task="peak",
+        needs=("torch",),
+    )
+    for strategy in ("jit", "vmap", "serial"):
+        yield ours(strategy=strategy)
+    for size in (8, 16, 32):
+        yield ours(strategy="jit", microbatch_size=size)
+    for rule in ("norms_by_factors", "norms_by_rows"):
+        yield ours("norms", rule=rule)
+    for rule in ("clipped_by_factors", "clipped_by_rows"):
+        yield ours("clipped", rule=rule)
+    for rule in ("full_by_factors", "full_by_rows"):
+        yield ours("full", rule=rule)
+    yield ours("norms", rule="norms_by_factors", microbatch_size=16)
+    yield ours("clipped", rule="clipped_by_factors", microbatch_size=16)
+    yield from _pytorch()
+    flax = Entry(name="flax scan", module="flax_form", options={"loop": "scan"})
+    yield flax
+    yield Entry(name="flax python loop", module="flax_form", options={"loop": "python"})
+    keras = {"KERAS_BACKEND": "jax"}
+    yield Entry(
+        name="keras on jax", module="keras_jax", environment=keras, needs=("keras",)
+    )
+    yield Entry(name="numpy", module="plain_numpy")
+
+
+CONTENDERS: dict[str, Entry] = {entry.name: entry for entry in _table()}
+
+
+class ContenderError(Exception):
+    """A contender ended, or said something that is no answer: its last words."""
+
+
+class Process:
+    """A contender in a process of its own, which runs only when it is asked."""
+
+    def __init__(self, entry: Entry, folder: Path) -> None:
+        """Start it on a case; it builds itself until the first answer."""
+        self.entry = entry
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115
+        told = {
+            "module": entry.module,
+            "task": entry.task,
+            "options": dict(entry.options),
+        }
+        script = str(Path(__file__).with_name("contender.py"))
+        self._process = subprocess.Popen(
+            [sys.executable, script, json.dumps(told), str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._complaints,
+            env={**os.environ, **entry.environment},
+            text=True,
+        )
+
+    def answer(self) -> dict[str, Any]:
+        """Return its next answer.
+
+        Raises:
+            ContenderError: it has ended instead.
+        """
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        try:
+            return json.loads(line)
+        except ValueError as error:
+            self._process.kill()
+            self._process.wait()
+            words = self._last_words()
+            self.end()
+            raise ContenderError(words) from error
+
+    def ask(self, **message: Any) -> dict[str, Any]:
+        """Ask for something; return the answer.
+
+        Raises:
+            ContenderError: it has ended, or ends instead of answering.
+        """
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps(message), file=self._process.stdin, flush=True)
+        return self.answer()
+
+    def end(self) -> None:
+        """End it, if it still runs."""
+        self._process.kill()
+        self._process.wait()
+        for file in (self._process.stdin, self._process.stdout, self._complaints):
+            with contextlib.suppress(BrokenPipeError):
+                assert file is not None
+                file.close()
+
+    def _last_words(self) -> str:
+        self._complaints.seek(0)
+        lines = self._complaints.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"status {self._process.returncode}"

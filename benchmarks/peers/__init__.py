@@ -1,0 +1,1 @@
+"""One file each: what cnnjax is compared with. See `contenders`."""

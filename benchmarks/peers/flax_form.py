@@ -1,0 +1,142 @@
+"""Flax's ordinary form: a batched module of nn.Conv and nn.max_pool, as its examples.
+
+`loop` is "python" (one jitted update a call, as its MNIST example) or "scan" (many
+updates in one compiled scan, as cnnjax has them).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from case import Case, Layer, Tree
+from contenders import Contender, Task
+from jax import lax
+
+ACTIVATIONS = {
+    "relu": nn.relu,
+    "tanh": nn.tanh,
+    "leaky_relu": partial(nn.leaky_relu, negative_slope=0.001),
+}
+
+
+class Ordinary(nn.Module):
+    """The same stack of layers, of a batch."""
+
+    layers: tuple[Layer, ...]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Apply the layers in order."""
+        for layer in self.layers:
+            value = layer.value
+            match layer.kind:
+                case "conv":
+                    size, zeros = value["kernel_size"], value["padding"]
+                    padding = [(zeros, zeros)] * 2
+                    conv = nn.Conv(
+                        value["features"],
+                        (size, size),
+                        padding=padding,
+                        name=layer.name,
+                    )
+                    x = conv(x)
+                case "maxpool":
+                    window = (value["window"],) * 2
+                    x = nn.max_pool(x, window_shape=window, strides=window)
+                case "activation":
+                    x = ACTIVATIONS[value["name"]](x)
+                case "flatten":
+                    x = x.reshape((x.shape[0], -1))
+                case "dense":
+                    x = nn.Dense(value["features"], name=layer.name)(x)
+                case "dropout":
+                    x = nn.Dropout(value["rate"], deterministic=not train)(x)
+        return x
+
+
+def make(case: Case, task: Task, *, loop: str) -> Contender:
+    """Build a training loop; the task is "mean"."""
+    del task
+    # A frozen module's fields are hashed: what a layer is made of, too.
+    model = Ordinary(
+        tuple(layer._replace(value=_Frozen(layer.value)) for layer in case.layers)
+    )
+    optimizer = make_optimizer(case)
+    inputs = jnp.asarray(case.array("train_inputs"))
+    labels = jnp.asarray(case.array("train_labels"))
+    order = case.array("order")[0]
+    whole = len(order) // case.batch_size * case.batch_size
+    batches = order[:whole].reshape(-1, case.batch_size)
+
+    def loss_fn(params: Tree, rows: jax.Array, key: jax.Array | None) -> jax.Array:
+        rngs = {} if key is None else {"dropout": key}
+        logits: Any = model.apply(
+            {"params": params}, inputs[rows], train=key is not None, rngs=rngs
+        )
+        return optax.softmax_cross_entropy_with_integer_labels(
+            logits, labels[rows]
+        ).mean()
+
+    def update(state, rows):
+        params, opt_state, key = state
+        key, own = jax.random.split(key)
+        grads = jax.grad(loss_fn)(params, rows, own)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state, key), None
+
+    params = jax.tree.map(jnp.asarray, case.params)
+    state = (params, optimizer.init(params), jax.random.key(0))
+    one = jax.jit(lambda state, rows: update(state, rows)[0])
+    many = jax.jit(lambda state, batches: lax.scan(update, state, batches)[0])
+    at = 0
+
+    def run(steps: int) -> None:
+        nonlocal state, at
+        rows = batches[np.arange(at, at + steps) % len(batches)]
+        at += steps
+        if loop == "scan":
+            state = many(state, rows)
+        else:
+            for batch in rows:
+                state = one(state, batch)
+        jax.block_until_ready(state)
+
+    def result() -> Tree:
+        return jax.jit(jax.grad(loss_fn))(params, batches[0], None)
+
+    return Contender(run, result, {"version": _version()})
+
+
+class _Frozen(dict):
+    """A dictionary that is not changed, and so may be hashed."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(sorted(self.items())))
+
+
+def make_optimizer(case: Case) -> optax.GradientTransformation:
+    """Build the same optimizer from Optax, with a constant rate."""
+    config = case.facts["optimizer"]
+    algorithm, rate = config["algorithm"], config["learning_rate"]
+    if algorithm["type"] == "Adam":
+        rule = optax.adam(
+            rate, b1=algorithm["b1"], b2=algorithm["b2"], eps=algorithm["eps"]
+        )
+    else:
+        rule = optax.sgd(rate, momentum=algorithm["momentum"] or None)
+    kernels = partial(
+        jax.tree_util.tree_map_with_path, lambda p, _: p[-1].key == "kernel"
+    )
+    return optax.chain(optax.add_decayed_weights(config["l2"], mask=kernels), rule)
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("flax")

@@ -1,0 +1,222 @@
+"""cnnjax, as `train.py` trains: the epoch compiled, its data on the device."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import replace
+from typing import Any
+
+import _paths  # noqa: F401
+import jax
+import jax.numpy as jnp
+import numpy as np
+from case import FULL_EXAMPLES, MAX_NORM, Case, Tree
+from contenders import Contender, Task
+
+from cnnjax import data, experiments, parallel, recipes, runs
+from cnnjax.clock import Clock
+from cnnjax.data.order import take_batch
+from cnnjax.experiments import Experiment
+from cnnjax.gradients import with_each
+from cnnjax.microbatches import microbatched
+from cnnjax.overrides import override
+from cnnjax.programs import temporary_bytes
+from cnnjax.records import EpochRecord
+from cnnjax.rules import RULES
+from cnnjax.stack import Conv
+from cnnjax.strategies import DIVIDED, Options
+from cnnjax.timing import time_stages
+from cnnjax.training import init_state, make_train_step
+from cnnjax.types import Batch, Strategy
+from cnnjax.updates import compile_updates
+
+
+def make(
+    case: Case,
+    task: Task,
+    *,
+    rule: str | None = None,
+    microbatch_size: int | None = None,
+    **options: Any,
+) -> Contender:
+    """Build a strategy of the table, or a per-example rule in the place of one.
+
+    `options` are those of `experiment_of`: they override what the case says.
+    """
+    experiment = experiment_of(case, microbatch_size=microbatch_size, **options)
+    share = None
+    if rule is not None:
+        factors_fn = experiment.options.factors_fn
+        assert factors_fn is not None
+        share = RULES[rule](experiment.loss_fn, factors_fn, MAX_NORM)
+        if microbatch_size is not None:
+            share = microbatched(share, size=microbatch_size)
+        examine = jax.jit(with_each(share))
+
+        def value_and_grad(params, batch):
+            metrics, grads, _ = examine(params, batch)
+            return metrics, grads
+
+        experiment = experiment._replace(
+            strategy=experiment.strategy._replace(value_and_grad=value_and_grad)
+        )
+
+    def result() -> Tree:
+        batch = first_batch(case, experiment)
+        if share is None:
+            _, grads = jax.jit(experiment.strategy.value_and_grad)(
+                experiment.strategy.put_state(experiment.params),
+                experiment.strategy.put_batch(batch),
+            )
+            return grads
+        _, grads, each = examine(experiment.params, batch)
+        return each_of(task, grads, each)
+
+    if task == "full":
+        return _rows(case, experiment, examine, result)
+    return _updates(case, experiment, result)
+
+
+def experiment_of(
+    case: Case,
+    *,
+    strategy: str = "jit",
+    microbatch_size: int | None = None,
+    num_devices: int = 1,
+    num_filters: int | None = None,
+    **changes: Any,
+) -> Experiment:
+    """Prepare the case's recipe under a strategy; `changes` are of what it says.
+
+    `num_devices` are made, on a CPU; `num_filters` are those of each convolution.
+    """
+    facts = {**case.facts, **changes}
+    if num_devices > 1:
+        jax.config.update("jax_num_cpu_devices", num_devices)
+    names = ("dataset", "batch_size", "num_train", "epochs", "learning_rate")
+    recipe = override(
+        recipes.get_recipe(facts["recipe"]),
+        strategy=strategy,
+        **{name: facts[name] for name in names},
+    )
+    if num_filters is not None:
+        wider = tuple(
+            replace(layer, features=num_filters) if isinstance(layer, Conv) else layer
+            for layer in recipe.model.layers
+        )
+        recipe = replace(recipe, model=replace(recipe.model, layers=wider))
+    dataset = data.load_dataset(recipe.dataset, data_dir=facts["data_dir"])
+    mesh = parallel.make_mesh(num_devices) if recipe.strategy in DIVIDED else None
+    options = Options(mesh, microbatch_size)
+    return experiments.prepare(recipe, dataset, seed=facts["seed"], options=options)
+
+
+def first_batch(case: Case, experiment: Experiment) -> Batch:
+    """Return the first batch of the case, at equal weights and without dropout."""
+    order = jnp.asarray(case.array("order")[0])
+    size = experiment.loop.batch_size
+    return take_batch(experiment.train, order, 0, batch_size=size)
+
+
+def each_of(task: Task, grads: Tree, each: dict[str, Any]) -> Tree:
+    """Return what is compared of a per-example rule: the mean, and of each example."""
+    if task == "full":
+        return jax.tree.map(lambda rows: rows[:FULL_EXAMPLES], each["grads"])
+    kept = {"each": {"grad_norm": each["grad_norm"]}} if task == "norms" else {}
+    return {**grads, **kept}
+
+
+def _updates(case: Case, experiment: Experiment, result) -> Contender:
+    """Run the compiled epoch, part by part, as training does."""
+    updates = compile_updates(
+        experiment.params,
+        experiment.train,
+        strategy=experiment.strategy,
+        optimizer=experiment.optimizer,
+        config=experiment.loop,
+        keys=experiment.keys,
+    )
+    loop = updates.start(experiment.params, experiment.keys)
+    examples = experiment.strategy.put_state(experiment.train)
+    order = updates.order_of(experiment.keys, np.int32(0))
+    num_steps = updates.num_examples // experiment.loop.batch_size
+    at = 0
+
+    def run(steps: int) -> None:
+        nonlocal loop, at
+        while steps > 0:
+            part = min(steps, num_steps - at)
+            bounds = np.int32(at), np.int32(at + part)
+            loop = updates.run(loop, examples, order, *bounds)
+            steps, at = steps - part, (at + part) % num_steps
+        jax.block_until_ready(loop)
+
+    def train(epochs: int, seed: int) -> list[dict[str, Any]]:
+        name = experiment.recipe.strategy
+        return train_from(case, name, epochs=epochs, seed=seed)
+
+    facts = {
+        "version": jax.__version__,
+        "stages": stages(experiment, first_batch(case, experiment)),
+        "temporary_bytes": temporary_bytes(updates.run)
+        if isinstance(updates.run, jax.stages.Compiled)
+        else None,
+    }
+    return Contender(run, result, facts, train)
+
+
+def _rows(case: Case, experiment: Experiment, examine, result) -> Contender:
+    """Hand out every example's gradient of one batch after another."""
+    batch = jax.device_put(first_batch(case, experiment))
+    program = examine.lower(experiment.params, batch).compile()
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            jax.block_until_ready(program(experiment.params, batch))
+
+    facts = {"version": jax.__version__, "temporary_bytes": temporary_bytes(program)}
+    return Contender(run, result, facts)
+
+
+def stages(experiment: Experiment, batch: Batch) -> dict[str, dict[str, float]]:
+    """Time the stages of one compiled update: without a compile cache, and with."""
+    strategy: Strategy = experiment.strategy
+    step = make_train_step(strategy.value_and_grad, experiment.optimizer)
+    state = strategy.put_state(init_state(experiment.params, experiment.optimizer))
+    placed = strategy.put_batch(batch)
+    times = {}
+    with tempfile.TemporaryDirectory() as folder:
+        jax.config.update("jax_compilation_cache_dir", folder)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        for cache in ("cold", "warm"):
+            jax.clear_caches()
+            times[cache] = time_stages(jax.jit(step), state, placed)[0]._asdict()
+        jax.config.update("jax_compilation_cache_dir", None)
+    return times
+
+
+def train_from(
+    case: Case, strategy: str, *, epochs: int, seed: int
+) -> list[dict[str, Any]]:
+    """Train from a seed; tell what each epoch took, all together, and came to."""
+    start = time.perf_counter()
+    experiment = experiment_of(case, strategy=strategy, epochs=epochs, seed=seed)
+    rows: list[dict[str, Any]] = []
+    clock = Clock()
+
+    def on_epoch(record: EpochRecord) -> None:
+        assert record.test is not None
+        rows.append(
+            {
+                "epoch": record.epoch,
+                "accuracy": record.test["accuracy"],
+                "train_seconds": clock.seconds["train"],
+                "compile_seconds": clock.seconds["compile"],
+                "wall_seconds": time.perf_counter() - start,
+            }
+        )
+
+    runs.run(experiment, on_epoch=on_epoch, clock=clock)
+    return rows

@@ -1,0 +1,87 @@
+"""From steps a second to examples a second, beside the best peers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cnnjax.timing import Spread
+
+Row = dict[str, Any]  # of one contender
+
+ROW = "{:<34}{:>10}{:>19}{:>9}{:>9}{:>9}{:>13}{:>10}{:>9}"
+HEAD = (
+    *("contender", "median/s", "quartiles", "x best", "x tuned", "of peak"),
+    *("compile s", "temporary", "error"),
+)
+
+
+def complete(
+    rows: dict[str, Row], *, batch_size: int, flops_per_example: float
+) -> None:
+    """Add examples a second, the ratios to the best peers, and the utilisation."""
+    peaks = [
+        row["steps_per_second"]["median"] * row["facts"]["flops"]
+        for row in rows.values()
+        if row["task"] == "peak" and "steps_per_second" in row
+    ]
+    for row in rows.values():
+        if row["task"] == "peak" or "steps_per_second" not in row:
+            continue
+        rate = Spread(**row["steps_per_second"])
+        examples = Spread(
+            median=batch_size * rate.median,
+            low=batch_size * rate.low,
+            high=batch_size * rate.high,
+            n=rate.n,
+        )
+        row["examples_per_second"] = examples._asdict()
+        if peaks:
+            row["utilisation"] = examples.median * flops_per_example / max(peaks)
+    for row in rows.values():
+        if "examples_per_second" not in row:
+            continue
+        for tuned in (False, True):
+            peers = [
+                other["examples_per_second"]["median"]
+                for other in rows.values()
+                if other["task"] == row["task"]
+                and not other["ours"]
+                and other["tuned"] == tuned
+                and "examples_per_second" in other
+            ]
+            if peers:
+                ratio = row["examples_per_second"]["median"] / max(peers)
+                row["ratio_to_best_tuned" if tuned else "ratio_to_best"] = ratio
+
+
+def lines(rows: dict[str, Row]) -> list[str]:
+    """Return the rows as a table for a terminal."""
+    told = [ROW.format(*HEAD)]
+    for name, row in rows.items():
+        if "failure" in row:
+            told.append(f"{name:<34}{row['failure']}")
+            continue
+        if row["task"] == "peak":
+            flops = row["steps_per_second"]["median"] * row["facts"]["flops"]
+            told.append(f"{name:<34}{flops / 1e9:,.0f} GFLOP/s")
+            continue
+        rate = row["examples_per_second"]
+        stages = row["facts"].get("stages")
+        compile_seconds = ["-"]
+        if stages:
+            compile_seconds = [f"{sum(s.values()):.2f}" for s in stages.values()]
+        temporary = row["facts"].get("temporary_bytes")
+        cells = (
+            f"{rate['median']:,.0f}",
+            f"{rate['low']:,.0f}-{rate['high']:,.0f}",
+            *(
+                f"{row[key]:.2f}" if key in row else "-"
+                for key in ("ratio_to_best", "ratio_to_best_tuned")
+            ),
+            f"{row['utilisation']:.0%}" if "utilisation" in row else "-",
+            "/".join(compile_seconds),
+            "-" if temporary is None else f"{temporary / 2**20:.1f} MiB",
+            f"{row['gradient_error']:.0e}",
+        )
+        told.append(ROW.format(name, *cells))
+    return told

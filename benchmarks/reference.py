@@ -1,0 +1,150 @@
+"""The case of a recipe, and what the serial reference makes of its first batch."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from case import MAX_NORM, Layer, Tree, save_tree, write_case
+from contenders import Task
+from peers.ours import each_of
+
+from cnnjax import data, experiments, models, recipes
+from cnnjax.data.dataset import Dataset
+from cnnjax.data.order import epoch_order, take_batch
+from cnnjax.data.preprocessing import preprocess
+from cnnjax.errors import expect
+from cnnjax.experiments import Experiment
+from cnnjax.gradients import serial_share, with_each
+from cnnjax.optimizers import make_schedule
+from cnnjax.overrides import override
+from cnnjax.rules import reference_share
+from cnnjax.stack import layer_rows
+from cnnjax.workdir import plain
+
+
+def prepare(
+    recipe_name: str,
+    *,
+    batch_size: int | None,
+    dataset: str | None,
+    data_dir: str | None,
+    seed: int = 0,
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+) -> Experiment:
+    """Prepare a recipe as it is timed: classified, and of one device.
+
+    Raises:
+        InputError: the recipe, the data set or the batch size does not fit.
+    """
+    recipe = recipes.get_recipe(recipe_name)
+    told = f"a recipe that classifies, as the peers do, not {recipe_name!r}"
+    expect(told, recipe.loss, recipe.loss == "softmax_cross_entropy")
+    if dataset is None:
+        own = recipe.dataset if data_dir else recipes.default_dataset(recipe)
+        dataset = own
+    recipe = override(
+        recipe,
+        batch_size=batch_size,
+        dataset=dataset,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        strategy="jit",
+    )
+    loaded: Dataset = data.load_dataset(recipe.dataset, data_dir=data_dir)
+    return experiments.prepare(recipe, loaded, seed=seed)
+
+
+def write(
+    experiment: Experiment, folder: Path, *, data_dir: str | None, with_test: bool
+) -> None:
+    """Write what the contenders are given: see `case`."""
+    recipe = experiment.recipe
+    rows = layer_rows(recipe.model)
+    layers = [
+        Layer(
+            row.name, type(row.layer).__name__.lower(), row.input_shape, vars(row.layer)
+        )
+        for row in rows
+    ]
+    scale = jax.jit(
+        jax.vmap(
+            functools.partial(
+                preprocess, config=recipe.preprocessing, dtype=recipe.model.dtype
+            )
+        )
+    )
+    num_train = len(experiment.train.labels)
+    steps = -(-num_train // experiment.loop.batch_size)
+    schedule = make_schedule(recipe.optimizer, steps_per_epoch=steps)
+    facts = {
+        "recipe": recipe.name,
+        "dataset": recipe.dataset,
+        "data_dir": data_dir,
+        "seed": experiment.seed,
+        "batch_size": experiment.loop.batch_size,
+        "num_train": recipe.num_train,
+        "epochs": recipe.epochs,
+        "learning_rate": recipe.optimizer.learning_rate,
+        "optimizer": plain(recipe.optimizer),
+        "learning_rates": [
+            float(np.asarray(schedule(e * steps))) for e in range(recipe.epochs)
+        ],
+    }
+    order = epoch_order(
+        experiment.keys.order, 0, num_examples=num_train, shuffle=recipe.shuffle
+    )
+    arrays = {
+        "train_inputs": np.asarray(scale(experiment.train.inputs)),
+        "train_labels": np.asarray(experiment.train.labels),
+        "order": np.asarray(order)[None],
+    }
+    if with_test:
+        arrays["test_inputs"] = np.asarray(scale(experiment.test.inputs))
+        arrays["test_labels"] = np.asarray(experiment.test.labels)
+    write_case(
+        folder, facts=facts, layers=layers, params=experiment.params, arrays=arrays
+    )
+
+
+def write_seed(experiment: Experiment, folder: Path, seed: int) -> None:
+    """Write the parameters that another seed starts from."""
+    key = jax.random.split(jax.random.key(seed), 4)[0]
+    save_tree(folder / f"params_{seed}.npz", models.init(key, experiment.recipe.model))
+
+
+def results(experiment: Experiment, tasks: set[Task]) -> dict[Task, Tree]:
+    """Compute what each task is compared with, one example after another."""
+    size = experiment.loop.batch_size
+    order = epoch_order(
+        experiment.keys.order,
+        0,
+        num_examples=len(experiment.train.labels),
+        shuffle=experiment.recipe.shuffle,
+    )
+    batch = take_batch(experiment.train, jnp.asarray(order), 0, batch_size=size)
+    loss_fn = experiment.loss_fn
+    found: dict[Task, Tree] = {}
+    for task in sorted(tasks - {"peak"}):
+        share: Any = serial_share(loss_fn)
+        if task != "mean":
+            share = reference_share(task, loss_fn, MAX_NORM)
+        _, grads, each = jax.jit(with_each(share))(experiment.params, batch)
+        own = grads if task == "mean" else each_of(task, grads, each)
+        found[task] = jax.tree.map(np.asarray, own)
+    return found
+
+
+def flops_per_example(experiment: Experiment) -> float:
+    """Return the operations of an example's forward and backward pass, by the layers.
+
+    A multiply-add counts as two; the backward pass does it twice, but for the first
+    layer, whose input needs no gradient.
+    """
+    macs = [row.macs for row in layer_rows(experiment.recipe.model) if row.macs]
+    return float(2 * (3 * sum(macs) - macs[0]))

@@ -1,0 +1,158 @@
+"""One page out of the results of one machine or several.
+
+    python benchmarks/report.py --out=runs/benchmarks benchmarks/results/*.jsonl
+
+Writes report.md, report.html (complete in itself) and pictures/ into --out. With
+--readme=README.md the table between its two marks is replaced, too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import _paths  # noqa: F401
+import _script
+import pictures
+import tables
+from absl import flags
+
+from cnnjax.errors import InputError, expect
+from cnnjax.reporting.page import page_of
+from cnnjax.workdir import Workdir
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("out", "runs/benchmarks", "Folder for the report.")
+flags.DEFINE_string("readme", None, "File whose table between the marks is replaced.")
+
+TITLE = "cnnjax, measured"
+MARKS = ("<!-- throughput: begin -->", "<!-- throughput: end -->")
+BENCHMARKS = ("throughput", "accuracy", "scaling")
+Row = dict[str, Any]
+
+
+def main(args: list[str]) -> None:
+    """Read the results; write the report; say where it is."""
+    expect("files of results, as benchmarks/results/*.jsonl", args, bool(args))
+    rows = [row for path in args for row in _read(Path(path))]
+    folder = Path(FLAGS.out).expanduser()
+    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    drawn = Workdir(folder / "pictures")
+    parts = [f"# {TITLE}", _preface()]
+    throughput = [row for row in rows if row["benchmark"] == "throughput"]
+    for number, (key, group) in enumerate(_groups(throughput)):
+        parts += _throughput(key, group, drawn, number)
+    for number, row_group in enumerate(_runs(rows, "accuracy")):
+        parts += _accuracy(row_group, drawn, number)
+    for number, row_group in enumerate(_runs(rows, "scaling")):
+        parts += _scaling(row_group, drawn, number)
+    words = "\n\n".join(part for part in parts if part) + "\n"
+    workdir = Workdir(folder)
+    workdir.write_bytes("report.md", words.encode())
+    page = page_of(words, folder=folder, title=TITLE)
+    workdir.write_bytes("report.html", page.encode())
+    if FLAGS.readme is not None:
+        mean = [g for _, g in _groups(throughput) if g[0]["task"] == "mean"]
+        _replace_table(Path(FLAGS.readme), mean)
+    print(f"{len(rows)} rows; report in {folder / 'report.md'} and report.html")
+
+
+def _preface() -> str:
+    return (
+        "Every speed is of a contender whose gradients of the first batch were equal "
+        "to the serial reference's in the same run. *Tuned* peers have an allocator "
+        "that keeps what it frees (glibc's thresholds set large), which cnnjax does "
+        "not need. Medians over interleaved rounds; compare figures of one table only. "
+        "Click a column's name to sort by it."
+    )
+
+
+def _throughput(key: tuple, rows: list[Row], drawn: Workdir, number: int) -> list[str]:
+    recipe, batch_size, task, *_ = key
+    timed = [row for row in rows if "examples_per_second" in row]
+    title = f"{recipe}, batch {batch_size}: {tables.TASKS[task]}"
+    parts = [f"## {tables.text(title)}", tables.provenance(rows)]
+    if timed:
+        name = f"throughput_{number}.svg"
+        drawn.write_bytes(name, pictures.draw_rates(timed, title=title))
+        parts.append(f"![{tables.text(title)}](pictures/{name})")
+    return [*parts, tables.rates_table(rows)]
+
+
+def _accuracy(rows: list[Row], drawn: Workdir, number: int) -> list[str]:
+    row = rows[0]
+    title = f"Time to accuracy: {row['recipe']} on {row['dataset']}, "
+    title += f"batch {row['batch_size']}, {row['epochs']} epochs"
+    name = f"accuracy_{number}.svg"
+    drawn.write_bytes(name, pictures.draw_accuracy(rows, title=title))
+    words = "Seconds of training (and of everything but the start of the process)."
+    head = [f"## {tables.text(title)}", tables.provenance(rows), words]
+    return [*head, f"![{title}](pictures/{name})", tables.accuracy_table(rows)]
+
+
+def _scaling(rows: list[Row], drawn: Workdir, number: int) -> list[str]:
+    row = rows[0]
+    title = f"{row['recipe']}: {row['title']}"
+    parts = [f"## {tables.text(title)}", tables.provenance(rows)]
+    timed = [row for row in rows if "step_seconds" in row]
+    if row["question"] in pictures.AXES and timed:
+        name = f"scaling_{number}.svg"
+        picture = pictures.draw_scaling(timed, question=row["question"], title=title)
+        drawn.write_bytes(name, picture)
+        parts.append(f"![{tables.text(title)}](pictures/{name})")
+    return [*parts, tables.scaling_table(rows)]
+
+
+def _groups(rows: list[Row]) -> list[tuple[tuple, list[Row]]]:
+    """Group rows of throughput by run, recipe, batch size and task, in their order."""
+    groups: dict[tuple, list[Row]] = {}
+    for row in rows:
+        if row["task"] == "peak":
+            continue
+        names = ("recipe", "batch_size", "task")
+        key = (*(row[name] for name in names), _run_of(row))
+        groups.setdefault(key, []).append(row)
+    return list(groups.items())
+
+
+def _runs(rows: list[Row], benchmark: str) -> Iterator[list[Row]]:
+    """Yield the rows of each run of a benchmark, and of each of its questions."""
+    own = [row for row in rows if row["benchmark"] == benchmark]
+    for _, group in itertools.groupby(
+        own, key=lambda row: (_run_of(row), row.get("question"))
+    ):
+        yield list(group)
+
+
+def _run_of(row: Row) -> str:
+    """Return what the rows of one run on one machine have in common."""
+    return json.dumps([row["command"], {**row["environment"], "date": ""}])
+
+
+def _read(path: Path) -> list[Row]:
+    try:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    for row in rows:
+        known = isinstance(row, dict) and row.get("benchmark") in BENCHMARKS
+        expect(f"rows of {', '.join(BENCHMARKS)} in {path}", str(row)[:60], known)
+    return rows
+
+
+def _replace_table(path: Path, groups: list[list[Row]]) -> None:
+    words = path.read_text()
+    begin, end = MARKS
+    if words.count(begin) != 1 or words.count(end) != 1:
+        raise InputError(f"expected {begin} and {end} once in {path}; put them there")
+    before, rest = words.split(begin)
+    _, after = rest.split(end)
+    own = f"{begin}\n{tables.peers_table(groups)}\n{end}"
+    path.write_text(f"{before}{own}{after}")
+
+
+if __name__ == "__main__":
+    _script.run(main)

@@ -1,0 +1,57 @@
+"""Where rows go: a file of JSON lines, with what they were measured on."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from cnnjax.environment import describe_environment
+from cnnjax.errors import InputError
+
+PEERS = ("torch", "opacus", "keras")
+
+
+class Results:
+    """A file that rows are appended to; without a path none are kept."""
+
+    def __init__(self, path: str | None) -> None:
+        """Make the folder, and see that the file can be written: before measuring.
+
+        Raises:
+            InputError: it cannot.
+        """
+        self.path = None if path is None else Path(path).expanduser()
+        if self.path is None:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a"):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"cannot write {path}: {error.strerror}; choose another --out"
+            ) from error
+
+    def append(self, rows: Iterable[dict[str, Any]], **shared: Any) -> None:
+        """Append rows, each with what all share, the command and the environment."""
+        if self.path is None:
+            return
+        told = {**shared, "command": sys.argv, "environment": environment()}
+        with self.path.open("a") as file:
+            file.writelines(json.dumps({**told, **row}) + "\n" for row in rows)
+
+
+def environment() -> dict[str, Any]:
+    """Return what rows are measured on, with the peers' versions (None: absent)."""
+    return {**describe_environment(), "peers": {name: _version(name) for name in PEERS}}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

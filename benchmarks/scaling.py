@@ -1,0 +1,187 @@
+"""How time grows: with devices, batch size, filters and examples.
+
+    python benchmarks/scaling.py --data_dir=DIR --out=benchmarks/results/scaling.jsonl
+
+On a CPU the devices are virtual: they share the cores that are there, and say what
+dividing costs, not what it brings. Every point is a process of its own, and the rounds
+of a question are interleaved.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import _paths  # noqa: F401
+import _script
+import machine
+import reference
+from absl import flags
+from contenders import ContenderError, Entry, Process
+from results import Results
+
+from cnnjax.environment import describe_environment, environment_line
+from cnnjax.errors import expect, unknown_name
+from cnnjax.experiments import Experiment
+from cnnjax.timing import interleave, spread
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("recipe", "adam_cosine_cnn", "Recipe to time.")
+flags.DEFINE_integer("batch_size", 64, "Examples of an update.", lower_bound=1)
+flags.DEFINE_string("dataset", None, "Data set. Default: the recipe's; else digits.")
+flags.DEFINE_string("data_dir", None, "Folder that holds the data set's files.")
+flags.DEFINE_list("questions", None, "Of what follows, which. Default: all.")
+flags.DEFINE_integer("rounds", 7, "Times that each is timed.", lower_bound=1)
+flags.DEFINE_float("round_seconds", 1.0, "About how long each runs in a round.")
+flags.DEFINE_string("out", None, "File of JSON lines that the rows are appended to.")
+
+DEVICES = (1, 2, 4, 8)
+
+
+def points(question: str, experiment: Experiment) -> dict[float, dict[str, Any]]:
+    """Return what is compared in a question: options of `peers.ours`, by the x axis."""
+    size, num_train = FLAGS.batch_size, len(experiment.train.labels)
+    match question:
+        case "strong":  # the same batch, divided
+            return {n: {"strategy": "shard_map", "num_devices": n} for n in DEVICES}
+        case "weak":  # as much for each device
+            return {
+                n: {"strategy": "shard_map", "num_devices": n, "batch_size": size * n}
+                for n in DEVICES
+            }
+        case "batch":
+            sizes = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
+            return {n: {"batch_size": n} for n in sizes if n <= num_train}
+        case "filters":
+            return {n: {"num_filters": n} for n in (4, 8, 16, 32, 64, 128, 256, 512)}
+        case "examples":  # an epoch of so many
+            parts = [num_train * part // 10 for part in (1, 2, 4, 6, 8, 10)]
+            return {n: {"num_train": n, "whole_epochs": True} for n in parts}
+        case "overhead":  # 0: jit, 1: shard_map on one device
+            return {0: {"strategy": "jit"}, 1: {"strategy": "shard_map"}}
+    raise unknown_name("question", question, QUESTIONS)
+
+
+QUESTIONS = {
+    "strong": "strong scaling: a batch divided over devices",
+    "weak": "weak scaling: a batch for each device",
+    "batch": "time of an update by batch size",
+    "filters": "time of an update by filters of each convolution",
+    "examples": "time of an epoch by examples",
+    "overhead": "shard_map on one device (1) against jit (0)",
+}
+
+
+def main(args: list[str]) -> None:
+    """Answer each question with a table."""
+    _script.refuse_arguments(args)
+    chosen = list(QUESTIONS) if FLAGS.questions is None else FLAGS.questions
+    for question in chosen:
+        if question not in QUESTIONS:
+            raise unknown_name("question", question, QUESTIONS)
+    expect("at least one of --questions", chosen, bool(chosen))
+    results, environment = Results(FLAGS.out), describe_environment()
+    experiment = reference.prepare(
+        FLAGS.recipe,
+        batch_size=FLAGS.batch_size,
+        dataset=FLAGS.dataset,
+        data_dir=FLAGS.data_dir,
+    )
+    print(environment_line(environment))
+    print(f"recipe {FLAGS.recipe}, batch {FLAGS.batch_size} where it is not the axis")
+    for question in chosen:
+        print(f"\n{QUESTIONS[question]}", flush=True)
+        rows = measure(question, experiment)
+        _print(rows)
+        results.append(
+            rows,
+            benchmark="scaling",
+            question=question,
+            title=QUESTIONS[question],
+            recipe=FLAGS.recipe,
+            dataset=experiment.recipe.dataset,
+            virtual=environment["platform"] == "cpu",
+        )
+
+
+def measure(question: str, experiment: Experiment) -> list[dict[str, Any]]:
+    """Time every point of a question, side by side."""
+    rows, running = [], {}
+    before = machine.busy_fraction()
+    with tempfile.TemporaryDirectory() as folder:
+        reference.write(
+            experiment, Path(folder), data_dir=FLAGS.data_dir, with_test=False
+        )
+        try:
+            for x, options in points(question, experiment).items():
+                whole = options.pop("whole_epochs", False)
+                size = options.get("batch_size", FLAGS.batch_size)
+                row: dict[str, Any] = {"x": x, "batch_size": size}
+                rows.append(row)
+                entry = Entry(name=f"{question} {x}", module="ours", options=options)
+                running[str(x)] = process = Process(entry, Path(folder))
+                try:
+                    row |= process.answer()["facts"]
+                    process.ask(do="run", steps=1)
+                    row["steps"] = -(-int(x) // size) if whole else _steps(process)
+                except ContenderError as error:
+                    row["failure"] = str(error)
+                    process.end()
+                    del running[str(x)]
+            by_x = {str(row["x"]): row for row in rows}
+            times = interleave(
+                {x: _timer(running[x], by_x[x]["steps"]) for x in running},
+                num_rounds=FLAGS.rounds,
+            )
+        finally:
+            for process in running.values():
+                process.end()
+    after = machine.busy_fraction()
+    for x, seconds in times.items():
+        row = by_x[x]
+        row["step_seconds"] = spread([s / row["steps"] for s in seconds])._asdict()
+        row["round_seconds"] = spread(seconds)._asdict()
+        row["busy"] = [before, after]
+    note = machine.warning(before, after)
+    if note:
+        print(note)
+    return rows
+
+
+def _steps(process: Process) -> int:
+    """Return how many updates fill a round."""
+    seconds = process.ask(do="run", steps=4)["seconds"] / 4
+    return max(1, round(FLAGS.round_seconds / seconds))
+
+
+def _timer(process: Process, steps: int):
+    return lambda: process.ask(do="run", steps=steps)["seconds"]
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    line = "{:>10}{:>8}{:>12}{:>20}{:>14}{:>12}"
+    print(
+        line.format("x", "batch", "ms/update", "quartiles", "examples/s", "temporary")
+    )
+    for row in rows:
+        if "failure" in row:
+            print(f"{row['x']:>10}  {row['failure']}")
+            continue
+        step = row["step_seconds"]
+        low, high = 1e3 * step["low"], 1e3 * step["high"]
+        temporary = row.get("temporary_bytes")
+        print(
+            line.format(
+                row["x"],
+                row["batch_size"],
+                f"{1e3 * step['median']:.3g}",
+                f"{low:.3g}-{high:.3g}",
+                f"{row['batch_size'] / step['median']:,.0f}",
+                "-" if temporary is None else f"{temporary / 2**20:.1f} MiB",
+            )
+        )
+
+
+if __name__ == "__main__":
+    _script.run(main)

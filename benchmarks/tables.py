@@ -1,0 +1,152 @@
+"""What was measured, as Markdown: a section for each run of a benchmark."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from machine import BUSY
+
+from cnnjax.environment import environment_line
+from cnnjax.reporting.words import table, text
+
+Row = dict[str, Any]  # a line of a results file
+TASKS = {
+    "mean": "an update from the mean gradient",
+    "norms": "an update, and the norm of each example's gradient",
+    "clipped": "an update from the mean of clipped per-example gradients",
+    "full": "the gradient of each example, handed out",
+}
+
+
+def provenance(rows: Sequence[Row]) -> str:
+    """Say on what, when and by which command rows were measured."""
+    row = rows[0]
+    environment = row["environment"]
+    lines = [
+        f"- {environment_line(environment)}; {environment['machine']}",
+        f"- {environment['date']}, `python {shlex.join(row['command'])}`",
+    ]
+    peers = {n: v for n, v in environment["peers"].items() if v is not None}
+    if peers:
+        told = ", ".join(f"{name} {version}" for name, version in peers.items())
+        lines.append(f"- peers: {told}")
+    busy = [value for row in rows for value in row.get("busy", [])]
+    if busy and max(busy) > BUSY:
+        lines.append(
+            f"- **the machine was busy with other work: up to {max(busy):.0%}**"
+        )
+    return "\n".join(lines)
+
+
+def rates_table(rows: Sequence[Row]) -> str:
+    """Return the table of one recipe, batch size and task."""
+    head = (
+        *("contender", "examples/s", "quartiles", "to best peer as installed"),
+        *("to best tuned peer", "of matmul peak", "compile cold / warm"),
+        *("temporary", "peak memory", "gradient error"),
+    )
+    return table(head, [_rate_cells(row) for row in rows])
+
+
+def _rate_cells(row: Row) -> list[str]:
+    name = text(row["contender"])
+    if "failure" in row:
+        return [name, text(row["failure"]), *([""] * 8)]
+    rate = row["examples_per_second"]
+    stages = row["facts"].get("stages", {})
+    built = " / ".join(f"{sum(own.values()):.2f} s" for own in stages.values())
+    return [
+        f"**{name}**" if row["ours"] else name,
+        f"{rate['median']:,.0f}",
+        f"{rate['low']:,.0f} to {rate['high']:,.0f}",
+        *(
+            f"{row[key]:.2f}" if key in row else ""
+            for key in ("ratio_to_best", "ratio_to_best_tuned")
+        ),
+        f"{row['utilisation']:.0%}" if "utilisation" in row else "",
+        built,
+        _mebibytes(row["facts"].get("temporary_bytes")),
+        _mebibytes(row.get("peak_bytes")),
+        f"{row['gradient_error']:.0e}",
+    ]
+
+
+def scaling_table(rows: Sequence[Row]) -> str:
+    """Return the table of one question."""
+    head = ("", "batch", "ms an update", "quartiles", "examples/s", "temporary")
+    cells = []
+    for row in rows:
+        if "failure" in row:
+            cells.append([f"{row['x']:g}", text(row["failure"]), "", "", "", ""])
+            continue
+        step = row["step_seconds"]
+        cells.append(
+            [
+                f"{row['x']:g}",
+                str(row["batch_size"]),
+                f"{1e3 * step['median']:.4g}",
+                f"{1e3 * step['low']:.4g} to {1e3 * step['high']:.4g}",
+                f"{row['batch_size'] / step['median']:,.0f}",
+                _mebibytes(row.get("temporary_bytes")),
+            ]
+        )
+    return table(head, cells)
+
+
+def accuracy_table(rows: Sequence[Row]) -> str:
+    """Return the table of times to each accuracy, training alone and everything."""
+    targets = list(rows[0]["targets"])
+    head = ["contender", "test at the end"]
+    head += [f"to {float(target):.1%}" for target in targets]
+    head += ["all epochs, training", "everything"]
+    cells = []
+    for row in rows:
+        own = [text(row["contender"]), f"{row['accuracy']['median']:.2%}"]
+        for target in targets:
+            reached = row["targets"][target]
+            if not reached["seeds"]:
+                own.append("never")
+                continue
+            train = reached["train_seconds"]["median"]
+            wall = reached["wall_seconds"]["median"]
+            own.append(f"{train:.1f} s ({wall:.1f} s; n = {reached['seeds']})")
+        for kind in ("train_seconds", "wall_seconds"):
+            own.append(f"{row[kind]['median']:.1f} s")
+        cells.append(own)
+    return table(head, cells)
+
+
+def peers_table(groups: Iterable[Sequence[Row]]) -> str:
+    """Return the short table for a README: ours beside the best peer of each kind."""
+    head = ("recipe", "batch", "cnnjax", "best peer as installed", "best peer, tuned")
+    cells = []
+    for rows in groups:
+        timed = [row for row in rows if "examples_per_second" in row]
+        if not any(row["ours"] for row in timed):
+            continue
+        best = [
+            max(
+                (row for row in timed if (row["ours"], row["tuned"]) == kind),
+                key=lambda row: row["examples_per_second"]["median"],
+                default=None,
+            )
+            for kind in ((True, False), (False, False), (False, True))
+        ]
+        rate = best[0]["examples_per_second"]["median"] if best[0] else 0.0
+        own = [f"`{rows[0]['recipe']}`", str(rows[0]["batch_size"])]
+        for row in best:
+            if row is None:
+                own.append("")
+                continue
+            median = row["examples_per_second"]["median"]
+            ratio = "" if row["ours"] else f", {rate / median:.2f} times"
+            name = row["contender"].removesuffix(", tuned").removeprefix("cnnjax ")
+            own.append(f"{median:,.0f}/s ({text(name)}{ratio})")
+        cells.append(own)
+    return table(head, cells)
+
+
+def _mebibytes(count: int | None) -> str:
+    return "" if count is None else f"{count / 2**20:,.1f} MiB"

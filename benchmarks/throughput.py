@@ -1,0 +1,159 @@
+"""Examples a second of every strategy, rule and peer, side by side in one run.
+
+    python benchmarks/throughput.py --recipes=adam_cosine_cnn --data_dir=DIR
+
+Each contender is a process of its own, and only one runs at a time. A round goes
+through all of them; rounds are repeated. A row has a speed only if its gradients (or
+norms, or rows) of the first batch, without dropout, were equal to the serial
+reference's in this run.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import _paths  # noqa: F401
+import _script
+import checks
+import machine
+import rates
+import reference
+from absl import flags
+from contenders import CONTENDERS, ContenderError, Entry, Process
+from results import Results
+
+from cnnjax import advice
+from cnnjax.environment import describe_environment, environment_line
+from cnnjax.errors import InputError, expect
+from cnnjax.experiments import Experiment
+from cnnjax.timing import interleave, spread
+
+FLAGS = flags.FLAGS
+flags.DEFINE_list("recipes", ["adam_cosine_cnn", "sgd_dropout_cnn"], "Recipes to time.")
+flags.DEFINE_list("batch_sizes", ["64"], "Examples of an update.")
+flags.DEFINE_string("only", "", "Time only contenders whose name has this regex in it.")
+flags.DEFINE_list("tasks", ["mean", "norms", "clipped", "full"], "What to compute.")
+flags.DEFINE_string("dataset", None, "Data set. Default: the recipe's; else digits.")
+flags.DEFINE_string("data_dir", None, "Folder that holds the data set's files.")
+flags.DEFINE_integer("rounds", 11, "Times that each is timed.", lower_bound=1)
+flags.DEFINE_float("round_seconds", 1.0, "About how long each runs in a round.")
+flags.DEFINE_bool("advise", False, "Only say which strategy is the fastest here.")
+flags.DEFINE_string("out", None, "File of JSON lines that the rows are appended to.")
+
+
+def main(args: list[str]) -> None:
+    """Time every recipe at every batch size, and print a table of each."""
+    _script.refuse_arguments(args)
+    try:
+        chosen = re.compile(FLAGS.only)
+    except re.error as error:
+        raise InputError(f"expected a regex for --only, got {FLAGS.only!r}") from error
+    tasks = {"peak", *FLAGS.tasks}
+    entries = [
+        entry
+        for name, entry in CONTENDERS.items()
+        if entry.task in tasks and (chosen.search(name) or entry.task == "peak")
+    ]
+    expect(
+        "--only to name a contender", FLAGS.only, any(e.task != "peak" for e in entries)
+    )
+    results = Results(FLAGS.out)
+    print(environment_line(describe_environment()))
+    for name in FLAGS.recipes:
+        for size in map(_size, FLAGS.batch_sizes):
+            experiment = reference.prepare(
+                name,
+                batch_size=size,
+                dataset=FLAGS.dataset,
+                data_dir=FLAGS.data_dir,
+            )
+            told = f"{name} on {experiment.recipe.dataset}, batch {size}"
+            print(f"\n{told}", flush=True)
+            if FLAGS.advise:
+                print(*advice.advice_lines(advice.advise(experiment)), sep="\n")
+            else:
+                measure(experiment, entries, results)
+
+
+def measure(experiment: Experiment, entries: list[Entry], results: Results) -> None:
+    """Check and time the contenders on one recipe; print and keep their rows."""
+    expected = reference.results(experiment, {entry.task for entry in entries})
+    rows: dict[str, dict[str, Any]] = {}
+    running: dict[str, Process] = {}
+    before = machine.busy_fraction()
+    with tempfile.TemporaryDirectory() as folder:
+        reference.write(
+            experiment, Path(folder), data_dir=FLAGS.data_dir, with_test=False
+        )
+        try:
+            for entry in entries:
+                rows[entry.name] = row = {"contender": entry.name, "task": entry.task}
+                row |= {"ours": entry.ours, "tuned": entry.tuned}
+                if entry.missing:
+                    row["failure"] = f"absent: {', '.join(entry.missing)}"
+                    continue
+                process = Process(entry, Path(folder))
+                try:
+                    row |= checks.checked(
+                        process,
+                        expected,
+                        folder=Path(folder),
+                        round_seconds=FLAGS.round_seconds,
+                    )
+                    running[entry.name] = process
+                except ContenderError as error:
+                    row["failure"] = str(error)
+                    process.end()
+                _progress(f"{entry.name}: {row.get('failure', 'ready')}")
+            times = interleave(
+                {name: _timer(running[name], rows[name]) for name in running},
+                num_rounds=FLAGS.rounds,
+            )
+            for name, process in running.items():
+                rows[name] |= process.ask(do="memory")
+        finally:
+            for process in running.values():
+                process.end()
+    after = machine.busy_fraction()
+    for name, seconds in times.items():
+        per_second = [rows[name]["steps"] / value for value in seconds]
+        rows[name]["steps_per_second"] = spread(per_second)._asdict()
+    rates.complete(
+        rows,
+        batch_size=experiment.loop.batch_size,
+        flops_per_example=reference.flops_per_example(experiment),
+    )
+    print(*rates.lines(rows), sep="\n")
+    note = machine.warning(before, after)
+    if note:
+        print(note)
+    results.append(
+        rows.values(),
+        benchmark="throughput",
+        recipe=experiment.recipe.name,
+        dataset=experiment.recipe.dataset,
+        batch_size=experiment.loop.batch_size,
+        busy=[before, after],
+    )
+
+
+def _timer(process: Process, row: dict[str, Any]):
+    return lambda: process.ask(do="run", steps=row["steps"])["seconds"]
+
+
+def _progress(line: str) -> None:
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr, flush=True)
+
+
+def _size(text: str) -> int:
+    expect("batch_sizes of at least 1", text, text.isdecimal() and int(text) > 0)
+    return int(text)
+
+
+if __name__ == "__main__":
+    _script.run(main)

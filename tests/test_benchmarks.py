@@ -1,0 +1,266 @@
+"""The benchmarks: who is timed, who is refused, and what the report makes of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import case as cases
+import checks
+import contenders
+import jax
+import machine
+import numpy as np
+import pytest
+import reference
+import tables
+from contenders import ContenderError, Entry, Process
+from peers import flax_form, plain_numpy
+
+from cnnjax.comparison import largest_error
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(script, *flags, cwd=ROOT):
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *flags]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module", params=["adam_cosine_cnn", "sgd_dropout_cnn"])
+def written(request, tmp_path_factory):
+    """A case on digits, with what the serial reference makes of it."""
+    folder = tmp_path_factory.mktemp("case")
+    experiment = reference.prepare(
+        request.param, batch_size=8, dataset=None, data_dir=None
+    )
+    reference.write(experiment, folder, data_dir=None, with_test=True)
+    return experiment, cases.read_case(folder)
+
+
+def test_a_case_comes_back_as_it_was_written(written):
+    experiment, case = written
+    assert largest_error(case.params, jax.tree.map(np.asarray, experiment.params)) == 0
+    assert case.batch_size == 8
+    assert case.array("train_inputs").dtype == np.float32
+    assert len(case.array("order")[0]) == len(case.array("train_labels"))
+    assert [layer.kind for layer in case.layers][-1] == "dense"
+
+
+@pytest.mark.parametrize(
+    ("peer", "options"),
+    [(plain_numpy, {}), (flax_form, {"loop": "scan"}), (flax_form, {"loop": "python"})],
+)
+def test_a_peer_has_the_reference_gradient_and_trains(written, peer, options):
+    experiment, case = written
+    contender = peer.make(case, "mean", **options)
+    expected = reference.results(experiment, {"mean"})["mean"]
+    assert largest_error(jax.tree.map(np.asarray, contender.result()), expected) < 1e-5
+    contender.run(3)
+    assert largest_error(jax.tree.map(np.asarray, contender.result()), expected) < 1e-5
+
+
+def test_numpy_moves_its_parameters_as_our_optimizer(written):
+    experiment, case = written
+    grads = experiment.params  # any tree of that shape
+    params = jax.tree.map(np.array, case.params)
+    moments = {
+        "first": jax.tree.map(np.zeros_like, params),
+        "second": jax.tree.map(np.zeros_like, params),
+        "step": 0,
+    }
+    state = experiment.optimizer.init(experiment.params)
+    ours = experiment.params
+    for _ in range(3):
+        own = jax.tree.map(np.asarray, grads)
+        plain_numpy.update(params, own, case.facts["optimizer"], moments)
+        updates, state = experiment.optimizer.update(grads, state, ours)
+        ours = jax.tree.map(lambda p, u: p + u, ours, updates)
+    assert largest_error(jax.tree.map(np.asarray, ours), params) < 1e-5
+
+
+def test_every_contender_is_a_file_of_peers():
+    for entry in contenders.CONTENDERS.values():
+        assert (ROOT / "benchmarks" / "peers" / f"{entry.module}.py").exists()
+    tuned = [entry for entry in contenders.CONTENDERS.values() if entry.tuned]
+    assert tuned
+    assert all("torch" in entry.needs for entry in tuned)
+    absent = Entry(name="x", module="x", needs=("no_such_package", "numpy"))
+    assert absent.missing == ("no_such_package",)
+
+
+def test_a_contender_that_ends_is_told_by_its_last_words(written):
+    _, case = written
+    process = Process(Entry(name="x", module="no_such_peer"), case.folder)
+    with pytest.raises(ContenderError, match="No module named 'peers.no_such_peer'"):
+        process.answer()
+
+
+def test_a_busy_machine_is_warned_of():
+    assert machine.warning(0.0, machine.BUSY) is None
+    assert "40% of the cores before, and 2% after" in machine.warning(0.4, 0.02)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """Rows of a short run, as throughput.py keeps them."""
+    folder = tmp_path_factory.mktemp("measured")
+    done = run(
+        "throughput.py",
+        "--recipes=adam_cosine_cnn",
+        "--batch_sizes=8",
+        "--only=cnnjax jit$|norms_by_factors$|numpy|flax scan|opacus ghost clipped$",
+        "--rounds=2",
+        "--round_seconds=0.02",
+        "--out=rows.jsonl",
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr
+    path = folder / "rows.jsonl"
+    return (
+        done.stdout,
+        path,
+        [json.loads(line) for line in path.read_text().splitlines()],
+    )
+
+
+def test_throughput_times_who_has_the_right_gradient(measured):
+    printed, _, rows = measured
+    by_name = {row["contender"]: row for row in rows}
+    for name in ("cnnjax jit", "cnnjax norms_by_factors", "numpy", "flax scan"):
+        row = by_name[name]
+        assert row["gradient_error"] < 1e-5
+        assert row["examples_per_second"]["n"] == 2
+        assert row["examples_per_second"]["median"] > 0
+        assert row["peak_bytes"] > 2**20
+    ours = by_name["cnnjax jit"]
+    best = max(
+        by_name[n]["examples_per_second"]["median"] for n in ("numpy", "flax scan")
+    )
+    ratio = ours["examples_per_second"]["median"] / best
+    assert ours["ratio_to_best"] == pytest.approx(ratio)
+    assert 0 < ours["utilisation"] < 1
+    assert {*ours["facts"]["stages"]} == {"cold", "warm"}
+    assert re.search(r"cnnjax jit +[\d,]+", printed)
+
+
+def test_an_absent_peer_is_listed(measured):
+    printed, _, rows = measured
+    row = next(row for row in rows if row["contender"] == "opacus ghost clipped")
+    if contenders.CONTENDERS["opacus ghost clipped"].missing:
+        assert row["failure"].startswith("absent: ")
+        assert "absent: " in printed
+    else:
+        assert "examples_per_second" in row
+
+
+def test_wrong_gradients_are_not_timed(written):
+    experiment, case = written
+    right = reference.results(experiment, {"mean"})
+    twice = {"mean": jax.tree.map(lambda g: 2 * g, right["mean"])}
+
+    def checked(expected):
+        process = Process(Entry(name="numpy", module="plain_numpy"), case.folder)
+        try:
+            return checks.checked(
+                process, expected, folder=case.folder, round_seconds=0.001
+            )
+        finally:
+            process.end()
+
+    assert checked(right)["steps"] >= 1
+    with pytest.raises(ContenderError, match="off by 5.0e-01: not timed"):
+        checked(twice)
+
+
+def test_the_report_is_one_page_and_a_table_for_the_readme(measured, tmp_path):
+    _, path, _ = measured
+    readme = tmp_path / "README.md"
+    begin, end = "<!-- throughput: begin -->", "<!-- throughput: end -->"
+    readme.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+    done = run(
+        "report.py", f"--out={tmp_path / 'out'}", f"--readme={readme}", str(path)
+    )
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "data:image/svg+xml" in page
+    assert not re.search(r'(src|href)="https?:', page)
+    told = readme.read_text()
+    assert told.startswith("before\n")
+    assert told.endswith("after\n")
+    assert "old" not in told
+    assert "| `adam_cosine_cnn` | 8 |" in told
+
+
+def test_scaling_answers_a_question(tmp_path):
+    done = run(
+        "scaling.py",
+        "--questions=overhead",
+        "--batch_size=8",
+        "--rounds=2",
+        "--round_seconds=0.02",
+        "--out=rows.jsonl",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "rows.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["x"] for row in rows] == [0, 1]
+    assert all(row["step_seconds"]["median"] > 0 for row in rows)
+    assert "shard_map on one device" in tables.scaling_table(rows) + done.stdout
+
+
+def test_accuracy_trains_from_the_same_parameters(tmp_path):
+    done = run(
+        "accuracy.py",
+        "--contender=cnnjax jit",
+        "--epochs=2",
+        "--num_seeds=1",
+        "--targets=0.2,0.9999",
+        "--out=rows.jsonl",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = map(json.loads, (tmp_path / "rows.jsonl").read_text().splitlines())
+    assert row["targets"]["0.2"]["seeds"] == 1
+    assert row["targets"]["0.9999"] == {
+        "seeds": 0,
+        "train_seconds": None,
+        "wall_seconds": None,
+    }
+    (curve,) = row["curves"]
+    assert [point["epoch"] for point in curve] == [1, 2]
+    assert curve[1]["train_seconds"] > curve[0]["train_seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "message"),
+    [
+        ("throughput.py", ["--recipes=nosuch"], "unknown recipe 'nosuch'"),
+        ("throughput.py", ["--only=nosuch"], "expected --only to name a contender"),
+        ("throughput.py", ["--only=("], "expected a regex for --only"),
+        ("throughput.py", ["--batch_sizes=0"], "expected batch_sizes of at least 1"),
+        ("throughput.py", ["--out=/dev/null/x"], "cannot write /dev/null/x"),
+        ("scaling.py", ["--questions=nosuch"], "unknown question 'nosuch'"),
+        ("accuracy.py", ["--contender=nosuch"], "unknown contender 'nosuch'"),
+        ("accuracy.py", ["--targets=2"], "expected targets in (0, 1)"),
+        ("report.py", [], "expected files of results"),
+        ("report.py", ["nosuch.jsonl"], "cannot read nosuch.jsonl"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(script, flags, message, tmp_path):
+    refused = run(script, *flags, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"{script}: error: {message}")
+    assert refused.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tuned_row_differs_in_its_allocator_alone():
+    entry = contenders.CONTENDERS["pytorch eager"]
+    tuned = contenders.CONTENDERS["pytorch eager, tuned"]
+    assert replace(tuned, name=entry.name, environment={}) == entry

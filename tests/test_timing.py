@@ -1,0 +1,116 @@
+"""Times are waited for, staged and interleaved; advice is taken from them."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnnjax import advice, experiments, load_dataset, override, recipes, timing
+from cnnjax.advice import Advice, Candidate, Tried
+from cnnjax.errors import InputError
+from cnnjax.timing import Spread
+
+
+def test_spread_is_median_and_quartiles():
+    values = [5.0, 1.0, 4.0, 2.0, 3.0]
+    assert timing.spread(values) == Spread(3.0, 2.0, 4.0, 5)
+    with pytest.raises(InputError, match="at least one measurement"):
+        timing.spread([])
+
+
+def test_rounds_go_through_all_timers_before_the_next_begins():
+    calls = []
+
+    def timer(name):
+        return lambda: calls.append(name) or float(len(calls))
+
+    times = timing.interleave({"a": timer("a"), "b": timer("b")}, num_rounds=3)
+    assert calls == ["a", "b"] * 3
+    assert times == {"a": [1.0, 3.0, 5.0], "b": [2.0, 4.0, 6.0]}
+    with pytest.raises(InputError, match="num_rounds of at least 1"):
+        timing.interleave({}, num_rounds=0)
+
+
+def test_a_timer_waits_for_the_device():
+    waited = []
+
+    class Pending:
+        def block_until_ready(self):
+            waited.append(self)
+            return self
+
+    assert timing.seconds_of(Pending) > 0
+    assert len(waited) == 1
+
+
+def test_stages_give_the_program_and_every_part():
+    stages, program = timing.time_stages(jax.jit(lambda x: x * 2), jnp.ones(3))
+    assert all(seconds > 0 for seconds in stages)
+    np.testing.assert_array_equal(program(jnp.ones(3)), 2 * np.ones(3))
+
+
+def tried(name, step, build=1.0):
+    return Tried(Candidate(name), Spread(step, step, step, 1), build, 0.0)
+
+
+def test_advice_is_the_fastest_and_of_equals_the_first_to_be_ready():
+    slow, fast = tried("serial", 0.03), tried("jit", 0.01)
+    also = tried("vmap", 0.0101, build=0.5)
+    assert Advice((fast, slow), 8).best is fast
+    assert Advice((fast, also, slow), 8).best is also
+
+
+def test_a_compile_time_is_repaid_by_faster_updates():
+    eager, jit = tried("eager", 0.11, build=0.0), tried("jit", 0.01, build=2.0)
+    assert advice.repaid_after(jit, eager) == pytest.approx(20.0)
+    assert advice.repaid_after(eager, jit) == math.inf  # slower, later on
+    assert advice.repaid_after(tried("jit", 0.01), tried("serial", 0.02)) == 0.0
+    lines = advice.advice_lines(Advice((jit, eager), 64))
+    assert lines[-1] == (
+        "use jit: 6,400 examples/s, eager comes to 582; it is ahead of every slower "
+        "one after 20 updates"
+    )
+
+
+@pytest.fixture(scope="module")
+def experiment():
+    recipe = override(
+        recipes.get_recipe("adam_cosine_cnn"), dataset="digits", batch_size=8
+    )
+    return experiments.prepare(recipe, load_dataset("digits"))
+
+
+def test_advice_is_measured_on_right_gradients(experiment):
+    candidates = [Candidate("jit"), Candidate("jit", 4)]
+    found = advice.advise(experiment, candidates, num_rounds=1, round_seconds=0.01)
+    assert {one.candidate for one in found.tried} == {*candidates}
+    assert found.tried[0].step_seconds.median <= found.tried[1].step_seconds.median
+    assert all(one.gradient_error <= 1e-5 for one in found.tried)
+    assert all(one.build_seconds > 0 for one in found.tried)
+
+
+def test_a_wrong_gradient_is_not_advised(experiment, monkeypatch):
+    right = advice.make_strategy
+
+    def twice(name, loss_fn, options):
+        strategy = right(name, loss_fn, options)
+
+        def value_and_grad(params, batch):
+            metrics, grads = strategy.value_and_grad(params, batch)
+            return metrics, jax.tree.map(lambda g: 2 * g, grads)
+
+        return strategy._replace(value_and_grad=value_and_grad)
+
+    monkeypatch.setattr(advice, "make_strategy", twice)
+    with pytest.raises(InputError, match="off by 1.0e"):
+        advice.advise(experiment, [Candidate("jit")], num_rounds=1)
+
+
+def test_candidates_fit_the_batch_and_the_devices(experiment):
+    names = {str(one) for one in advice.candidates_for(experiment)}
+    assert {"jit", "serial", "vmap", "eager"} <= names
+    assert "jit in microbatches of 8" not in names  # the batch has 8
