@@ -7,10 +7,12 @@ from typing import Any
 from cnnjax.timing import Spread
 
 Row = dict[str, Any]  # of one contender
+BATCH_GRADIENT = "cnnjax jit"  # what per-example tasks are compared with, too
 
-ROW = "{:<34}{:>10}{:>19}{:>9}{:>9}{:>9}{:>13}{:>10}{:>9}"
+ROW = "{:<40}{:>10}{:>19}{:>9}{:>9}{:>9}{:>9}{:>13}{:>10}{:>9}"
 HEAD = (
     *("contender", "median/s", "quartiles", "x best", "x tuned", "of peak"),
+    "x batch",
     *("compile s", "temporary", "error"),
 )
 
@@ -52,6 +54,10 @@ def complete(
             if peers:
                 ratio = row["examples_per_second"]["median"] / max(peers)
                 row["ratio_to_best_tuned" if tuned else "ratio_to_best"] = ratio
+        batch = rows.get(BATCH_GRADIENT, {}).get("examples_per_second")
+        if row["task"] != "mean" and batch:
+            own = row["examples_per_second"]["median"]
+            row["times_the_batch_gradient"] = batch["median"] / own
 
 
 def lines(rows: dict[str, Row]) -> list[str]:
@@ -59,11 +65,11 @@ def lines(rows: dict[str, Row]) -> list[str]:
     told = [ROW.format(*HEAD)]
     for name, row in rows.items():
         if "failure" in row:
-            told.append(f"{name:<34}{row['failure']}")
+            told.append(f"{name:<40}{row['failure']}")
             continue
         if row["task"] == "peak":
             flops = row["steps_per_second"]["median"] * row["facts"]["flops"]
-            told.append(f"{name:<34}{flops / 1e9:,.0f} GFLOP/s")
+            told.append(f"{name:<40}{flops / 1e9:,.0f} GFLOP/s")
             continue
         rate = row["examples_per_second"]
         stages = row["facts"].get("stages")
@@ -79,6 +85,9 @@ def lines(rows: dict[str, Row]) -> list[str]:
                 for key in ("ratio_to_best", "ratio_to_best_tuned")
             ),
             f"{row['utilisation']:.0%}" if "utilisation" in row else "-",
+            f"{row['times_the_batch_gradient']:.2f}"
+            if "times_the_batch_gradient" in row
+            else "-",
             "/".join(compile_seconds),
             "-" if temporary is None else f"{temporary / 2**20:.1f} MiB",
             f"{row['gradient_error']:.0e}",

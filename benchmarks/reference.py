@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from case import MAX_NORM, Layer, Tree, save_tree, write_case
 from contenders import Task
-from peers.ours import each_of
+from peers.ours import each_of, first_batch
 
 from cnnjax import data, experiments, models, recipes
 from cnnjax.data.dataset import Dataset
-from cnnjax.data.order import epoch_order, take_batch
+from cnnjax.data.order import epoch_order
 from cnnjax.data.preprocessing import preprocess
 from cnnjax.errors import expect
 from cnnjax.experiments import Experiment
@@ -24,7 +23,10 @@ from cnnjax.optimizers import make_schedule
 from cnnjax.overrides import override
 from cnnjax.rules import reference_share
 from cnnjax.stack import layer_rows
+from cnnjax.types import Examples
 from cnnjax.workdir import plain
+
+FEW_BATCHES = 100
 
 
 def prepare(
@@ -63,7 +65,11 @@ def prepare(
 def write(
     experiment: Experiment, folder: Path, *, data_dir: str | None, with_test: bool
 ) -> None:
-    """Write what the contenders are given: see `case`."""
+    """Write what the contenders are given: see `case`.
+
+    With the test set all training examples are there, for peers that train epochs;
+    without, only those of the first FEW_BATCHES, in the order of the first epoch.
+    """
     recipe = experiment.recipe
     rows = layer_rows(recipe.model)
     layers = [
@@ -99,9 +105,14 @@ def write(
     order = epoch_order(
         experiment.keys.order, 0, num_examples=num_train, shuffle=recipe.shuffle
     )
+    train = experiment.train
+    if not with_test:
+        first = np.asarray(order)[: FEW_BATCHES * experiment.loop.batch_size]
+        train = Examples(*(a[first] for a in train))
+        order = np.arange(len(first), dtype=np.int32)
     arrays = {
-        "train_inputs": np.asarray(scale(experiment.train.inputs)),
-        "train_labels": np.asarray(experiment.train.labels),
+        "train_inputs": np.asarray(scale(train.inputs)),
+        "train_labels": np.asarray(train.labels),
         "order": np.asarray(order)[None],
     }
     if with_test:
@@ -120,14 +131,7 @@ def write_seed(experiment: Experiment, folder: Path, seed: int) -> None:
 
 def results(experiment: Experiment, tasks: set[Task]) -> dict[Task, Tree]:
     """Compute what each task is compared with, one example after another."""
-    size = experiment.loop.batch_size
-    order = epoch_order(
-        experiment.keys.order,
-        0,
-        num_examples=len(experiment.train.labels),
-        shuffle=experiment.recipe.shuffle,
-    )
-    batch = take_batch(experiment.train, jnp.asarray(order), 0, batch_size=size)
+    batch = first_batch(experiment)
     loss_fn = experiment.loss_fn
     found: dict[Task, Tree] = {}
     for task in sorted(tasks - {"peak"}):

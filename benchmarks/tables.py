@@ -44,7 +44,8 @@ def rates_table(rows: Sequence[Row]) -> str:
     """Return the table of one recipe, batch size and task."""
     head = (
         *("contender", "examples/s", "quartiles", "to best peer as installed"),
-        *("to best tuned peer", "of matmul peak", "compile cold / warm"),
+        *("to best tuned peer", "of matmul peak", "times the batch gradient"),
+        "compile cold / warm",
         *("temporary", "peak memory", "gradient error"),
     )
     return table(head, [_rate_cells(row) for row in rows])
@@ -53,7 +54,7 @@ def rates_table(rows: Sequence[Row]) -> str:
 def _rate_cells(row: Row) -> list[str]:
     name = text(row["contender"])
     if "failure" in row:
-        return [name, text(row["failure"]), *([""] * 8)]
+        return [name, text(row["failure"]), *([""] * 9)]
     rate = row["examples_per_second"]
     stages = row["facts"].get("stages", {})
     built = " / ".join(f"{sum(own.values()):.2f} s" for own in stages.values())
@@ -66,6 +67,9 @@ def _rate_cells(row: Row) -> list[str]:
             for key in ("ratio_to_best", "ratio_to_best_tuned")
         ),
         f"{row['utilisation']:.0%}" if "utilisation" in row else "",
+        f"{row['times_the_batch_gradient']:.2f}"
+        if "times_the_batch_gradient" in row
+        else "",
         built,
         _mebibytes(row["facts"].get("temporary_bytes")),
         _mebibytes(row.get("peak_bytes")),

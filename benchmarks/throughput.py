@@ -3,16 +3,18 @@
     python benchmarks/throughput.py --recipes=adam_cosine_cnn --data_dir=DIR
 
 Each contender is a process of its own, and only one runs at a time. A round goes
-through all of them; rounds are repeated. A row has a speed only if its gradients (or
+through all of a task; rounds are repeated. A row has a speed only if its gradients (or
 norms, or rows) of the first batch, without dropout, were equal to the serial
-reference's in this run.
+reference's in this run. Per-example tasks have the batch gradient among them, too.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +25,22 @@ import machine
 import rates
 import reference
 from absl import flags
-from contenders import CONTENDERS, ContenderError, Entry, Process
+from contenders import CONTENDERS, ContenderError, Entry, Process, Task
 from results import Results
 
 from cnnjax import advice
 from cnnjax.environment import describe_environment, environment_line
-from cnnjax.errors import InputError, expect
+from cnnjax.errors import InputError, expect, unknown_name
 from cnnjax.experiments import Experiment
 from cnnjax.timing import interleave, spread
+
+TASKS: tuple[Task, ...] = ("mean", "norms", "clipped", "full")
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("recipes", ["adam_cosine_cnn", "sgd_dropout_cnn"], "Recipes to time.")
 flags.DEFINE_list("batch_sizes", ["64"], "Examples of an update.")
 flags.DEFINE_string("only", "", "Time only contenders whose name has this regex in it.")
-flags.DEFINE_list("tasks", ["mean", "norms", "clipped", "full"], "What to compute.")
+flags.DEFINE_list("tasks", list(TASKS), "What to compute.")
 flags.DEFINE_string("dataset", None, "Data set. Default: the recipe's; else digits.")
 flags.DEFINE_string("data_dir", None, "Folder that holds the data set's files.")
 flags.DEFINE_integer("rounds", 11, "Times that each is timed.", lower_bound=1)
@@ -52,6 +56,9 @@ def main(args: list[str]) -> None:
         chosen = re.compile(FLAGS.only)
     except re.error as error:
         raise InputError(f"expected a regex for --only, got {FLAGS.only!r}") from error
+    for task in FLAGS.tasks:
+        if task not in TASKS:
+            raise unknown_name("task", task, TASKS)
     tasks = {"peak", *FLAGS.tasks}
     entries = [
         entry
@@ -76,11 +83,18 @@ def main(args: list[str]) -> None:
             if FLAGS.advise:
                 print(*advice.advice_lines(advice.advise(experiment)), sep="\n")
             else:
-                measure(experiment, entries, results)
+                for task in TASKS:
+                    group = [e for e in entries if e.task in (task, "peak")]
+                    if len(group) > sum(e.task == "peak" for e in entries):
+                        measure(experiment, task, group, results)
 
 
-def measure(experiment: Experiment, entries: list[Entry], results: Results) -> None:
-    """Check and time the contenders on one recipe; print and keep their rows."""
+def measure(
+    experiment: Experiment, task: Task, entries: list[Entry], results: Results
+) -> None:
+    """Check and time the contenders of a task; print and keep their rows."""
+    if task != "mean":
+        entries = [*entries, CONTENDERS[rates.BATCH_GRADIENT]]
     expected = reference.results(experiment, {entry.task for entry in entries})
     rows: dict[str, dict[str, Any]] = {}
     running: dict[str, Process] = {}
@@ -114,25 +128,27 @@ def measure(experiment: Experiment, entries: list[Entry], results: Results) -> N
                 num_rounds=FLAGS.rounds,
             )
             for name, process in running.items():
-                rows[name] |= process.ask(do="memory")
+                if "failure" not in rows[name]:
+                    rows[name] |= process.ask(do="memory")
         finally:
             for process in running.values():
                 process.end()
     after = machine.busy_fraction()
     for name, seconds in times.items():
-        per_second = [rows[name]["steps"] / value for value in seconds]
-        rows[name]["steps_per_second"] = spread(per_second)._asdict()
+        if "failure" not in rows[name]:
+            per_second = [rows[name]["steps"] / value for value in seconds]
+            rows[name]["steps_per_second"] = spread(per_second)._asdict()
     rates.complete(
         rows,
         batch_size=experiment.loop.batch_size,
         flops_per_example=reference.flops_per_example(experiment),
     )
-    print(*rates.lines(rows), sep="\n")
+    print(*rates.lines(rows), sep="\n", flush=True)
     note = machine.warning(before, after)
     if note:
         print(note)
     results.append(
-        rows.values(),
+        [row for row in rows.values() if row["task"] == task],
         benchmark="throughput",
         recipe=experiment.recipe.name,
         dataset=experiment.recipe.dataset,
@@ -141,8 +157,19 @@ def measure(experiment: Experiment, entries: list[Entry], results: Results) -> N
     )
 
 
-def _timer(process: Process, row: dict[str, Any]):
-    return lambda: process.ask(do="run", steps=row["steps"])["seconds"]
+def _timer(process: Process, row: dict[str, Any]) -> Callable[[], float]:
+    """Return the timer of a round; of a contender that has ended, it is told once."""
+
+    def seconds() -> float:
+        if "failure" in row:
+            return math.nan
+        try:
+            return process.ask(do="run", steps=row["steps"])["seconds"]
+        except ContenderError as error:
+            row["failure"] = f"ended while it was timed: {error}"
+            return math.nan
+
+    return seconds
 
 
 def _progress(line: str) -> None:

@@ -9,14 +9,13 @@ from typing import Any
 
 import _paths  # noqa: F401
 import jax
-import jax.numpy as jnp
 import numpy as np
 from case import FULL_EXAMPLES, MAX_NORM, Case, Tree
 from contenders import Contender, Task
 
 from cnnjax import data, experiments, parallel, recipes, runs
 from cnnjax.clock import Clock
-from cnnjax.data.order import take_batch
+from cnnjax.data.order import epoch_order, take_batch
 from cnnjax.experiments import Experiment
 from cnnjax.gradients import with_each
 from cnnjax.microbatches import microbatched
@@ -63,7 +62,7 @@ def make(
         )
 
     def result() -> Tree:
-        batch = first_batch(case, experiment)
+        batch = first_batch(experiment)
         if share is None:
             _, grads = jax.jit(experiment.strategy.value_and_grad)(
                 experiment.strategy.put_state(experiment.params),
@@ -112,9 +111,14 @@ def experiment_of(
     return experiments.prepare(recipe, dataset, seed=facts["seed"], options=options)
 
 
-def first_batch(case: Case, experiment: Experiment) -> Batch:
-    """Return the first batch of the case, at equal weights and without dropout."""
-    order = jnp.asarray(case.array("order")[0])
+def first_batch(experiment: Experiment) -> Batch:
+    """Return the first batch of the first epoch, without dropout."""
+    order = epoch_order(
+        experiment.keys.order,
+        0,
+        num_examples=len(experiment.train.labels),
+        shuffle=experiment.recipe.shuffle,
+    )
     size = experiment.loop.batch_size
     return take_batch(experiment.train, order, 0, batch_size=size)
 
@@ -158,7 +162,7 @@ def _updates(case: Case, experiment: Experiment, result) -> Contender:
 
     facts = {
         "version": jax.__version__,
-        "stages": stages(experiment, first_batch(case, experiment)),
+        "stages": stages(experiment, first_batch(experiment)),
         "temporary_bytes": temporary_bytes(updates.run)
         if isinstance(updates.run, jax.stages.Compiled)
         else None,
@@ -168,7 +172,7 @@ def _updates(case: Case, experiment: Experiment, result) -> Contender:
 
 def _rows(case: Case, experiment: Experiment, examine, result) -> Contender:
     """Hand out every example's gradient of one batch after another."""
-    batch = jax.device_put(first_batch(case, experiment))
+    batch = jax.device_put(first_batch(experiment))
     program = examine.lower(experiment.params, batch).compile()
 
     def run(steps: int) -> None:
