@@ -23,10 +23,7 @@ from cnnjax.optimizers import make_schedule
 from cnnjax.overrides import override
 from cnnjax.rules import reference_share
 from cnnjax.stack import layer_rows
-from cnnjax.types import Examples
 from cnnjax.workdir import plain
-
-FEW_BATCHES = 100
 
 
 def prepare(
@@ -67,8 +64,8 @@ def write(
 ) -> None:
     """Write what the contenders are given: see `case`.
 
-    With the test set all training examples are there, for peers that train epochs;
-    without, only those of the first FEW_BATCHES, in the order of the first epoch.
+    All training examples, however few are timed: the size of what a peer has read
+    decides how glibc's allocator treats it later.
     """
     recipe = experiment.recipe
     rows = layer_rows(recipe.model)
@@ -105,14 +102,9 @@ def write(
     order = epoch_order(
         experiment.keys.order, 0, num_examples=num_train, shuffle=recipe.shuffle
     )
-    train = experiment.train
-    if not with_test:
-        first = np.asarray(order)[: FEW_BATCHES * experiment.loop.batch_size]
-        train = Examples(*(a[first] for a in train))
-        order = np.arange(len(first), dtype=np.int32)
     arrays = {
-        "train_inputs": np.asarray(scale(train.inputs)),
-        "train_labels": np.asarray(train.labels),
+        "train_inputs": np.asarray(scale(experiment.train.inputs)),
+        "train_labels": np.asarray(experiment.train.labels),
         "order": np.asarray(order)[None],
     }
     if with_test:

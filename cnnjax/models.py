@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import cast
 
 import flax.linen as nn
@@ -41,19 +40,6 @@ def as_it_is(row: LayerRow, layer_fn: LayerFn) -> LayerFn:
     return layer_fn
 
 
-def pool_before_relu(rows: Sequence[LayerRow]) -> list[LayerRow]:
-    """Put each ReLU behind the max pool that follows it, where it has less to do.
-
-    max(relu(x), relu(y)) = relu(max(x, y)), also in the gradient: where the maximum is
-    above 0 it is the same entry, and elsewhere the ReLU passes none.
-    """
-    ordered = list(rows)
-    for index, (row, after) in enumerate(itertools.pairwise(rows)):
-        if row.layer == Activation("relu") and isinstance(after.layer, MaxPool):
-            ordered[index : index + 2] = after, row
-    return ordered
-
-
 class Network(nn.Module):
     """The Flax module of a config: the same stack, one example in, logits out."""
 
@@ -66,7 +52,7 @@ class Network(nn.Module):
     ) -> Float[Array, " classes"]:
         """Apply the layers in order; `deterministic` switches dropout off."""
         x = example.astype(self.config.dtype)
-        for row in pool_before_relu(layer_rows(self.config)):
+        for row in layer_rows(self.config):
             if row.parameters and self.is_mutable_collection("inputs"):
                 self.sow("inputs", f"{row.name}_in", _as_matrix(row.layer, x))
             x = self.around(row, self._module(row, deterministic))(x)
