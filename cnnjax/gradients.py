@@ -130,6 +130,22 @@ def with_each(share: ShareFn) -> ExamineFn:
     return examine
 
 
+def each_over(share: ShareFn) -> Callable[[Params, Batch, Each], Each]:
+    """Compile `each(params, batch, old)`: what is kept of each example, and no mean.
+
+    It is written over `old`, what an earlier batch of the same shapes left, which is
+    gone afterwards. Rows take the memory of the parameters times the batch: on a CPU,
+    memory that is new to the process costs more than computing them.
+    """
+    examine = with_each(share)
+
+    def each(params: Params, batch: Batch, old: Each) -> Each:
+        del old  # donated: the results take its place
+        return examine(params, batch)[2]
+
+    return jax.jit(each, donate_argnums=2, keep_unused=True)
+
+
 def total_weight(batch: Batch) -> Float[Array, ""]:
     """Add up the weights of a batch, in float64 where JAX has it."""
     return batch.weights.sum(dtype=jax.dtypes.canonicalize_dtype("float64"))

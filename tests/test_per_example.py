@@ -16,6 +16,7 @@ from cnnjax.errors import InputError
 from cnnjax.faults import corrupted_rules, get_fault
 from cnnjax.gradients import (
     batch_share,
+    each_over,
     serial_value_and_grad,
     whole,
     with_each,
@@ -206,3 +207,15 @@ def test_patches_are_ordered_as_a_kernel_is():
     assert grid == expected.shape[:2]
     products = (rows @ kernel.reshape(-1, 4)).reshape(expected.shape)
     assert largest_error(products, expected) <= 1e-5
+
+
+@pytest.mark.parametrize("route", ["rows", "factors"])
+def test_rows_are_written_over_those_of_an_earlier_batch(route):
+    tiny = tiny_experiment("float32")
+    share = share_of(route, "full", tiny)
+    batch = short_batch(tiny)
+    other = batch._replace(inputs=batch.inputs[::-1])
+    _, _, old = examine(share, tiny, other)
+    each = each_over(share)(tiny.params, batch, old)
+    assert largest_error(each, expected_of("full", "float32")[2]) <= 1e-5
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(old))

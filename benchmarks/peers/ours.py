@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from cnnjax import data, experiments, parallel, recipes, runs
 from cnnjax.clock import Clock
 from cnnjax.data.order import epoch_order, take_batch
 from cnnjax.experiments import Experiment
-from cnnjax.gradients import with_each
+from cnnjax.gradients import ShareFn, each_over, with_each
 from cnnjax.microbatches import microbatched
 from cnnjax.overrides import override
 from cnnjax.programs import temporary_bytes
@@ -29,6 +30,8 @@ from cnnjax.timing import time_stages
 from cnnjax.training import init_state, make_train_step
 from cnnjax.types import Batch, Strategy
 from cnnjax.updates import compile_updates
+
+Result = Callable[[], Tree]
 
 
 def make(
@@ -73,7 +76,8 @@ def make(
         return each_of(task, grads, each)
 
     if task == "full":
-        return _rows(case, experiment, examine, result)
+        assert share is not None
+        return _rows(experiment, share, result)
     return _updates(case, experiment, result)
 
 
@@ -131,7 +135,7 @@ def each_of(task: Task, grads: Tree, each: dict[str, Any]) -> Tree:
     return {**grads, **kept}
 
 
-def _updates(case: Case, experiment: Experiment, result) -> Contender:
+def _updates(case: Case, experiment: Experiment, result: Result) -> Contender:
     """Run the compiled epoch, part by part, as training does."""
     updates = compile_updates(
         experiment.params,
@@ -170,14 +174,17 @@ def _updates(case: Case, experiment: Experiment, result) -> Contender:
     return Contender(run, result, facts, train)
 
 
-def _rows(case: Case, experiment: Experiment, examine, result) -> Contender:
+def _rows(experiment: Experiment, share: ShareFn, result: Result) -> Contender:
     """Hand out every example's gradient of one batch after another."""
     batch = jax.device_put(first_batch(experiment))
-    program = examine.lower(experiment.params, batch).compile()
+    _, _, rows = jax.jit(with_each(share))(experiment.params, batch)
+    program = each_over(share).lower(experiment.params, batch, rows).compile()
 
     def run(steps: int) -> None:
+        nonlocal rows
         for _ in range(steps):
-            jax.block_until_ready(program(experiment.params, batch))
+            rows = program(experiment.params, batch, rows)
+            jax.block_until_ready(rows)
 
     facts = {"version": jax.__version__, "temporary_bytes": temporary_bytes(program)}
     return Contender(run, result, facts)
