@@ -30,7 +30,7 @@ AXES = {
 }
 
 
-def draw_rates(rows: Sequence[Row], *, title: str) -> bytes:
+def draw_rates(rows: Sequence[Row]) -> bytes:
     """Draw examples a second as bars with quartiles, cnnjax's in colour."""
     figure = Figure(figsize=(8, 0.9 + 0.28 * len(rows)), layout="constrained")
     axes = figure.subplots()
@@ -43,11 +43,10 @@ def draw_rates(rows: Sequence[Row], *, title: str) -> bytes:
     axes.set_xlabel("examples a second: median, and the quartiles of the rounds")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.grid(axis="x", alpha=0.3)
-    axes.set_title(title, fontsize="medium")
     return _svg(figure)
 
 
-def draw_scaling(rows: Sequence[Row], *, question: str, title: str) -> bytes:
+def draw_scaling(rows: Sequence[Row], *, question: str) -> bytes:
     """Draw time by what grows, beside the ideal line through the first point."""
     x_label, y_label, ideal = AXES[question]
     per_epoch = question == "examples"
@@ -73,11 +72,10 @@ def draw_scaling(rows: Sequence[Row], *, question: str, title: str) -> bytes:
     axes.set_ylabel(y_label)
     axes.grid(alpha=0.3, which="both")
     axes.legend()
-    axes.set_title(title, fontsize="medium")
     return _svg(figure)
 
 
-def draw_accuracy(rows: Sequence[Row], *, title: str) -> bytes:
+def draw_accuracy(rows: Sequence[Row]) -> bytes:
     """Draw test error against seconds of training: a thin line for each seed."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
@@ -96,7 +94,6 @@ def draw_accuracy(rows: Sequence[Row], *, title: str) -> bytes:
     axes.set_ylabel("test error, %")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
-    axes.set_title(title, fontsize="medium")
     return _svg(figure)
 
 

@@ -77,7 +77,7 @@ def _throughput(key: tuple, rows: list[Row], drawn: Workdir, number: int) -> lis
     parts = [f"## {tables.text(title)}", tables.provenance(rows)]
     if timed:
         name = f"throughput_{number}.svg"
-        drawn.write_bytes(name, pictures.draw_rates(timed, title=title))
+        drawn.write_bytes(name, pictures.draw_rates(timed))
         parts.append(f"![{tables.text(title)}](pictures/{name})")
     return [*parts, tables.rates_table(rows)]
 
@@ -87,7 +87,7 @@ def _accuracy(rows: list[Row], drawn: Workdir, number: int) -> list[str]:
     title = f"Time to accuracy: {row['recipe']} on {row['dataset']}, "
     title += f"batch {row['batch_size']}, {row['epochs']} epochs"
     name = f"accuracy_{number}.svg"
-    drawn.write_bytes(name, pictures.draw_accuracy(rows, title=title))
+    drawn.write_bytes(name, pictures.draw_accuracy(rows))
     words = "Seconds of training (and of everything but the start of the process)."
     head = [f"## {tables.text(title)}", tables.provenance(rows), words]
     return [*head, f"![{title}](pictures/{name})", tables.accuracy_table(rows)]
@@ -100,7 +100,7 @@ def _scaling(rows: list[Row], drawn: Workdir, number: int) -> list[str]:
     timed = [row for row in rows if "step_seconds" in row]
     if row["question"] in pictures.AXES and timed:
         name = f"scaling_{number}.svg"
-        picture = pictures.draw_scaling(timed, question=row["question"], title=title)
+        picture = pictures.draw_scaling(timed, question=row["question"])
         drawn.write_bytes(name, picture)
         parts.append(f"![{tables.text(title)}](pictures/{name})")
     return [*parts, tables.scaling_table(rows)]

@@ -41,14 +41,16 @@ def provenance(rows: Sequence[Row]) -> str:
 
 
 def rates_table(rows: Sequence[Row]) -> str:
-    """Return the table of one recipe, batch size and task."""
+    """Return the table of one recipe, batch size and task; no column is empty."""
     head = (
         *("contender", "examples/s", "quartiles", "to best peer as installed"),
         *("to best tuned peer", "of matmul peak", "times the batch gradient"),
         "compile cold / warm",
         *("temporary", "peak memory", "gradient error"),
     )
-    return table(head, [_rate_cells(row) for row in rows])
+    cells = [_rate_cells(row) for row in rows]
+    told = [at for at in range(len(head)) if any(own[at] for own in cells)]
+    return table([head[at] for at in told], [[own[at] for at in told] for own in cells])
 
 
 def _rate_cells(row: Row) -> list[str]:
