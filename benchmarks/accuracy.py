@@ -4,7 +4,8 @@
 
 Every seed is trained by every contender, from the same parameters, one after another,
 with the whole test set evaluated after each epoch. Times are of the training alone, and
-of everything (loading, compilation, evaluation) but the start of the process.
+of everything (with compilation and evaluation; cnnjax also reads its data again) but
+the start of the process.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from results import Results
 from cnnjax.environment import describe_environment, environment_line
 from cnnjax.errors import InputError, expect, unknown_name
 from cnnjax.timing import spread
+
+TRAIN = ("ours", "pytorch")  # peers with a `train`
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("recipe", "adam_cosine_cnn", "Recipe to train.")
@@ -51,6 +54,8 @@ def main(args: list[str]) -> None:
     for name in names:
         if name not in CONTENDERS:
             raise unknown_name("contender", name, CONTENDERS)
+        trains = CONTENDERS[name].module in TRAIN and CONTENDERS[name].task == "mean"
+        expect(f"a contender of {' or '.join(TRAIN)} that trains", name, trains)
         if CONTENDERS[name].missing:
             missing = ", ".join(CONTENDERS[name].missing)
             raise InputError(f"contender {name!r} needs {missing}: make bench")

@@ -43,6 +43,12 @@ class Case(NamedTuple):
         """Return an array: train_inputs, train_labels, test_inputs, ..., order."""
         return np.load(self.folder / f"{name}.npy")
 
+    def batches(self) -> np.ndarray:
+        """Return the rows of each whole batch of the first epoch: [batches, batch]."""
+        order = self.array("order")[0]
+        whole = len(order) // self.batch_size * self.batch_size
+        return order[:whole].reshape(-1, self.batch_size)
+
 
 def write_case(
     folder: Path,

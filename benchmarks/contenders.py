@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -209,4 +211,21 @@ class Process:
     def _last_words(self) -> str:
         self._complaints.seek(0)
         lines = self._complaints.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"status {self._process.returncode}"
+        # JAX says last how to see more; what went wrong stands where a line begins.
+        told = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
+        return (told or lines or [f"status {self._process.returncode}"])[-1]
+
+
+def timer(process: Process, row: dict[str, Any], *, steps: int) -> Callable[[], float]:
+    """Return the timer of a round; a contender that has ended is noted in its row."""
+
+    def seconds() -> float:
+        if "failure" in row:
+            return math.nan
+        try:
+            return process.ask(do="run", steps=steps)["seconds"]
+        except ContenderError as error:
+            row["failure"] = f"ended while it was timed: {error}"
+            return math.nan
+
+    return seconds

@@ -18,7 +18,7 @@ import _script
 import machine
 import reference
 from absl import flags
-from contenders import ContenderError, Entry, Process
+from contenders import ContenderError, Entry, Process, timer
 from results import Results
 
 from cnnjax.environment import describe_environment, environment_line
@@ -131,7 +131,10 @@ def measure(question: str, experiment: Experiment) -> list[dict[str, Any]]:
                     del running[str(x)]
             by_x = {str(row["x"]): row for row in rows}
             times = interleave(
-                {x: _timer(running[x], by_x[x]["steps"]) for x in running},
+                {
+                    x: timer(running[x], by_x[x], steps=by_x[x]["steps"])
+                    for x in running
+                },
                 num_rounds=FLAGS.rounds,
             )
         finally:
@@ -140,6 +143,8 @@ def measure(question: str, experiment: Experiment) -> list[dict[str, Any]]:
     after = machine.busy_fraction()
     for x, seconds in times.items():
         row = by_x[x]
+        if "failure" in row:
+            continue
         row["step_seconds"] = spread([s / row["steps"] for s in seconds])._asdict()
         row["round_seconds"] = spread(seconds)._asdict()
         row["busy"] = [before, after]
@@ -153,10 +158,6 @@ def _steps(process: Process) -> int:
     """Return how many updates fill a round."""
     seconds = process.ask(do="run", steps=4)["seconds"] / 4
     return max(1, round(FLAGS.round_seconds / seconds))
-
-
-def _timer(process: Process, steps: int):
-    return lambda: process.ask(do="run", steps=steps)["seconds"]
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

@@ -10,11 +10,9 @@ reference's in this run. Per-example tasks have the batch gradient among them, t
 
 from __future__ import annotations
 
-import math
 import re
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ import machine
 import rates
 import reference
 from absl import flags
-from contenders import CONTENDERS, ContenderError, Entry, Process, Task
+from contenders import CONTENDERS, ContenderError, Entry, Process, Task, timer
 from results import Results
 
 from cnnjax import advice
@@ -124,7 +122,10 @@ def measure(
                     process.end()
                 _progress(f"{entry.name}: {row.get('failure', 'ready')}")
             times = interleave(
-                {name: _timer(running[name], rows[name]) for name in running},
+                {
+                    name: timer(running[name], rows[name], steps=rows[name]["steps"])
+                    for name in running
+                },
                 num_rounds=FLAGS.rounds,
             )
             for name, process in running.items():
@@ -155,21 +156,6 @@ def measure(
         batch_size=experiment.loop.batch_size,
         busy=[before, after],
     )
-
-
-def _timer(process: Process, row: dict[str, Any]) -> Callable[[], float]:
-    """Return the timer of a round; of a contender that has ended, it is told once."""
-
-    def seconds() -> float:
-        if "failure" in row:
-            return math.nan
-        try:
-            return process.ask(do="run", steps=row["steps"])["seconds"]
-        except ContenderError as error:
-            row["failure"] = f"ended while it was timed: {error}"
-            return math.nan
-
-    return seconds
 
 
 def _progress(line: str) -> None:

@@ -124,6 +124,8 @@ def advise(
         timers[candidate], steps[candidate], builds[candidate] = _timer(
             own, round_seconds
         )
+    for timer in timers.values():
+        timer()  # what was compiled for the first is forgotten by the last
     times = interleave(timers, num_rounds=num_rounds)
     tried = [
         Tried(

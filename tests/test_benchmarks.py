@@ -196,6 +196,7 @@ def test_the_report_is_one_page_and_a_table_for_the_readme(measured, tmp_path):
     assert "| `adam_cosine_cnn` | 8 |" in told
 
 
+@pytest.mark.slow
 def test_scaling_answers_a_question(tmp_path):
     done = run(
         "scaling.py",
@@ -214,7 +215,8 @@ def test_scaling_answers_a_question(tmp_path):
     assert "shard_map on one device" in tables.scaling_table(rows) + done.stdout
 
 
-def test_accuracy_trains_from_the_same_parameters(tmp_path):
+@pytest.mark.slow
+def test_accuracy_notes_when_a_target_is_reached(tmp_path):
     done = run(
         "accuracy.py",
         "--contender=cnnjax jit",

@@ -536,6 +536,7 @@ def test_auto_says_what_it_chose_and_why_and_remembers(chosen):
     assert f"strategy {name}" in second.stdout
 
 
+@pytest.mark.slow
 def test_auto_remembers_by_batch_size_and_survives_a_damaged_memory(chosen):
     folder, _ = chosen
     (memory,) = (folder / "cache").rglob("advice.json")

@@ -12,7 +12,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from case import Case, Layer, Tree
 from contenders import Contender, Task
@@ -71,9 +70,7 @@ def make(case: Case, task: Task, *, loop: str) -> Contender:
     optimizer = make_optimizer(case)
     inputs = jnp.asarray(case.array("train_inputs"))
     labels = jnp.asarray(case.array("train_labels"))
-    order = case.array("order")[0]
-    whole = len(order) // case.batch_size * case.batch_size
-    batches = order[:whole].reshape(-1, case.batch_size)
+    batches = case.batches()
 
     def loss_fn(params: Tree, batch: tuple, key: jax.Array | None) -> jax.Array:
         rngs = {} if key is None else {"dropout": key}
@@ -90,11 +87,11 @@ def make(case: Case, task: Task, *, loop: str) -> Contender:
         return optax.apply_updates(params, updates), opt_state, key
 
     @jax.jit
-    def many(state, inputs, labels, batches):
-        def step(state, rows):
-            return update(state, inputs, labels, rows), None
+    def many(state, inputs, labels, batches, first, stop):
+        def step(at, state):
+            return update(state, inputs, labels, batches[at % len(batches)])
 
-        return lax.scan(step, state, batches)[0]
+        return lax.fori_loop(first, stop, step, state)
 
     params = jax.tree.map(jnp.asarray, case.params)
     state = (params, optimizer.init(params), jax.random.key(0))
@@ -103,13 +100,12 @@ def make(case: Case, task: Task, *, loop: str) -> Contender:
 
     def run(steps: int) -> None:
         nonlocal state, at
-        rows = batches[np.arange(at, at + steps) % len(batches)]
-        at += steps
         if loop == "scan":
-            state = many(state, inputs, labels, rows)
+            state = many(state, inputs, labels, batches, at, at + steps)
         else:
-            for batch in rows:
-                state = one(state, inputs, labels, batch)
+            for index in range(at, at + steps):
+                state = one(state, inputs, labels, batches[index % len(batches)])
+        at += steps
         jax.block_until_ready(state)
 
     def result() -> Tree:

@@ -12,10 +12,13 @@ from torch import Tensor, nn
 
 from peers.opacus_hooks import _version
 from peers.pytorch import (
+    DEVICE,
     from_torch,
     make_model,
     make_optimizer,
+    set_params,
     torch_inputs,
+    wait,
     without_dropout,
 )
 
@@ -28,10 +31,10 @@ def make(case: Case, task: Task) -> Contender:
         model, max_grad_norm=MAX_NORM, use_ghost_clipping=True, loss_reduction="mean"
     )
     inputs = torch_inputs(case, "train_inputs", "eager")
-    labels = torch.from_numpy(case.array("train_labels")).long()
-    order = torch.from_numpy(case.array("order")[0]).long()
+    labels = torch.from_numpy(case.array("train_labels")).long().to(DEVICE)
+    rows_of_batches = torch.from_numpy(case.batches()).long().to(DEVICE)
     optimizer = make_optimizer(case, model)
-    batches = itertools.cycle(order.split(case.batch_size))
+    batches = itertools.cycle(rows_of_batches)
     loss_fn = nn.CrossEntropyLoss(reduction="none")
 
     def backward(batch: Tensor) -> None:
@@ -48,10 +51,12 @@ def make(case: Case, task: Task) -> Contender:
         for batch in itertools.islice(batches, steps):
             backward(batch)
             optimizer.step()
+        wait()
 
     def result() -> Tree:
+        set_params(case, model, case.params)
         with without_dropout(model):
-            backward(order[: case.batch_size])
+            backward(rows_of_batches[0])
         return from_torch(case, {n: p.grad for n, p in model.named_parameters()})
 
     return Contender(run, result, {"version": _version()})

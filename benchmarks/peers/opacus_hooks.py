@@ -12,10 +12,13 @@ from opacus import GradSampleModule
 from torch import Tensor, nn
 
 from peers.pytorch import (
+    DEVICE,
     from_torch,
     make_model,
     make_optimizer,
+    set_params,
     torch_inputs,
+    wait,
     without_dropout,
 )
 
@@ -27,10 +30,10 @@ def make(case: Case, task: Task) -> Contender:
     model = make_model(case)
     hooked = GradSampleModule(model, loss_reduction="sum")
     inputs = torch_inputs(case, "train_inputs", "eager")
-    labels = torch.from_numpy(case.array("train_labels")).long()
-    order = torch.from_numpy(case.array("order")[0]).long()
+    labels = torch.from_numpy(case.array("train_labels")).long().to(DEVICE)
+    rows_of_batches = torch.from_numpy(case.batches()).long().to(DEVICE)
     optimizer = make_optimizer(case, model)
-    batches = itertools.cycle(order.split(case.batch_size))
+    batches = itertools.cycle(rows_of_batches)
     loss_fn = nn.CrossEntropyLoss(reduction="sum")
     named = dict(model.named_parameters())
 
@@ -53,10 +56,12 @@ def make(case: Case, task: Task) -> Contender:
             for name, mean in clipped(own).items():
                 named[name].grad = mean
             optimizer.step()
+        wait()
 
     def result() -> Tree:
+        set_params(case, model, case.params)
         with without_dropout(model):
-            own = rows(order[: case.batch_size])
+            own = rows(rows_of_batches[0])
         if task == "full":
             first = {name: row[:FULL_EXAMPLES] for name, row in own.items()}
             return from_torch(case, first, rows=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import _paths  # noqa: F401
 import jax
+import jax.numpy as jnp
 import numpy as np
 from case import FULL_EXAMPLES, MAX_NORM, Case, Tree
 from contenders import Contender, Task
@@ -18,7 +19,7 @@ from cnnjax import data, experiments, parallel, recipes, runs
 from cnnjax.clock import Clock
 from cnnjax.data.order import epoch_order, take_batch
 from cnnjax.experiments import Experiment
-from cnnjax.gradients import ShareFn, each_over, with_each
+from cnnjax.gradients import ShareFn, with_each
 from cnnjax.microbatches import microbatched
 from cnnjax.overrides import override
 from cnnjax.programs import temporary_bytes
@@ -29,7 +30,7 @@ from cnnjax.strategies import DIVIDED, Options
 from cnnjax.timing import time_stages
 from cnnjax.training import init_state, make_train_step
 from cnnjax.types import Batch, Strategy
-from cnnjax.updates import compile_updates
+from cnnjax.updates import compile_updates, make_batch_fn
 
 Result = Callable[[], Tree]
 
@@ -161,8 +162,7 @@ def _updates(case: Case, experiment: Experiment, result: Result) -> Contender:
         jax.block_until_ready(loop)
 
     def train(epochs: int, seed: int) -> list[dict[str, Any]]:
-        name = experiment.recipe.strategy
-        return train_from(case, name, epochs=epochs, seed=seed)
+        return train_from(case, experiment, epochs=epochs, seed=seed)
 
     facts = {
         "version": jax.__version__,
@@ -175,15 +175,33 @@ def _updates(case: Case, experiment: Experiment, result: Result) -> Contender:
 
 
 def _rows(experiment: Experiment, share: ShareFn, result: Result) -> Contender:
-    """Hand out every example's gradient of one batch after another."""
-    batch = jax.device_put(first_batch(experiment))
-    _, _, rows = jax.jit(with_each(share))(experiment.params, batch)
-    program = each_over(share).lower(experiment.params, batch, rows).compile()
+    """Hand out every example's gradient of one batch after another, gathered so."""
+    batch_of = make_batch_fn(experiment.loop, experiment.strategy.put_batch)
+    size, num_examples = experiment.loop.batch_size, len(experiment.train.labels)
+    order = jnp.arange(num_examples, dtype=jnp.int32)
+    examples = experiment.strategy.put_state(experiment.train)
+    dropout = experiment.keys.dropout
+
+    def rows_of(params, examples, index, old):
+        del old  # the rows are written over it
+        batch = batch_of(examples, order, index, step=index, dropout=dropout)
+        return with_each(share)(params, batch)[2]
+
+    like = jax.eval_shape(rows_of, experiment.params, examples, np.int32(0), None)
+    rows = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+    program = (
+        jax.jit(rows_of, donate_argnums=3, keep_unused=True)
+        .lower(experiment.params, examples, np.int32(0), rows)
+        .compile()
+    )
+    at = 0
 
     def run(steps: int) -> None:
-        nonlocal rows
+        nonlocal rows, at
         for _ in range(steps):
-            rows = program(experiment.params, batch, rows)
+            index = np.int32(at % (num_examples // size))
+            rows = program(experiment.params, examples, index, rows)
+            at += 1
             jax.block_until_ready(rows)
 
     facts = {"version": jax.__version__, "temporary_bytes": temporary_bytes(program)}
@@ -209,11 +227,20 @@ def stages(experiment: Experiment, batch: Batch) -> dict[str, dict[str, float]]:
 
 
 def train_from(
-    case: Case, strategy: str, *, epochs: int, seed: int
+    case: Case, like: Experiment, *, epochs: int, seed: int
 ) -> list[dict[str, Any]]:
-    """Train from a seed; tell what each epoch took, all together, and came to."""
+    """Train from a seed; tell what each epoch took, all together, and came to.
+
+    `like` has the strategy and the microbatch.
+    """
     start = time.perf_counter()
-    experiment = experiment_of(case, strategy=strategy, epochs=epochs, seed=seed)
+    experiment = experiment_of(
+        case,
+        strategy=like.recipe.strategy,
+        microbatch_size=like.options.microbatch_size,
+        epochs=epochs,
+        seed=seed,
+    )
     rows: list[dict[str, Any]] = []
     clock = Clock()
 

@@ -19,9 +19,7 @@ def make(case: Case, task: Task) -> Contender:
     config = case.facts["optimizer"]
     moments = {"first": _zeros(params), "second": _zeros(params), "step": 0}
     inputs, labels = case.array("train_inputs"), case.array("train_labels")
-    order = case.array("order")[0]
-    starts = range(0, len(order) - case.batch_size + 1, case.batch_size)
-    batches = itertools.cycle([order[at : at + case.batch_size] for at in starts])
+    batches = itertools.cycle(case.batches())
     random = np.random.default_rng(0)
 
     def run(steps: int) -> None:
@@ -30,7 +28,7 @@ def make(case: Case, task: Task) -> Contender:
             update(params, own, config, moments)
 
     def result() -> Tree:
-        rows = order[: case.batch_size]
+        rows = case.batches()[0]
         return gradient(case.layers, case.params, inputs[rows], labels[rows], None)
 
     return Contender(run, result, {"version": np.__version__})

@@ -1,7 +1,7 @@
 """PyTorch, as its users write it: nn.Module, autograd, torch.optim.
 
 `form` is "eager", "channels_last" (images and kernels laid out as channels-last), or
-"compile" (channels-last, and model and loss by torch.compile). Data lies in memory as
+"compile" (channels-last, and the model by torch.compile). Data lies in memory as
 float32, scaled; each update gathers its batch by index.
 """
 
@@ -38,10 +38,10 @@ def make(case: Case, task: Task, *, form: str) -> Contender:
         forward = torch.compile(model) if form == "compile" else model
     inputs = torch_inputs(case, "train_inputs", form)
     labels = torch.from_numpy(case.array("train_labels")).long().to(DEVICE)
-    order = torch.from_numpy(case.array("order")[0]).long().to(DEVICE)
+    rows_of = torch.from_numpy(case.batches()).long().to(DEVICE)
     loss_fn = nn.CrossEntropyLoss()
     optimizer = make_optimizer(case, model)
-    batches = itertools.cycle(order.split(case.batch_size))
+    batches = itertools.cycle(rows_of)
 
     def update(rows: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
@@ -55,7 +55,7 @@ def make(case: Case, task: Task, *, form: str) -> Contender:
 
     def result() -> Tree:
         set_params(case, model, case.params)
-        rows = order[: case.batch_size]
+        rows = rows_of[0]
         optimizer.zero_grad(set_to_none=True)
         with without_dropout(model):
             loss_fn(forward(inputs[rows]), labels[rows]).backward()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from peers.pytorch import (
+    DEVICE,
     from_torch,
     make_model,
     make_optimizer,
@@ -25,10 +26,10 @@ def make(case: Case, task: Task) -> Contender:
     """Build norms, clipped means or full rows, each from rows."""
     model = make_model(case)
     inputs = torch_inputs(case, "train_inputs", "eager")
-    labels = torch.from_numpy(case.array("train_labels")).long()
-    order = torch.from_numpy(case.array("order")[0]).long()
+    labels = torch.from_numpy(case.array("train_labels")).long().to(DEVICE)
+    rows_of_batches = torch.from_numpy(case.batches()).long().to(DEVICE)
     optimizer = make_optimizer(case, model)
-    batches = itertools.cycle(order.split(case.batch_size))
+    batches = itertools.cycle(rows_of_batches)
     params = dict(model.named_parameters())
 
     def loss_of(params: dict[str, Tensor], example: Tensor, label: Tensor) -> Tensor:
@@ -67,12 +68,12 @@ def make(case: Case, task: Task) -> Contender:
     def result() -> Tree:
         set_params(case, model, case.params)
         with without_dropout(model):
-            own = rows(order[: case.batch_size])
+            own = rows(rows_of_batches[0])
         means, norms = reduced(own)
         if task == "full":
             first = {name: row[:FULL_EXAMPLES] for name, row in own.items()}
             return from_torch(case, first, rows=True)
-        kept = {"each": {"grad_norm": norms.numpy()}} if task == "norms" else {}
+        kept = {"each": {"grad_norm": norms.cpu().numpy()}} if task == "norms" else {}
         return {**from_torch(case, means), **kept}
 
     return Contender(run, result, {"version": torch.__version__})
