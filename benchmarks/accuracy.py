@@ -15,13 +15,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import _data_flags
 import _paths  # noqa: F401
 import _script
 import machine
 import reference
 from absl import flags
 from contenders import CONTENDERS, ContenderError, Process
-from results import Results
 
 from cnnjax.environment import describe_environment, environment_line
 from cnnjax.errors import InputError, expect, unknown_name
@@ -34,8 +34,6 @@ flags.DEFINE_string("recipe", "adam_cosine_cnn", "Recipe to train.")
 flags.DEFINE_integer("batch_size", None, "Examples of an update.", lower_bound=1)
 flags.DEFINE_integer("epochs", None, "Epochs to train.", lower_bound=1)
 flags.DEFINE_float("learning_rate", None, "Instead of the recipe's.")
-flags.DEFINE_string("dataset", None, "Data set. Default: the recipe's; else digits.")
-flags.DEFINE_string("data_dir", None, "Folder that holds the data set's files.")
 flags.DEFINE_multi_string(
     "contender",
     ["cnnjax jit", "pytorch channels_last", "pytorch channels_last, tuned"],
@@ -43,7 +41,6 @@ flags.DEFINE_multi_string(
 )
 flags.DEFINE_integer("num_seeds", 3, "Seeds, counted from 0.", lower_bound=1)
 flags.DEFINE_list("targets", ["0.97", "0.98", "0.985", "0.99"], "Test accuracies.")
-flags.DEFINE_string("out", None, "File of JSON lines that the rows are appended to.")
 
 
 def main(args: list[str]) -> None:
@@ -59,12 +56,10 @@ def main(args: list[str]) -> None:
         if CONTENDERS[name].missing:
             missing = ", ".join(CONTENDERS[name].missing)
             raise InputError(f"contender {name!r} needs {missing}: make bench")
-    results, environment = Results(FLAGS.out), describe_environment()
-    experiment = reference.prepare(
+    results, environment = _data_flags.results(), describe_environment()
+    experiment = _data_flags.prepare(
         FLAGS.recipe,
         batch_size=FLAGS.batch_size,
-        dataset=FLAGS.dataset,
-        data_dir=FLAGS.data_dir,
         epochs=FLAGS.epochs,
         learning_rate=FLAGS.learning_rate,
     )
@@ -77,9 +72,7 @@ def main(args: list[str]) -> None:
     before = machine.busy_fraction()
     curves: dict[str, list[list[dict[str, Any]]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
-        reference.write(
-            experiment, Path(folder), data_dir=FLAGS.data_dir, with_test=True
-        )
+        _data_flags.write(experiment, Path(folder), with_test=True)
         running = {name: Process(CONTENDERS[name], Path(folder)) for name in names}
         try:
             for process in running.values():

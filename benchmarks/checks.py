@@ -9,6 +9,7 @@ from case import Tree, load_tree
 from contenders import ContenderError, Process, Task
 
 from cnnjax.comparison import TOLERANCES, largest_error
+from cnnjax.timing import steps_that_fill
 
 
 def checked(
@@ -34,10 +35,5 @@ def checked(
             raise ContenderError(f"not the reference's: {mismatch}") from mismatch
         if not error <= TOLERANCES["float32"]:
             raise ContenderError(f"gradients off by {error:.1e}: not timed")
-    process.ask(do="run", steps=1)
-    steps, seconds = 1, process.ask(do="run", steps=1)["seconds"]
-    while seconds < round_seconds / 4:
-        steps *= 2
-        seconds = process.ask(do="run", steps=steps)["seconds"]
-    steps = max(1, round(steps * round_seconds / seconds))
+    steps = steps_that_fill(process.run, round_seconds)
     return {**facts, "gradient_error": error, "steps": steps}

@@ -74,6 +74,10 @@ KEEP_MEMORY = {
 }
 
 
+# JAX takes most of a GPU's memory at its start, where several contenders must fit.
+SHARE_THE_GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+
+
 def ours(task: Task = "mean", **options: Any) -> Entry:
     """Return a row of cnnjax: a strategy, or a per-example rule, as it is trained."""
     words = [str(options.get("strategy") or options.get("rule") or "jit")]
@@ -167,7 +171,7 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._complaints,
-            env={**os.environ, **entry.environment},
+            env={**SHARE_THE_GPU, **os.environ, **entry.environment},
             text=True,
         )
 
@@ -199,6 +203,14 @@ class Process:
             print(json.dumps(message), file=self._process.stdin, flush=True)
         return self.answer()
 
+    def run(self, steps: int) -> float:
+        """Let it make so many steps; return their seconds.
+
+        Raises:
+            ContenderError: it has ended, or ends instead of answering.
+        """
+        return self.ask(do="run", steps=steps)["seconds"]
+
     def end(self) -> None:
         """End it, if it still runs."""
         self._process.kill()
@@ -223,7 +235,7 @@ def timer(process: Process, row: dict[str, Any], *, steps: int) -> Callable[[], 
         if "failure" in row:
             return math.nan
         try:
-            return process.ask(do="run", steps=steps)["seconds"]
+            return process.run(steps)
         except ContenderError as error:
             row["failure"] = f"ended while it was timed: {error}"
             return math.nan

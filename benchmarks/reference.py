@@ -117,8 +117,8 @@ def write(
 
 def write_seed(experiment: Experiment, folder: Path, seed: int) -> None:
     """Write the parameters that another seed starts from."""
-    key = jax.random.split(jax.random.key(seed), 4)[0]
-    save_tree(folder / f"params_{seed}.npz", models.init(key, experiment.recipe.model))
+    params = models.init(experiments.keys_of(seed).params, experiment.recipe.model)
+    save_tree(folder / f"params_{seed}.npz", params)
 
 
 def results(experiment: Experiment, tasks: set[Task]) -> dict[Task, Tree]:

@@ -13,28 +13,26 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import _data_flags
 import _paths  # noqa: F401
 import _script
 import machine
-import reference
 from absl import flags
 from contenders import ContenderError, Entry, Process, timer
-from results import Results
 
 from cnnjax.environment import describe_environment, environment_line
 from cnnjax.errors import expect, unknown_name
 from cnnjax.experiments import Experiment
-from cnnjax.timing import interleave, spread
+from cnnjax.timing import interleave, spread, steps_that_fill
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("recipe", "adam_cosine_cnn", "Recipe to time.")
 flags.DEFINE_integer("batch_size", 64, "Examples of an update.", lower_bound=1)
-flags.DEFINE_string("dataset", None, "Data set. Default: the recipe's; else digits.")
-flags.DEFINE_string("data_dir", None, "Folder that holds the data set's files.")
 flags.DEFINE_list("questions", None, "Of what follows, which. Default: all.")
 flags.DEFINE_integer("rounds", 7, "Times that each is timed.", lower_bound=1)
-flags.DEFINE_float("round_seconds", 1.0, "About how long each runs in a round.")
-flags.DEFINE_string("out", None, "File of JSON lines that the rows are appended to.")
+flags.DEFINE_float(
+    "round_seconds", 1.0, "About how long each runs in a round.", lower_bound=0.001
+)
 
 DEVICES = (1, 2, 4, 8)
 
@@ -81,12 +79,10 @@ def main(args: list[str]) -> None:
         if question not in QUESTIONS:
             raise unknown_name("question", question, QUESTIONS)
     expect("at least one of --questions", chosen, bool(chosen))
-    results, environment = Results(FLAGS.out), describe_environment()
-    experiment = reference.prepare(
+    results, environment = _data_flags.results(), describe_environment()
+    experiment = _data_flags.prepare(
         FLAGS.recipe,
         batch_size=FLAGS.batch_size,
-        dataset=FLAGS.dataset,
-        data_dir=FLAGS.data_dir,
     )
     print(environment_line(environment))
     print(f"recipe {FLAGS.recipe}, batch {FLAGS.batch_size} where it is not the axis")
@@ -110,9 +106,7 @@ def measure(question: str, experiment: Experiment) -> list[dict[str, Any]]:
     rows, running = [], {}
     before = machine.busy_fraction()
     with tempfile.TemporaryDirectory() as folder:
-        reference.write(
-            experiment, Path(folder), data_dir=FLAGS.data_dir, with_test=False
-        )
+        _data_flags.write(experiment, Path(folder))
         try:
             for x, options in points(question, experiment).items():
                 whole = options.pop("whole_epochs", False)
@@ -123,8 +117,12 @@ def measure(question: str, experiment: Experiment) -> list[dict[str, Any]]:
                 running[str(x)] = process = Process(entry, Path(folder))
                 try:
                     row |= process.answer()["facts"]
-                    process.ask(do="run", steps=1)
-                    row["steps"] = -(-int(x) // size) if whole else _steps(process)
+                    process.run(1)
+                    row["steps"] = (
+                        -(-int(x) // size)
+                        if whole
+                        else steps_that_fill(process.run, FLAGS.round_seconds)
+                    )
                 except ContenderError as error:
                     row["failure"] = str(error)
                     process.end()
@@ -152,12 +150,6 @@ def measure(question: str, experiment: Experiment) -> list[dict[str, Any]]:
     if note:
         print(note)
     return rows
-
-
-def _steps(process: Process) -> int:
-    """Return how many updates fill a round."""
-    seconds = process.ask(do="run", steps=4)["seconds"] / 4
-    return max(1, round(FLAGS.round_seconds / seconds))
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

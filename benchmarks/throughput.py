@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import _data_flags
 import _paths  # noqa: F401
 import _script
 import checks
@@ -39,17 +40,25 @@ flags.DEFINE_list("recipes", ["adam_cosine_cnn", "sgd_dropout_cnn"], "Recipes to
 flags.DEFINE_list("batch_sizes", ["64"], "Examples of an update.")
 flags.DEFINE_string("only", "", "Time only contenders whose name has this regex in it.")
 flags.DEFINE_list("tasks", list(TASKS), "What to compute.")
-flags.DEFINE_string("dataset", None, "Data set. Default: the recipe's; else digits.")
-flags.DEFINE_string("data_dir", None, "Folder that holds the data set's files.")
 flags.DEFINE_integer("rounds", 11, "Times that each is timed.", lower_bound=1)
-flags.DEFINE_float("round_seconds", 1.0, "About how long each runs in a round.")
-flags.DEFINE_bool("advise", False, "Only say which strategy is the fastest here.")
-flags.DEFINE_string("out", None, "File of JSON lines that the rows are appended to.")
+flags.DEFINE_float(
+    "round_seconds", 1.0, "About how long each runs in a round.", lower_bound=0.001
+)
+flags.DEFINE_bool(
+    "advise", False, "Only say which of our strategies is the fastest here."
+)
+OF_CONTENDERS = ("only", "tasks", "rounds", "round_seconds", "out")  # not of advice
 
 
 def main(args: list[str]) -> None:
     """Time every recipe at every batch size, and print a table of each."""
     _script.refuse_arguments(args)
+    given = [f"--{name}" for name in OF_CONTENDERS if FLAGS[name].present]
+    if FLAGS.advise and given:
+        raise InputError(
+            f"--advise tries our strategies, not the contenders; leave out "
+            f"{', '.join(given)}"
+        )
     try:
         chosen = re.compile(FLAGS.only)
     except re.error as error:
@@ -66,15 +75,13 @@ def main(args: list[str]) -> None:
     expect(
         "--only to name a contender", FLAGS.only, any(e.task != "peak" for e in entries)
     )
-    results = Results(FLAGS.out)
+    results = _data_flags.results()
     print(environment_line(describe_environment()))
     for name in FLAGS.recipes:
         for size in map(_size, FLAGS.batch_sizes):
-            experiment = reference.prepare(
+            experiment = _data_flags.prepare(
                 name,
                 batch_size=size,
-                dataset=FLAGS.dataset,
-                data_dir=FLAGS.data_dir,
             )
             told = f"{name} on {experiment.recipe.dataset}, batch {size}"
             print(f"\n{told}", flush=True)
@@ -98,9 +105,7 @@ def measure(
     running: dict[str, Process] = {}
     before = machine.busy_fraction()
     with tempfile.TemporaryDirectory() as folder:
-        reference.write(
-            experiment, Path(folder), data_dir=FLAGS.data_dir, with_test=False
-        )
+        _data_flags.write(experiment, Path(folder))
         try:
             for entry in entries:
                 rows[entry.name] = row = {"contender": entry.name, "task": entry.task}

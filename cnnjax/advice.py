@@ -21,7 +21,7 @@ from cnnjax.gradients import serial_value_and_grad
 from cnnjax.overrides import override
 from cnnjax.references import first_batches
 from cnnjax.strategies import DIVIDED, make_strategy, mesh_of
-from cnnjax.timing import Spread, interleave, seconds_of, spread
+from cnnjax.timing import Spread, interleave, seconds_of, spread, steps_that_fill
 from cnnjax.updates import LoopConfig, compile_updates
 
 MICROBATCHES = (8, 16, 32)
@@ -235,10 +235,5 @@ def _timer(
 
         return seconds_of(go)
 
-    run(1)
-    steps, seconds = 1, run(1)
-    while seconds < round_seconds / 4:
-        steps *= 2
-        seconds = run(steps)
-    steps = max(1, round(steps * round_seconds / seconds))
+    steps = steps_that_fill(run, round_seconds)
     return lambda: run(steps), steps, build_seconds

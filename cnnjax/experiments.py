@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import optax
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Key, Num
 
 from cnnjax import faults as known_faults
 from cnnjax import models, parallel, stack
@@ -66,6 +66,25 @@ class Functions(NamedTuple):
     factors_fn: FactorsFn  # of loss_fn
 
 
+class Keys(NamedTuple):
+    """What is random in a run, each from a key of its own."""
+
+    params: Key[Array, ""]
+    split: Key[Array, ""]
+    order: Key[Array, ""]
+    dropout: Key[Array, ""]
+
+
+def keys_of(seed: int) -> Keys:
+    """Return the independent keys that a seed gives.
+
+    Raises:
+        InputError: the seed is not from 0 to 2**32 - 1.
+    """
+    expect("seed from 0 to 2**32 - 1", seed, 0 <= seed <= LAST_SEED)
+    return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
+
+
 def prepare(
     recipe: Recipe,
     dataset: Dataset,
@@ -76,20 +95,17 @@ def prepare(
 ) -> Experiment:
     """Draw the parameters and build loss, strategy, optimizer and loop of a recipe.
 
-    The seed gives four independent keys: parameters, split, order, dropout. `options`
-    name the devices, and the examples that each takes at a time. `faults` are names of
-    `faults.FAULTS` to switch in.
+    All that is random comes from `keys_of(seed)`. `options` name the devices, and the
+    examples that each takes at a time. `faults` are names of `faults.FAULTS` to switch
+    in.
 
     Raises:
         InputError: the dataset, the seed or the strategy does not fit the recipe, or a
             fault is not known, could not matter, or would be lost beside another.
     """
-    expect("seed from 0 to 2**32 - 1", seed, 0 <= seed <= LAST_SEED)
-    params_key, split_key, order_key, dropout_key = jax.random.split(
-        jax.random.key(seed), 4
-    )
+    keys = keys_of(seed)
     train_examples, test_examples = split_dataset(
-        dataset, recipe.split, key=split_key, num_train=recipe.num_train
+        dataset, recipe.split, key=keys.split, num_train=recipe.num_train
     )
     _check_fit(recipe, dataset)
     num_examples = len(train_examples.labels)
@@ -106,7 +122,7 @@ def prepare(
     experiment = Experiment(
         recipe=recipe,
         seed=seed,
-        params=models.init(params_key, recipe.model),
+        params=models.init(keys.params, recipe.model),
         apply_fn=functions.apply_fn,
         loss_fn=functions.loss_fn,
         test_loss_fn=functions.test_loss_fn,
@@ -117,7 +133,7 @@ def prepare(
         train=train_examples,
         test=test_examples,
         loop=loop,
-        keys=LoopKeys(order_key, dropout_key if recipe.model.has_dropout else None),
+        keys=LoopKeys(keys.order, keys.dropout if recipe.model.has_dropout else None),
     )
     return with_faults(experiment, faults) if faults else experiment
 

@@ -58,6 +58,27 @@ def seconds_of(run: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
+def steps_that_fill(run: Callable[[int], float], seconds: float) -> int:
+    """Return how many steps take about so many seconds, at least one.
+
+    `run(steps)` makes them and returns their seconds. What only its first call does is
+    left out; then ever more steps are made, until they can be measured.
+
+    >>> steps_that_fill(lambda steps: 0.25 * steps, 2.0)
+    8
+
+    Raises:
+        InputError: there is no time to fill.
+    """
+    expect("more than 0 seconds to fill", seconds, seconds > 0)
+    run(1)
+    steps, spent = 1, run(1)
+    while spent < seconds / 4:
+        steps *= 2
+        spent = run(steps)
+    return max(1, round(steps * seconds / spent))
+
+
 def time_stages(
     jitted: Callable, *arguments: Any
 ) -> tuple[Stages, jax.stages.Compiled]:

@@ -47,6 +47,20 @@ def test_a_timer_waits_for_the_device():
     assert len(waited) == 1
 
 
+def test_steps_fill_the_time_whatever_the_first_call_takes():
+    asked = []
+
+    def run(steps):
+        asked.append(steps)
+        return 0.1 * steps + (5.0 if len(asked) == 1 else 0.0)
+
+    assert timing.steps_that_fill(run, 2.0) == 20
+    assert asked == [1, 1, 2, 4, 8]
+    assert timing.steps_that_fill(lambda _: 9.0, 2.0) == 1
+    with pytest.raises(InputError, match="more than 0 seconds to fill, got 0"):
+        timing.steps_that_fill(run, 0.0)
+
+
 def test_stages_give_the_program_and_every_part():
     stages, program = timing.time_stages(jax.jit(lambda x: x * 2), jnp.ones(3))
     assert all(seconds > 0 for seconds in stages)

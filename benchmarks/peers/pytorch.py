@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,38 +28,28 @@ TEST_BATCH = 500
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+class Trained(NamedTuple):
+    """A case on the device: its network, its examples, its optimizer."""
+
+    model: nn.Sequential
+    inputs: Tensor  # of every training example
+    labels: Tensor
+    batches: Tensor  # the rows of each whole batch: [batches, batch]
+    endless: Iterator[Tensor]  # batch after batch, again and again
+    optimizer: torch.optim.Optimizer
+
+
 def make(case: Case, task: Task, *, form: str) -> Contender:
     """Build a training loop in one form; the task is "mean"."""
     del task
-    model = make_model(case)
-    forward: Callable = model
-    if form != "eager":
-        model = model.to(memory_format=torch.channels_last)
-        forward = torch.compile(model) if form == "compile" else model
-    inputs = torch_inputs(case, "train_inputs", form)
-    labels = torch.from_numpy(case.array("train_labels")).long().to(DEVICE)
-    rows_of = torch.from_numpy(case.batches()).long().to(DEVICE)
+    trained = prepare(case, form=form)
+    model, optimizer = trained.model, trained.optimizer
+    forward: Callable = torch.compile(model) if form == "compile" else model
     loss_fn = nn.CrossEntropyLoss()
-    optimizer = make_optimizer(case, model)
-    batches = itertools.cycle(rows_of)
 
-    def update(rows: Tensor) -> None:
+    def backward(rows: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
-        loss_fn(forward(inputs[rows]), labels[rows]).backward()
-        optimizer.step()
-
-    def run(steps: int) -> None:
-        for rows in itertools.islice(batches, steps):
-            update(rows)
-        wait()
-
-    def result() -> Tree:
-        set_params(case, model, case.params)
-        rows = rows_of[0]
-        optimizer.zero_grad(set_to_none=True)
-        with without_dropout(model):
-            loss_fn(forward(inputs[rows]), labels[rows]).backward()
-        return from_torch(case, {n: p.grad for n, p in model.named_parameters()})
+        loss_fn(forward(trained.inputs[rows]), trained.labels[rows]).backward()
 
     def train(epochs: int, seed: int) -> list[dict[str, Any]]:
         start = time.perf_counter()
@@ -73,9 +63,10 @@ def make(case: Case, task: Task, *, form: str) -> Contender:
             for group in optimizer.param_groups:
                 group["lr"] = case.facts["learning_rates"][epoch]
             began = time.perf_counter()
-            drawn = torch.randperm(len(labels), generator=generator).to(DEVICE)
-            for batch in drawn.split(case.batch_size):
-                update(batch)
+            drawn = torch.randperm(len(trained.labels), generator=generator)
+            for batch in drawn.to(DEVICE).split(case.batch_size):
+                backward(batch)
+                optimizer.step()
             wait()
             train_seconds += time.perf_counter() - began
             model.eval()
@@ -95,7 +86,47 @@ def make(case: Case, task: Task, *, form: str) -> Contender:
         return rows
 
     facts = {"version": torch.__version__, "threads": torch.get_num_threads()}
-    return Contender(run, result, facts, train)
+    return contender_of_gradients(case, trained, backward, facts)._replace(train=train)
+
+
+def prepare(case: Case, *, form: str = "eager") -> Trained:
+    """Put a case on the device, laid out as a form wants it."""
+    model = make_model(case)
+    if form != "eager":
+        model = model.to(memory_format=torch.channels_last)
+    batches = torch.from_numpy(case.batches()).long().to(DEVICE)
+    return Trained(
+        model,
+        torch_inputs(case, "train_inputs", form),
+        torch.from_numpy(case.array("train_labels")).long().to(DEVICE),
+        batches,
+        itertools.cycle(batches),
+        make_optimizer(case, model),
+    )
+
+
+def contender_of_gradients(
+    case: Case,
+    trained: Trained,
+    backward: Callable[[Tensor], None],
+    facts: Mapping[str, Any],
+) -> Contender:
+    """Build a training loop from what leaves a batch's gradient in each parameter."""
+
+    def run(steps: int) -> None:
+        for rows in itertools.islice(trained.endless, steps):
+            backward(rows)
+            trained.optimizer.step()
+        wait()
+
+    def result() -> Tree:
+        set_params(case, trained.model, case.params)
+        with without_dropout(trained.model):
+            backward(trained.batches[0])
+        named = trained.model.named_parameters()
+        return from_torch(case, {name: p.grad for name, p in named})
+
+    return Contender(run, result, facts)
 
 
 @contextlib.contextmanager

@@ -93,7 +93,7 @@ _SERIAL = PublishedRun(
         throughput(603, source="derived"),
         _printed(150),
     ),
-    seeds=3,
+    seeds=10,
     one_core=True,
     explanation="The plain program: one image, one gradient, one update. It has no "
     "fault, and what it reports is what its settings give.",
@@ -113,7 +113,7 @@ _PER_OPERATION = PublishedRun(
         throughput(2_129, source="derived"),
         _printed(535),
     ),
-    seeds=3,
+    seeds=10,
     one_core=True,
     explanation="The same arithmetic as serial, with the loops over output units "
     "divided over threads. Only the time may differ, and it does: 3.5 times as fast.",
@@ -138,7 +138,7 @@ _SHARED = PublishedRun(
         throughput(1_890, source="derived"),
         _printed(468),
     ),
-    seeds=3,
+    seeds=5,
     one_core=True,
     explanation="Eight threads each take one image of a batch. Their gradients are "
     "their own, but they write their layers' activations into one network, so that an "
@@ -159,7 +159,7 @@ _PER_SAMPLE = PublishedRun(
         parameters(535_818),
     ),
     corrects="per_sample_shared_activations",
-    seeds=5,
+    seeds=10,
     one_core=True,
     explanation="The same batches, learning rate and momentum, with nothing shared "
     "that should not be: it trains as well as any. A batch of 8 means an eighth of the "
@@ -181,7 +181,7 @@ _LEAK = PublishedRun(
         ),
         parameters(535_818),
     ),
-    seeds=5,
+    seeds=10,
     one_core=True,
     explanation="The second fault of the per-sample program, alone: it reshuffles all "
     "60,000 images every epoch, trains on the first 48,000, and is tested on the rest, "
