@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 from cnnjax.data import Dataset
 from cnnjax.data.order import example_keys
 from cnnjax.experiments import Experiment, prepare
+from cnnjax.gradients import serial_value_and_grad
 from cnnjax.initializers import PYTORCH
 from cnnjax.optimizers import OptimizerConfig, Sgd
 from cnnjax.overrides import override
@@ -25,7 +27,7 @@ from cnnjax.stack import (
     ModelConfig,
     layer_rows,
 )
-from cnnjax.types import Batch, Examples
+from cnnjax.types import Batch, Examples, LossFn, ValueAndGradFn
 
 # Small, but with every kind of layer: dropout, a pool, two kinds of kernel.
 TINY = Recipe(
@@ -99,6 +101,12 @@ def experiment_of(recipe: Recipe, **changes: object) -> Experiment:
     """Prepare a recipe on random data."""
     recipe = override(recipe, **changes)
     return prepare(recipe, random_dataset(recipe))
+
+
+@functools.cache
+def jitted_serial(loss_fn: LossFn) -> ValueAndGradFn:
+    """Return the serial reference, traced once for each size of a batch."""
+    return jax.jit(serial_value_and_grad(loss_fn))
 
 
 def distinct_weights(size: int) -> jax.Array:

@@ -15,8 +15,18 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
+import pytest
+from forked import Forks
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook("cnnjax", "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def forks():
+    """Run scripts in processes that need not import the libraries again."""
+    started = Forks()
+    yield started
+    started.close()

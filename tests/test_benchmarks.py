@@ -23,6 +23,7 @@ from peers import flax_form, plain_numpy
 
 from cnnjax.comparison import largest_error
 
+pytestmark = pytest.mark.xdist_group("benchmarks")
 ROOT = Path(__file__).parent.parent
 
 
@@ -246,6 +247,12 @@ def test_accuracy_notes_when_a_target_is_reached(tmp_path):
         ("throughput.py", ["--only=nosuch"], "expected --only to name a contender"),
         ("throughput.py", ["--only=("], "expected a regex for --only"),
         ("throughput.py", ["--batch_sizes=0"], "expected batch_sizes of at least 1"),
+        (
+            "throughput.py",
+            ["--advise", "--only=jit", "--rounds=3"],
+            "--advise tries our strategies, not the contenders; leave out --only, "
+            "--rounds",
+        ),
         ("throughput.py", ["--out=/dev/null/x"], "cannot write /dev/null/x"),
         ("scaling.py", ["--questions=nosuch"], "unknown question 'nosuch'"),
         ("accuracy.py", ["--contender=nosuch"], "unknown contender 'nosuch'"),
@@ -254,8 +261,8 @@ def test_accuracy_notes_when_a_target_is_reached(tmp_path):
         ("report.py", ["nosuch.jsonl"], "cannot read nosuch.jsonl"),
     ],
 )
-def test_bad_input_is_told_in_one_line(script, flags, message, tmp_path):
-    refused = run(script, *flags, cwd=tmp_path)
+def test_bad_input_is_told_in_one_line(script, flags, message, tmp_path, forks):
+    refused = forks.run(ROOT / "benchmarks" / script, *flags, cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.startswith(f"{script}: error: {message}")
     assert refused.stderr.count("\n") == 1

@@ -15,7 +15,7 @@ from cnnjax.data.preprocessing import (
     Standardize,
     preprocess,
 )
-from cnnjax.data.splits import OFFICIAL, HoldOut, split_dataset
+from cnnjax.data.splits import OFFICIAL, HoldOut, count_train, split_dataset
 from cnnjax.errors import InputError
 from cnnjax.types import Examples
 
@@ -109,6 +109,16 @@ def test_official_and_first_examples():
     assert (len(train.labels), len(test.labels)) == (100, 5)
     train, test = split_dataset(dataset, OFFICIAL, key=KEY, num_train=7)
     assert (train.labels.tolist(), len(test.labels)) == (list(range(7)), 5)
+
+
+@pytest.mark.parametrize(
+    ("split", "num_train"), [(OFFICIAL, None), (OFFICIAL, 7), (HoldOut(0.3), None)]
+)
+def test_how_many_are_trained_on_is_known_without_a_split(split, num_train):
+    examples = Examples(np.zeros((15, 2)), np.zeros(15, np.int32))
+    dataset = Dataset(name="d", train=examples, test=examples, class_names=())
+    kept, _ = split_dataset(dataset, split, key=KEY, num_train=num_train)
+    assert count_train(dataset, split, num_train=num_train) == len(kept.labels)
 
 
 def test_splits_that_cannot_be_made_are_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 from batches import TINY, random_dataset
+from forked import Forks
 from safetensors.numpy import load_file
 
 from cnnjax.comparison import largest_error
@@ -25,6 +27,7 @@ from cnnjax.runs import Run, run
 from cnnjax.statistics import mean_interval
 from cnnjax.text import interval_lines
 
+pytestmark = pytest.mark.xdist_group("ensembles")
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 SEEDS = (3, 4, 5)
 RECIPES = {
@@ -43,8 +46,16 @@ def singles(kind: str) -> list[Run]:
     return [run(prepare_seed(kind, seed)) for seed in SEEDS]
 
 
-@pytest.mark.parametrize("group_size", [1, 2, 3])
-@pytest.mark.parametrize("kind", RECIPES)
+def group_cases() -> list:
+    """List (kind, group size); two leave one seed over, and so try both programs."""
+    quick = (("official", 2), ("official", 3), ("held out", 2))
+    return [
+        pytest.param(*case, marks=[] if case in quick else [pytest.mark.slow])
+        for case in itertools.product(RECIPES, (1, 2, 3))
+    ]
+
+
+@pytest.mark.parametrize(("kind", "group_size"), group_cases())
 def test_seeds_at_once_are_single_runs(kind, group_size):
     """Group of 2: one program for two seeds, and another for the one left over."""
     prepare_fn = functools.partial(prepare_seed, kind)
@@ -130,12 +141,9 @@ def test_a_fault_that_a_group_cannot_have_is_named():
         next(runs)
 
 
-def test_the_script_trains_seeds_and_two_such_runs_can_be_compared(tmp_path):
+def test_the_script_trains_seeds_and_two_such_runs_can_be_compared(tmp_path, forks):
     def script(name, *args):
-        command = [sys.executable, SCRIPTS / name, *args]
-        done = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, timeout=300
-        )
+        done = forks.run(SCRIPTS / name, *args, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -165,17 +173,9 @@ def test_the_script_trains_seeds_and_two_such_runs_can_be_compared(tmp_path):
     assert "not shown to differ" not in compared
 
 
-def start_script(folder: Path, *flags: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, SCRIPTS / "train.py", *flags, "--workdir=run"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def regressions(folder: Path, *flags: str) -> tuple[str, dict, list[dict]]:
+def regressions(
+    forks: Forks, folder: Path, *flags: str
+) -> tuple[str, dict, list[dict]]:
     """Train six seeds of a regression: what is printed, result.json, seeds.jsonl."""
     rows = np.random.default_rng(0).integers(1, 100, (60, 6))
     names = "price,area,bedrooms,bathrooms,stories,parking"
@@ -183,17 +183,18 @@ def regressions(folder: Path, *flags: str) -> tuple[str, dict, list[dict]]:
         folder / "Housing.csv", rows, "%d", delimiter=",", header=names, comments=""
     )
     recipe = ("--recipe=tanh_mlp_housing_narrow", "--data_dir=.", "--num_seeds=6")
-    out, err = start_script(folder, *recipe, *flags).communicate(timeout=300)
-    assert err == ""
+    flags = (*recipe, *flags, "--workdir=run")
+    done = forks.run(SCRIPTS / "train.py", *flags, cwd=folder)
+    assert done.stderr == ""
     result = json.loads((folder / "run" / "result.json").read_text())
     lines = (folder / "run" / "seeds.jsonl").read_text().splitlines()
-    return out, result, [json.loads(line) for line in lines]
+    return done.stdout, result, [json.loads(line) for line in lines]
 
 
-def test_seeds_that_are_not_finite_are_told_and_left_out(tmp_path):
+def test_seeds_that_are_not_finite_are_told_and_left_out(tmp_path, forks):
     """The cheapest house is 0 in our units: to divide by it is no accuracy."""
     out, result, rows = regressions(
-        tmp_path, "--fault=reflected_ratio_accuracy", "--epochs=1"
+        forks, tmp_path, "--fault=reflected_ratio_accuracy", "--epochs=1"
     )
     finite = [row["test_accuracy"] for row in rows if row["test_accuracy"] is not None]
     left_out = [row["seed"] for row in rows if row["test_accuracy"] is None]
@@ -207,9 +208,9 @@ def test_seeds_that_are_not_finite_are_told_and_left_out(tmp_path):
     assert f"test accuracy, {len(finite)} seeds: mean " in out
 
 
-def test_where_no_seed_is_finite_the_run_still_ends(tmp_path):
+def test_where_no_seed_is_finite_the_run_still_ends(tmp_path, forks):
     diverge = ("--algorithm=sgd", "--schedule=constant", "--learning_rate=1e30")
-    out, result, _ = regressions(tmp_path, *diverge, "--epochs=2")
+    out, result, _ = regressions(forks, tmp_path, *diverge, "--epochs=2")
     assert result["test_loss"] is result["test_loss_over_seeds"] is None
     assert result["seeds_not_finite"] == list(range(6))
     assert out.endswith("test loss: no seed is left to take a mean of\n")
@@ -221,8 +222,14 @@ def test_without_such_seeds_nothing_is_said_of_them():
 
 
 def test_seeds_that_ended_outlive_an_interrupt(tmp_path):
-    flags = ("--num_seeds=1000", "--epochs=1", "--num_train=128")
-    running = start_script(tmp_path, *flags)
+    flags = ("--num_seeds=40", "--epochs=1", "--num_train=128")
+    running = subprocess.Popen(
+        [sys.executable, SCRIPTS / "train.py", *flags, "--workdir=run"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     while not running.stdout.readline().startswith("seed   1 "):
         assert running.poll() is None, running.stderr.read()
     running.send_signal(signal.SIGINT)

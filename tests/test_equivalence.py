@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from cnnjax.rules import RULES
 from cnnjax.stack import Activation, Dense, Dropout, Flatten, ModelConfig
 from cnnjax.strategies import DIVIDED, STRATEGIES
 
+pytestmark = pytest.mark.xdist_group("equivalence")
 SCRIPT = Path(__file__).parent.parent / "scripts" / "compare_strategies.py"
 
 # Quick to compile, with dropout.
@@ -121,13 +121,15 @@ def test_how_far_a_fault_is_off(mlp):
     assert agreement.relative_error == pytest.approx(largest, rel=1e-4)
 
 
-def run_script(*flags):
-    command = [sys.executable, SCRIPT, "--recipe=momentum_mlp_per_sample", *flags]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+@pytest.fixture
+def run_script(forks, tmp_path):
+    return functools.partial(
+        forks.run, SCRIPT, "--recipe=momentum_mlp_per_sample", cwd=tmp_path
+    )
 
 
 @pytest.mark.slow
-def test_the_script_holds_every_row_against_the_reference():
+def test_the_script_holds_every_row_against_the_reference(run_script):
     done = run_script("--num_devices=4", "--batch_size=7", "--json", "--num_steps=2")
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
@@ -137,7 +139,7 @@ def test_the_script_holds_every_row_against_the_reference():
     assert f"{len(STRATEGIES)} of {len(STRATEGIES)} strategies agree" in done.stderr
 
 
-def test_the_script_fails_with_a_fault():
+def test_the_script_fails_with_a_fault(run_script):
     flags = ("--num_devices=2", "--strategy=shard_map", "--fault=n_times_too_large")
     done = run_script(*flags, "--num_steps=2")
     assert done.returncode == 1, done.stderr
@@ -166,7 +168,7 @@ def test_the_script_fails_with_a_fault():
         ),
     ],
 )
-def test_the_script_refuses_in_one_line(flag, message):
+def test_the_script_refuses_in_one_line(flag, message, run_script):
     refused = run_script(flag)
     assert refused.returncode == 2
     assert refused.stderr.startswith(f"compare_strategies.py: error: {message}")

@@ -7,14 +7,13 @@ import functools
 import jax
 import numpy as np
 import pytest
-from batches import TINY, distinct_weights, experiment_of, make_batch
+from batches import TINY, distinct_weights, experiment_of, jitted_serial, make_batch
 from jax.sharding import PartitionSpec as P
 
 from cnnjax import parallel
 from cnnjax.comparison import largest_error
 from cnnjax.epochs import train
 from cnnjax.errors import InputError
-from cnnjax.gradients import serial_value_and_grad
 from cnnjax.partitioning import partition_specs
 from cnnjax.strategies import Options, make_strategy
 from cnnjax.training import init_state, make_train_step
@@ -44,11 +43,10 @@ def test_gradients_equal_the_reference_and_lie_where_parameters_do(mesh_shape):
     tiny, strategy = tiny_experiment(), sharded(mesh_shape)
     params = strategy.put_state(tiny.params)
     run = jax.jit(strategy.value_and_grad)
-    reference = jax.jit(serial_value_and_grad(tiny.loss_fn))
     batch = make_batch(tiny, 13, padding=3)
     for case in (batch, batch._replace(weights=distinct_weights(13))):
         metrics, grads = run(params, strategy.put_batch(case))
-        expected = reference(tiny.params, case)
+        expected = jitted_serial(tiny.loss_fn)(tiny.params, case)
         assert largest_error((metrics, grads), expected) <= 1e-5
     for leaf, param in zip(*map(jax.tree.leaves, (grads, params)), strict=True):
         assert leaf.sharding.is_equivalent_to(param.sharding, leaf.ndim)

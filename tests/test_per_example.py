@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import TINY, distinct_weights, experiment_of, make_batch
+from batches import TINY, distinct_weights, experiment_of, jitted_serial, make_batch
 
 from cnnjax import factors, layers, parallel, reductions
 from cnnjax.comparison import TOLERANCES, largest_error
@@ -17,7 +17,6 @@ from cnnjax.faults import corrupted_rules, get_fault
 from cnnjax.gradients import (
     batch_share,
     each_over,
-    serial_value_and_grad,
     whole,
     with_each,
 )
@@ -25,6 +24,7 @@ from cnnjax.microbatches import microbatched
 from cnnjax.recipes import RECIPES
 from cnnjax.rules import RULES, reference_share
 
+pytestmark = pytest.mark.xdist_group("per_example")
 MAX_NORM = 1.9  # between the norms of the examples: some are clipped, some are not
 
 
@@ -45,16 +45,22 @@ def examine(share, experiment, batch):
     return jax.jit(with_each(share))(experiment.params, batch)
 
 
-@functools.cache
-def expected_of(name, precision):
-    tiny = tiny_experiment(precision)
-    return examine(share_of("serial", name, tiny), tiny, short_batch(tiny))
-
-
 def short_batch(experiment):
     """Return 13 examples of unequal weights, the last three padding."""
     batch = make_batch(experiment, 13, padding=3)
     return batch._replace(weights=batch.weights * distinct_weights(13))
+
+
+def full_batch(experiment):
+    """Return 16 examples of unequal weights."""
+    return make_batch(experiment, 16)._replace(weights=distinct_weights(16))
+
+
+@functools.cache
+def found(route, name, precision="float32", *, batch_of=short_batch):
+    """Return what a route says of the tiny network."""
+    tiny = tiny_experiment(precision)
+    return examine(share_of(route, name, tiny), tiny, batch_of(tiny))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +78,7 @@ def test_each_route_equals_the_serial_reference(
         if microbatch_size is not None:
             share = microbatched(share, size=microbatch_size)
         actual = examine(share, tiny, short_batch(tiny))
-        error = largest_error(actual, expected_of(name, precision))
+        error = largest_error(actual, found("serial", name, precision))
         assert error <= TOLERANCES[precision]
 
 
@@ -97,21 +103,20 @@ def test_every_kind_of_network_can_do_without_rows(recipe):
 @pytest.mark.parametrize("route", ["rows", "factors"])
 def test_the_mean_of_the_rows_is_the_batch_gradient(route):
     tiny = tiny_experiment("float32")
-    batch = make_batch(tiny, 16)._replace(weights=distinct_weights(16))
-    _, _, each = examine(share_of(route, "full", tiny), tiny, batch)
+    batch = full_batch(tiny)
+    _, _, each = found(route, "full", batch_of=full_batch)
     mean = jax.tree.map(
         lambda rows: np.average(rows, axis=0, weights=batch.weights).astype(rows.dtype),
         each["grads"],
     )
-    _, expected = jax.jit(serial_value_and_grad(tiny.loss_fn))(tiny.params, batch)
+    _, expected = jitted_serial(tiny.loss_fn)(tiny.params, batch)
     assert largest_error(mean, expected) <= 1e-5
 
 
 @pytest.mark.parametrize("route", ["serial", "rows", "factors"])
 def test_norms_and_clipping_are_what_numpy_says(route):
-    tiny = tiny_experiment("float32")
-    batch = make_batch(tiny, 16)._replace(weights=distinct_weights(16))
-    _, _, rows = examine(share_of("rows", "full", tiny), tiny, batch)
+    batch = full_batch(tiny_experiment("float32"))
+    _, _, rows = found("rows", "full", batch_of=full_batch)
     flat = np.concatenate(
         [np.reshape(leaf, (16, -1)) for leaf in jax.tree.leaves(rows["grads"])], axis=1
     )
@@ -119,7 +124,7 @@ def test_norms_and_clipping_are_what_numpy_says(route):
     assert norms.min() < MAX_NORM < norms.max()
     shortened = flat * np.minimum(1, MAX_NORM / norms)[:, None]
     expected = np.average(shortened, axis=0, weights=batch.weights)
-    metrics, grads, each = examine(share_of(route, "clipped", tiny), tiny, batch)
+    metrics, grads, each = found(route, "clipped", batch_of=full_batch)
     got = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(grads)])
     np.testing.assert_allclose(each["grad_norm"], norms, rtol=1e-5)
     np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
@@ -149,7 +154,7 @@ def test_clipping_the_mean_is_caught(route):
     rule = corrupted_rules([fault])[f"clipped_by_{route}"]
     share = rule(tiny.loss_fn, tiny.options.factors_fn, MAX_NORM)
     _, wrong, _ = examine(share, tiny, short_batch(tiny))
-    _, expected, _ = expected_of("clipped", "float32")
+    _, expected, _ = found("serial", "clipped")
     assert largest_error(wrong, expected) > 0.01
 
 
@@ -162,8 +167,8 @@ def test_clipping_the_mean_is_caught(route):
 def test_clipping_goes_over_devices(route, device_map):
     tiny = tiny_experiment("float32")
     mesh = parallel.make_mesh(4)
-    batch = make_batch(tiny, 14, padding=3)
-    _, expected, _ = examine(share_of("serial", "clipped", tiny), tiny, batch)
+    batch = short_batch(tiny)
+    _, expected, _ = found("serial", "clipped")
     run = jax.jit(device_map(share_of(route, "clipped", tiny), mesh))
     params = parallel.replicate(mesh)(tiny.params)
     _, grads = run(params, parallel.split(mesh)(batch))
@@ -217,5 +222,5 @@ def test_rows_are_written_over_those_of_an_earlier_batch(route):
     other = batch._replace(inputs=batch.inputs[::-1])
     _, _, old = examine(share, tiny, other)
     each = each_over(share)(tiny.params, batch, old)
-    assert largest_error(each, expected_of("full", "float32")[2]) <= 1e-5
+    assert largest_error(each, found("serial", "full")[2]) <= 1e-5
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(old))

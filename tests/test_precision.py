@@ -6,11 +6,10 @@ import functools
 
 import jax
 import pytest
-from batches import TINY, experiment_of, make_batch
+from batches import TINY, experiment_of, jitted_serial, make_batch
 
 from cnnjax import parallel
 from cnnjax.comparison import TOLERANCES, largest_error
-from cnnjax.gradients import serial_value_and_grad
 from cnnjax.runs import run
 from cnnjax.strategies import DIVIDED, STRATEGIES
 
@@ -26,8 +25,7 @@ def test_gradients_are_float32_and_near_those_of_float32(name):
     mesh = parallel.make_mesh(4) if name in DIVIDED else None
     strategy = STRATEGIES[name](half.loss_fn, half.options._replace(mesh=mesh))
     batch = make_batch(tiny, 16)
-    reference = jax.jit(serial_value_and_grad(tiny.loss_fn))
-    _, expected = reference(tiny.params, batch)
+    _, expected = jitted_serial(tiny.loss_fn)(tiny.params, batch)
     params = strategy.put_state(half.params)
     compiled = strategy.run != "eager"
     run = jax.jit(strategy.value_and_grad) if compiled else strategy.value_and_grad

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -239,11 +240,6 @@ def test_an_initializer_is_chosen_by_name():
         override(recipe, initializer="he_norm")
 
 
-def python(*args):
-    command = [sys.executable, *args]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
-
-
 FLAGS_MAKE_THE_RUN = """
 import sys
 sys.path.insert(0, "scripts")
@@ -274,11 +270,13 @@ def test_the_flags_of_a_run_make_the_run():
     assert done.stdout == "all\n", done.stderr
 
 
-SCRIPT = str(ROOT / "scripts" / "recipes.py")
+@pytest.fixture
+def list_recipes(forks, tmp_path):
+    return functools.partial(forks.run, ROOT / "scripts" / "recipes.py", cwd=tmp_path)
 
 
-def test_the_script_lists_recipes_and_runs():
-    done = python(SCRIPT, "--systems=A,D", "--figures")
+def test_the_script_lists_recipes_and_runs(list_recipes):
+    done = list_recipes("--systems=A,D", "--figures")
     assert done.returncode == 0, done.stderr
     assert "adam_cosine_cnn" in done.stdout
     assert "test accuracy, epoch 10: 98.68 %  [reported]" in done.stdout
@@ -288,8 +286,8 @@ def test_the_script_lists_recipes_and_runs():
     assert "IPU" not in done.stdout
 
 
-def test_the_script_speaks_json():
-    done = python(SCRIPT, "--json")
+def test_the_script_speaks_json(list_recipes):
+    done = list_recipes("--json")
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(lines) == len(RUNS)
@@ -302,8 +300,8 @@ def test_the_script_speaks_json():
 @pytest.mark.parametrize(
     "flags", [["--systems=A,F"], ["--json", "--figures"], ["again"]]
 )
-def test_the_script_refuses_in_one_line(flags):
-    done = python(SCRIPT, *flags)
+def test_the_script_refuses_in_one_line(flags, list_recipes):
+    done = list_recipes(*flags)
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1

@@ -19,20 +19,37 @@ from safetensors.numpy import load_file
 from cnnjax.strategies import DIVIDED, STRATEGIES
 
 ROOT = Path(__file__).parent.parent
+TRAIN = ROOT / "scripts" / "train.py"
+pytestmark = pytest.mark.xdist_group("train_script")
 HOUSING = "price,area,bedrooms,bathrooms,stories,parking\n"
 
 
-def run_script(*flags: str, cwd: Path):
-    environment = {**os.environ, "XDG_CACHE_HOME": str(cwd / "cache"), "COLUMNS": "80"}
-    del environment["JAX_COMPILATION_CACHE_DIR"]  # of the tests: a user has none
+def user_environment(cwd: Path) -> dict[str, str | None]:
+    """Variables of a user, who has no compile cache of the tests."""
+    cache = str(cwd / "cache")
+    return {"XDG_CACHE_HOME": cache, "COLUMNS": "80", "JAX_COMPILATION_CACHE_DIR": None}
+
+
+def run_from_shell(*flags: str, cwd: Path):
+    environment = {**os.environ, **user_environment(cwd)}
     return subprocess.run(
-        [sys.executable, ROOT / "scripts" / "train.py", *flags],
+        [sys.executable, TRAIN, *flags],
         cwd=cwd,
-        env=environment,
+        env={name: value for name, value in environment.items() if value is not None},
         capture_output=True,
         text=True,
         timeout=300,
     )
+
+
+@pytest.fixture(scope="module")
+def run_script(forks):
+    """The same, without the seconds of the imports."""
+
+    def run(*flags: str, cwd: Path):
+        return forks.run(TRAIN, *flags, cwd=cwd, **user_environment(cwd))
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +61,23 @@ def metrics_of(run: Path) -> list[dict]:
     return [json.loads(s) for s in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def train(folder: Path, name: str, *flags: str):
-    done = run_script(f"--workdir={name}", "--epochs=2", *flags, cwd=folder)
+@pytest.fixture(scope="module")
+def first(folder):
+    done = run_from_shell("--workdir=first", "--epochs=2", cwd=folder)
     assert done.returncode == 0, done.stderr
     return done
 
 
 @pytest.fixture(scope="module")
-def first(folder):
-    return train(folder, "first")
+def train(run_script, folder):
+    """Train two epochs in a workdir of that name."""
+
+    def run(name: str, *flags: str):
+        done = run_script(f"--workdir={name}", "--epochs=2", *flags, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return run
 
 
 def test_it_says_what_it_does(first):
@@ -136,12 +161,12 @@ def timeless(run: Path) -> list[dict]:
     return [{k: v for k, v in line.items() if k not in times} for line in lines]
 
 
-def test_the_same_command_gives_the_same_bits(first, folder):
+def test_the_same_command_gives_the_same_bits(first, folder, train):
     """The second finds a warm compile cache, and evaluates at the end only."""
-    again = train(folder, "again")
+    again = train("again")
     assert "compile cache warm" in again.stdout
     assert timeless(folder / "first") == timeless(folder / "again")
-    train(folder, "unevaluated", "--evaluate_every=0")
+    train("unevaluated", "--evaluate_every=0")
     contents = {
         (folder / run / "params.safetensors").read_bytes()
         for run in ("first", "again", "unevaluated")
@@ -150,13 +175,13 @@ def test_the_same_command_gives_the_same_bits(first, folder):
     assert b"kernel" in contents.pop()
 
 
-def test_another_seed_gives_other_bits(first, folder):
-    train(folder, "seed1", "--seed=1", "--evaluate_every=0")
+def test_another_seed_gives_other_bits(first, folder, train):
+    train("seed1", "--seed=1", "--evaluate_every=0")
     files = [folder / run / "params.safetensors" for run in ("first", "seed1")]
     assert files[0].read_bytes() != files[1].read_bytes()
 
 
-def test_a_run_is_kept_unless_told_otherwise(first, folder):
+def test_a_run_is_kept_unless_told_otherwise(first, folder, run_script):
     before = {p.name: p.read_bytes() for p in (folder / "first").iterdir()}
     refused = run_script("--workdir=first", cwd=folder)
     assert refused.returncode == 2
@@ -175,18 +200,18 @@ def test_a_run_is_kept_unless_told_otherwise(first, folder):
         pytest.param("pmap", marks=pytest.mark.slow),
     ],
 )
-def test_strategies_train_alike(strategy, first, folder):
+def test_strategies_train_alike(strategy, first, folder, train):
     """On two virtual devices, with microbatches: the same losses to four digits."""
     divided = strategy in DIVIDED
     flags = (f"--strategy={strategy}", f"--num_devices={2 if divided else 1}")
-    train(folder, strategy, *flags, "--microbatch_size=16")
+    train(strategy, *flags, "--microbatch_size=16")
     expected, got = (metrics_of(folder / run)[0] for run in ("first", strategy))
     assert got["train_loss"] == pytest.approx(expected["train_loss"], abs=1e-4)
     assert got["test_accuracy"] == pytest.approx(expected["test_accuracy"], abs=0.01)
 
 
-def test_every_update_can_be_logged(folder):
-    train(folder, "logged", "--log_steps", "--num_train=100", "--batch_size=32")
+def test_every_update_can_be_logged(folder, train):
+    train("logged", "--log_steps", "--num_train=100", "--batch_size=32")
     names, *lines = (folder / "logged" / "steps.csv").read_text().splitlines()
     assert names == "step,weight,loss,accuracy"
     rows = np.array([[float(cell) for cell in line.split(",")] for line in lines])
@@ -201,8 +226,8 @@ def test_every_update_can_be_logged(folder):
     "strategy",
     [pytest.param("vmap_norms", marks=pytest.mark.slow), "factored_norms"],
 )
-def test_norms_are_reported(strategy, first, folder):
-    done = train(folder, strategy, f"--strategy={strategy}", "--microbatch_size=16")
+def test_norms_are_reported(strategy, first, folder, train):
+    done = train(strategy, f"--strategy={strategy}", "--microbatch_size=16")
     assert re.search(r"^epoch   1 .* grad_norm \d+\.\d{4}  ", done.stdout, re.MULTILINE)
     line = metrics_of(folder / strategy)[0]
     assert line["train_grad_norm"] > 0
@@ -210,7 +235,7 @@ def test_norms_are_reported(strategy, first, folder):
     assert line["train_loss"] == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_fault_is_switched_in_and_told(tmp_path):
+def test_a_fault_is_switched_in_and_told(tmp_path, run_script):
     flags = ("--epochs=1", "--fault=reversed_gradient", "--fault=batch_on_the_host")
     done = run_script("--workdir=run", *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -231,7 +256,7 @@ def test_a_fault_is_switched_in_and_told(tmp_path):
     assert loss is None or loss > 2.4  # above that of a guess
 
 
-def test_a_regression_runs_and_is_told_by_its_loss(tmp_path):
+def test_a_regression_runs_and_is_told_by_its_loss(tmp_path, run_script):
     rng = np.random.default_rng(0)
     rows = rng.integers(1, 100, (60, 6))
     table = "\n".join(",".join(map(str, row)) for row in rows)
@@ -347,7 +372,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_told_in_one_line(case, damaged):
+def test_bad_input_is_told_in_one_line(case, damaged, run_script):
     flags, message = BAD[case]
     before = sorted(damaged.rglob("*"))
     refused = run_script("--workdir=run", *flags, cwd=damaged)
@@ -364,7 +389,7 @@ def test_bad_input_is_told_in_one_line(case, damaged):
 
 
 @pytest.mark.parametrize("flag", ["--overwrite", "--log_steps"])
-def test_what_needs_a_workdir_is_refused_without(flag, tmp_path):
+def test_what_needs_a_workdir_is_refused_without(flag, tmp_path, run_script):
     refused = run_script(flag, cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stdout == ""
@@ -390,7 +415,9 @@ def test_what_needs_a_workdir_is_refused_without(flag, tmp_path):
         ),
     ],
 )
-def test_what_is_refused_overwrites_no_earlier_run(flags, message, tmp_path):
+def test_what_is_refused_overwrites_no_earlier_run(
+    flags, message, tmp_path, run_script
+):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "result.json").write_text("{}")
     refused = run_script("--workdir=run", "--overwrite", *flags, cwd=tmp_path)
@@ -409,7 +436,7 @@ def test_what_is_refused_overwrites_no_earlier_run(flags, message, tmp_path):
         ("", "expected workdir to be a folder's name, got ''"),
     ],
 )
-def test_a_workdir_that_cannot_be_written(workdir, message, tmp_path):
+def test_a_workdir_that_cannot_be_written(workdir, message, tmp_path, run_script):
     (tmp_path / "file").write_text("")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "room.partial").symlink_to("/dev/full")
@@ -424,7 +451,7 @@ def test_too_little_room_for_the_parameters_loses_no_earlier_run(first, folder):
     """The room is tried out before anything is removed, or trained."""
     before = {p.name: p.read_bytes() for p in (folder / "first").iterdir()}
 
-    script = f"{sys.executable} {ROOT}/scripts/train.py"
+    script = f"{sys.executable} {TRAIN}"
     limited = f"ulimit -f 1024; {script} --workdir=first --overwrite --epochs=1"
     refused = subprocess.run(
         ["bash", "-c", limited], cwd=folder, capture_output=True, text=True
@@ -439,7 +466,7 @@ def test_too_little_room_for_the_parameters_loses_no_earlier_run(first, folder):
 
 def test_a_disk_that_fills_up_during_the_run(tmp_path):
     (tmp_path / "run").mkdir()
-    script = f"{sys.executable} {ROOT}/scripts/train.py"
+    script = f"{sys.executable} {TRAIN}"
     aside = "run/params.safetensors.$$.partial"  # exec keeps the process's number
     command = f"ln -s /dev/full {aside}; exec {script} --workdir=run --epochs=1"
     refused = subprocess.run(
@@ -454,7 +481,7 @@ def test_a_disk_that_fills_up_during_the_run(tmp_path):
     assert not (tmp_path / "run" / "params.safetensors").exists()
 
 
-def test_a_diverged_run_says_so(tmp_path):
+def test_a_diverged_run_says_so(tmp_path, run_script):
     flags = ("--algorithm=sgd", "--schedule=constant", "--learning_rate=1e8")
     done = run_script(*flags, "--epochs=1", "--workdir=run", cwd=tmp_path)
     assert done.returncode == 0
@@ -463,7 +490,7 @@ def test_a_diverged_run_says_so(tmp_path):
     assert result["diverged"] is True
 
 
-def test_no_epochs_leave_a_complete_result(tmp_path):
+def test_no_epochs_leave_a_complete_result(tmp_path, run_script):
     done = run_script("--epochs=0", "--workdir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "run" / "result.json").read_text())
@@ -474,18 +501,18 @@ def test_no_epochs_leave_a_complete_result(tmp_path):
 
 def test_the_default_recipe_learns_the_digits(tmp_path):
     """What `make train` does: at least 96 % after 20 epochs."""
-    done = run_script("--epochs=20", "--evaluate_every=0", cwd=tmp_path)
+    done = run_from_shell("--epochs=20", "--evaluate_every=0", cwd=tmp_path)
     accuracy = re.search(r"test accuracy: (\d+\.\d\d) %$", done.stdout.strip())
     assert accuracy is not None, done.stdout + done.stderr
     assert float(accuracy[1]) >= 96.0
 
 
 def test_help_shows_the_flags_and_a_gone_reader_ends_quietly(tmp_path):
-    shown = run_script("--helpshort", cwd=tmp_path)
+    shown = run_from_shell("--helpshort", cwd=tmp_path)
     assert shown.returncode == 0
     for flag in ("--recipe:", "--dataset:", "--learning_rate:", "--workdir:"):
         assert flag in shown.stdout
-    command = f"{sys.executable} {ROOT}/scripts/train.py --epochs=3 | head -1"
+    command = f"{sys.executable} {TRAIN} --epochs=3 | head -1"
     gone = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert gone.stdout.startswith("Python ")
     assert gone.stderr == ""
@@ -507,7 +534,7 @@ def test_the_readmes_python_runs(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def chosen(tmp_path_factory):
+def chosen(tmp_path_factory, run_script):
     """A run that tried strategies, and one that remembered."""
     folder = tmp_path_factory.mktemp("auto")
     flags = ("--strategy=auto", "--epochs=1", "--batch_size=8", "--overwrite")
@@ -537,7 +564,7 @@ def test_auto_says_what_it_chose_and_why_and_remembers(chosen):
 
 
 @pytest.mark.slow
-def test_auto_remembers_by_batch_size_and_survives_a_damaged_memory(chosen):
+def test_auto_remembers_by_batch_size_and_survives_a_damaged_memory(chosen, run_script):
     folder, _ = chosen
     (memory,) = (folder / "cache").rglob("advice.json")
     memory.write_text("{")
@@ -548,7 +575,7 @@ def test_auto_remembers_by_batch_size_and_survives_a_damaged_memory(chosen):
 
 
 @pytest.mark.parametrize("flag", ["--microbatch_size=4", "--model_devices=2"])
-def test_auto_refuses_what_it_would_have_to_choose(flag, tmp_path):
+def test_auto_refuses_what_it_would_have_to_choose(flag, tmp_path, run_script):
     refused = run_script("--strategy=auto", flag, "--workdir=run", cwd=tmp_path)
     assert refused.returncode == 2
     assert "leave --microbatch_size and --model_devices out" in refused.stderr

@@ -1,0 +1,33 @@
+"""One reproduce.py at a time works in a folder."""
+
+from __future__ import annotations
+
+import errno
+
+import _lock
+import pytest
+
+from cnnjax.errors import InputError
+
+
+def test_nobody_else_works_in_the_same_folder(tmp_path):
+    with (
+        _lock.alone_in(tmp_path),
+        pytest.raises(InputError, match="another reproduce.py"),
+        _lock.alone_in(tmp_path),
+    ):
+        pass
+    with _lock.alone_in(tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_be_locked_is_told_as_that(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    complaint = "cannot lock .*: No locks available; choose another --workdir"
+    with pytest.raises(InputError, match=complaint), _lock.alone_in(tmp_path):
+        pass
