@@ -1,10 +1,11 @@
-"""The flags of every benchmark: which data it reads, and where its rows go."""
+"""Flags of what is timed: which data it reads, and where its rows go."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import _paths  # noqa: F401
 import reference
 from absl import flags
 from results import Results

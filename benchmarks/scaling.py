@@ -117,12 +117,11 @@ def measure(question: str, experiment: Experiment) -> list[dict[str, Any]]:
                 running[str(x)] = process = Process(entry, Path(folder))
                 try:
                     row |= process.answer()["facts"]
-                    process.run(1)
-                    row["steps"] = (
-                        -(-int(x) // size)
-                        if whole
-                        else steps_that_fill(process.run, FLAGS.round_seconds)
-                    )
+                    if whole:
+                        row["steps"] = -(-int(x) // size)
+                        process.run(1)
+                    else:
+                        row["steps"] = steps_that_fill(process.run, FLAGS.round_seconds)
                 except ContenderError as error:
                     row["failure"] = str(error)
                     process.end()

@@ -34,10 +34,6 @@ def sharded(mesh_shape):
     return make_strategy("sharded", tiny_experiment().loss_fn, Options(mesh))
 
 
-def specs_of(tree):
-    return jax.tree.map(lambda leaf: leaf.sharding.spec, tree)
-
-
 @pytest.mark.parametrize("mesh_shape", MESHES)
 def test_gradients_equal_the_reference_and_lie_where_parameters_do(mesh_shape):
     tiny, strategy = tiny_experiment(), sharded(mesh_shape)

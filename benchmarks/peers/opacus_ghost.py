@@ -9,7 +9,7 @@ from contenders import Contender, Task
 from opacus.grad_sample import GradSampleModuleFastGradientClipping
 from torch import Tensor, nn
 
-from peers.pytorch import contender_of_gradients, prepare
+from peers.torch_case import contender_of_gradients, prepare
 
 
 def make(case: Case, task: Task) -> Contender:

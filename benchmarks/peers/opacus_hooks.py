@@ -10,7 +10,7 @@ from contenders import Contender, Task
 from opacus import GradSampleModule
 from torch import Tensor, nn
 
-from peers.pytorch import prepare
+from peers.torch_case import prepare
 from peers.torch_rows import Rows, contender_of_rows
 
 warnings.filterwarnings("ignore", message="Full backward hook")

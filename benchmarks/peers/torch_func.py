@@ -8,7 +8,7 @@ from contenders import Contender, Task
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from peers.pytorch import prepare
+from peers.torch_case import prepare
 from peers.torch_rows import Rows, contender_of_rows
 
 

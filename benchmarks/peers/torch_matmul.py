@@ -7,7 +7,7 @@ from case import Case
 from contenders import Contender, Task
 
 from peers.matmul import SIZE
-from peers.pytorch import DEVICE, wait
+from peers.torch_case import DEVICE, wait
 
 
 def make(case: Case, task: Task) -> Contender:

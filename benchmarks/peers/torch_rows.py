@@ -10,7 +10,7 @@ from case import FULL_EXAMPLES, MAX_NORM, Case, Tree
 from contenders import Contender, Task
 from torch import Tensor
 
-from peers.pytorch import Trained, from_torch, set_params, wait, without_dropout
+from peers.torch_case import Trained, from_torch, set_params, wait, without_dropout
 
 Rows = dict[str, Tensor]  # by parameter: [examples, *its shape]
 
