@@ -223,6 +223,8 @@ def test_without_such_seeds_nothing_is_said_of_them():
 
 def test_seeds_that_ended_outlive_an_interrupt(tmp_path):
     flags = ("--num_seeds=200", "--epochs=1", "--num_train=128")
+    # Tests in the background of a shell ignore it, and what they start would, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     running = subprocess.Popen(
         [sys.executable, SCRIPTS / "train.py", *flags, "--workdir=run"],
         cwd=tmp_path,
