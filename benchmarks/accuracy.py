@@ -3,13 +3,15 @@
     python benchmarks/accuracy.py --data_dir=DIR --num_seeds=10
 
 Every seed is trained by every contender, from the same parameters, one after another,
-with the whole test set evaluated after each epoch. Times are of the training alone, and
-of everything (with compilation and evaluation; cnnjax also reads its data again) but
-the start of the process.
+with the whole test set evaluated after each epoch. Their gradients of the first batch
+are equal to the serial reference's, or nothing is trained. Times are of the training
+alone, and of everything (with compilation and evaluation; cnnjax also reads its data
+again) but the start of the process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import tempfile
 from pathlib import Path
@@ -18,16 +20,18 @@ from typing import Any
 import _data_flags
 import _paths  # noqa: F401
 import _script
+import checks
 import machine
 import reference
 from absl import flags
-from contenders import CONTENDERS, ContenderError, Process
+from contenders import CONTENDERS, ContenderError, Process, Task
 
 from cnnjax.environment import describe_environment, environment_line
 from cnnjax.errors import InputError, expect, unknown_name
+from cnnjax.experiments import Experiment
 from cnnjax.timing import spread
 
-TRAIN = ("ours", "pytorch")  # peers with a `train`
+Curve = list[dict[str, Any]]  # of one seed, epoch after epoch: see `Contender.train`
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("recipe", "adam_cosine_cnn", "Recipe to train.")
@@ -51,8 +55,6 @@ def main(args: list[str]) -> None:
     for name in names:
         if name not in CONTENDERS:
             raise unknown_name("contender", name, CONTENDERS)
-        trains = CONTENDERS[name].module in TRAIN and CONTENDERS[name].task == "mean"
-        expect(f"a contender of {' or '.join(TRAIN)} that trains", name, trains)
         if CONTENDERS[name].missing:
             missing = ", ".join(CONTENDERS[name].missing)
             raise InputError(f"contender {name!r} needs {missing}: make bench")
@@ -70,33 +72,15 @@ def main(args: list[str]) -> None:
         f"{experiment.loop.batch_size}, {epochs} epochs, {FLAGS.num_seeds} seeds\n"
     )
     before = machine.busy_fraction()
-    curves: dict[str, list[list[dict[str, Any]]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         _data_flags.write(experiment, Path(folder), with_test=True)
-        running = {name: Process(CONTENDERS[name], Path(folder)) for name in names}
         try:
-            for process in running.values():
-                process.answer()
-            for seed in range(FLAGS.num_seeds):
-                reference.write_seed(experiment, Path(folder), seed)
-                for name, process in running.items():
-                    done = process.ask(do="train", epochs=epochs, seed=seed)["epochs"]
-                    curves[name].append(done)
-                    last = done[-1]
-                    print(
-                        f"seed {seed}  {name:<32} {last['accuracy']:.2%}  "
-                        f"{last['train_seconds']:.1f} s training, "
-                        f"{last['wall_seconds']:.1f} s in all",
-                        flush=True,
-                    )
+            told, curves = _train(names, experiment, Path(folder), epochs=epochs)
         except ContenderError as error:
-            raise InputError(f"a contender ended: {error}") from error
-        finally:
-            for process in running.values():
-                process.end()
+            raise InputError(f"a contender failed: {error}") from error
     after = machine.busy_fraction()
     note = machine.warning(before, after)
-    rows = [_row(name, curves[name], targets) for name in names]
+    rows = [{**told[name], **_row(name, curves[name], targets)} for name in names]
     _print(rows, targets)
     if note:
         print(note)
@@ -112,6 +96,42 @@ def main(args: list[str]) -> None:
     )
 
 
+def _train(
+    names: list[str], experiment: Experiment, folder: Path, *, epochs: int
+) -> tuple[dict[str, dict[str, Any]], dict[str, list[Curve]]]:
+    """Check every contender, then train all seeds; return what each said, and curves.
+
+    Raises:
+        ContenderError: one fails, or its gradients are not the reference's.
+        InputError: one does not train.
+    """
+    tasks: set[Task] = {CONTENDERS[name].task for name in names}
+    expected = reference.results(experiment, tasks)
+    told: dict[str, dict[str, Any]] = {}
+    curves: dict[str, list[Curve]] = {name: [] for name in names}
+    with contextlib.ExitStack() as stack:
+        running = {}
+        for name in names:
+            running[name] = process = Process(CONTENDERS[name], folder)
+            stack.callback(process.end)
+            told[name] = checks.checked(process, expected, folder=folder)
+            trains = told[name].pop("trains")
+            expect("a contender that trains from a seed to its end", name, trains)
+        for seed in range(FLAGS.num_seeds):
+            reference.write_seed(experiment, folder, seed)
+            for name, process in running.items():
+                curve = process.ask(do="train", epochs=epochs, seed=seed)["epochs"]
+                curves[name].append(curve)
+                last = curve[-1]
+                print(
+                    f"seed {seed}  {name:<32} {last['accuracy']:.2%}  "
+                    f"{last['train_seconds']:.1f} s training, "
+                    f"{last['wall_seconds']:.1f} s in all",
+                    flush=True,
+                )
+    return told, curves
+
+
 def _target(text: str) -> float:
     """Return an accuracy as a number, or raise InputError."""
     try:
@@ -122,7 +142,7 @@ def _target(text: str) -> float:
     return target
 
 
-def _row(name: str, curves: list[list[dict]], targets: list[float]) -> dict[str, Any]:
+def _row(name: str, curves: list[Curve], targets: list[float]) -> dict[str, Any]:
     """Sum one contender up: times to each target, and of all epochs, over seeds."""
     reached = {}
     for target in targets:

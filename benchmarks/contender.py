@@ -34,7 +34,11 @@ def main() -> None:
     start = time.perf_counter()
     module = importlib.import_module(f"peers.{entry['module']}")
     contender = module.make(case, entry["task"], **entry["options"])
-    answer(facts=contender.facts, build_seconds=time.perf_counter() - start)
+    answer(
+        facts=contender.facts,
+        build_seconds=time.perf_counter() - start,
+        trains=contender.train is not None,
+    )
     for line in sys.stdin:
         asked = json.loads(line)
         match asked["do"]:

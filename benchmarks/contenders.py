@@ -33,7 +33,8 @@ class Contender(NamedTuple):
     # result() -> what it makes of the first batch, named and shaped as our parameters.
     result: Callable[[], Any]
     facts: Mapping[str, Any]  # versions, stages, memory: ready for JSON
-    # train(epochs, seed) -> [{"epoch", "train_seconds", "test_seconds", "accuracy"}]
+    # train(epochs, seed), from a seed's parameters to the end -> for each epoch its
+    # "epoch" and "accuracy", and {"train", "compile", "wall"}_seconds up to there.
     train: Callable[[int, int], list[dict[str, Any]]] | None = None
 
 

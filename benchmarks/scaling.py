@@ -80,10 +80,7 @@ def main(args: list[str]) -> None:
             raise unknown_name("question", question, QUESTIONS)
     expect("at least one of --questions", chosen, bool(chosen))
     results, environment = _data_flags.results(), describe_environment()
-    experiment = _data_flags.prepare(
-        FLAGS.recipe,
-        batch_size=FLAGS.batch_size,
-    )
+    experiment = _data_flags.prepare(FLAGS.recipe, batch_size=FLAGS.batch_size)
     print(environment_line(environment))
     print(f"recipe {FLAGS.recipe}, batch {FLAGS.batch_size} where it is not the axis")
     for question in chosen:

@@ -31,7 +31,7 @@ from cnnjax import advice
 from cnnjax.environment import describe_environment, environment_line
 from cnnjax.errors import InputError, expect, unknown_name
 from cnnjax.experiments import Experiment
-from cnnjax.timing import interleave, spread
+from cnnjax.timing import interleave, spread, steps_that_fill
 
 TASKS: tuple[Task, ...] = ("mean", "norms", "clipped", "full")
 
@@ -79,10 +79,7 @@ def main(args: list[str]) -> None:
     print(environment_line(describe_environment()))
     for name in FLAGS.recipes:
         for size in map(_size, FLAGS.batch_sizes):
-            experiment = _data_flags.prepare(
-                name,
-                batch_size=size,
-            )
+            experiment = _data_flags.prepare(name, batch_size=size)
             told = f"{name} on {experiment.recipe.dataset}, batch {size}"
             print(f"\n{told}", flush=True)
             if FLAGS.advise:
@@ -108,19 +105,14 @@ def measure(
         _data_flags.write(experiment, Path(folder))
         try:
             for entry in entries:
-                rows[entry.name] = row = {"contender": entry.name, "task": entry.task}
-                row |= {"ours": entry.ours, "tuned": entry.tuned}
+                rows[entry.name] = row = _row(entry)
                 if entry.missing:
                     row["failure"] = f"absent: {', '.join(entry.missing)}"
                     continue
                 process = Process(entry, Path(folder))
                 try:
-                    row |= checks.checked(
-                        process,
-                        expected,
-                        folder=Path(folder),
-                        round_seconds=FLAGS.round_seconds,
-                    )
+                    row |= checks.checked(process, expected, folder=Path(folder))
+                    row["steps"] = steps_that_fill(process.run, FLAGS.round_seconds)
                     running[entry.name] = process
                 except ContenderError as error:
                     row["failure"] = str(error)
@@ -161,6 +153,15 @@ def measure(
         batch_size=experiment.loop.batch_size,
         busy=[before, after],
     )
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    return {
+        "contender": entry.name,
+        "task": entry.task,
+        "ours": entry.ours,
+        "tuned": entry.tuned,
+    }
 
 
 def _progress(line: str) -> None:

@@ -19,7 +19,7 @@ from cnnjax import data, experiments, parallel, recipes, runs
 from cnnjax.clock import Clock
 from cnnjax.data.order import epoch_order, take_batch
 from cnnjax.experiments import Experiment
-from cnnjax.gradients import ShareFn, with_each
+from cnnjax.gradients import ShareFn, each_over, with_each
 from cnnjax.microbatches import microbatched
 from cnnjax.overrides import override
 from cnnjax.programs import temporary_bytes
@@ -79,7 +79,9 @@ def make(
     if task == "full":
         assert share is not None
         return _rows(experiment, share, result)
-    return _updates(case, experiment, result)
+    contender = _updates(case, experiment, result)
+    # `train` is of a strategy of the table; it knows of no rule.
+    return contender if share is None else contender._replace(train=None)
 
 
 def experiment_of(
@@ -176,31 +178,26 @@ def _updates(case: Case, experiment: Experiment, result: Result) -> Contender:
 
 def _rows(experiment: Experiment, share: ShareFn, result: Result) -> Contender:
     """Hand out every example's gradient of one batch after another, gathered so."""
-    batch_of = make_batch_fn(experiment.loop, experiment.strategy.put_batch)
+    batch_of = jax.jit(make_batch_fn(experiment.loop, experiment.strategy.put_batch))
     size, num_examples = experiment.loop.batch_size, len(experiment.train.labels)
     order = jnp.arange(num_examples, dtype=jnp.int32)
     examples = experiment.strategy.put_state(experiment.train)
     dropout = experiment.keys.dropout
 
-    def rows_of(params, examples, index, old):
-        del old  # the rows are written over it
-        batch = batch_of(examples, order, index, step=index, dropout=dropout)
-        return with_each(share)(params, batch)[2]
+    def gather(at: int) -> Batch:
+        index = np.int32(at % (num_examples // size))
+        return batch_of(examples, order, index, step=index, dropout=dropout)
 
-    like = jax.eval_shape(rows_of, experiment.params, examples, np.int32(0), None)
+    each = each_over(share)
+    like = jax.eval_shape(each, experiment.params, gather(0), None)
     rows = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
-    program = (
-        jax.jit(rows_of, donate_argnums=3, keep_unused=True)
-        .lower(experiment.params, examples, np.int32(0), rows)
-        .compile()
-    )
+    program = each.lower(experiment.params, gather(0), rows).compile()
     at = 0
 
     def run(steps: int) -> None:
         nonlocal rows, at
         for _ in range(steps):
-            index = np.int32(at % (num_examples // size))
-            rows = program(experiment.params, examples, index, rows)
+            rows = program(experiment.params, gather(at), rows)
             at += 1
             jax.block_until_ready(rows)
 
