@@ -38,6 +38,6 @@ def prepare(recipe: str, *, batch_size: int | None, **changes: Any) -> Experimen
     )
 
 
-def write(experiment: Experiment, folder: Path, *, with_test: bool = False) -> None:
+def write(experiment: Experiment, folder: Path) -> None:
     """Write the case of an experiment: see `reference.write`."""
-    reference.write(experiment, folder, data_dir=FLAGS.data_dir, with_test=with_test)
+    reference.write(experiment, folder, data_dir=FLAGS.data_dir)

@@ -73,7 +73,8 @@ def main(args: list[str]) -> None:
     )
     before = machine.busy_fraction()
     with tempfile.TemporaryDirectory() as folder:
-        _data_flags.write(experiment, Path(folder), with_test=True)
+        _data_flags.write(experiment, Path(folder))
+        reference.write_examples(experiment, Path(folder), with_test=True)
         try:
             told, curves = _train(names, experiment, Path(folder), epochs=epochs)
         except ContenderError as error:
@@ -115,7 +116,7 @@ def _train(
             running[name] = process = Process(CONTENDERS[name], folder)
             stack.callback(process.end)
             told[name] = checks.checked(process, expected, folder=folder)
-            trains = told[name].pop("trains")
+            trains = told[name]["trains"]
             expect("a contender that trains from a seed to its end", name, trains)
         for seed in range(FLAGS.num_seeds):
             reference.write_seed(experiment, folder, seed)

@@ -56,12 +56,15 @@ def write_case(
     facts: dict[str, Any],
     layers: list[Layer],
     params: Tree,
-    arrays: dict[str, np.ndarray],
 ) -> None:
-    """Write a case into a folder that is there."""
+    """Write a case into a folder that is there; its arrays come by `save_arrays`."""
     content = {"facts": facts, "layers": [layer._asdict() for layer in layers]}
     (folder / "case.json").write_text(json.dumps(content, indent=1))
     save_tree(folder / "params.npz", params)
+
+
+def save_arrays(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write what `Case.array` reads."""
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
 

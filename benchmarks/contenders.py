@@ -57,7 +57,7 @@ class Entry:
     @property
     def tuned(self) -> bool:
         """Whether its allocator is told to keep what it frees."""
-        return self.environment == KEEP_MEMORY
+        return KEEP_MEMORY.items() <= self.environment.items()
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -90,30 +90,39 @@ def ours(task: Task = "mean", **options: Any) -> Entry:
 
 def tuned(entry: Entry) -> Entry:
     """Return the same row with an allocator that keeps what it frees."""
-    return replace(entry, name=f"{entry.name}, tuned", environment=KEEP_MEMORY)
+    environment = {**entry.environment, **KEEP_MEMORY}
+    return replace(entry, name=f"{entry.name}, tuned", environment=environment)
+
+
+def both(entry: Entry) -> tuple[Entry, Entry]:
+    """Return a row as installed, and tuned."""
+    return entry, tuned(entry)
 
 
 def _pytorch() -> Iterator[Entry]:
     for form in ("eager", "channels_last", "compile"):
-        entry = Entry(
-            name=f"pytorch {form}",
-            module="pytorch",
-            options={"form": form},
-            needs=("torch",),
-        )
-        yield from (entry, tuned(entry))
+        for fused in (False, True):  # the optimizer: a pass over memory, or several
+            yield from both(
+                Entry(
+                    name=f"pytorch {form}{', fused' if fused else ''}",
+                    module="pytorch",
+                    options={"form": form, "fused": fused},
+                    needs=("torch",),
+                )
+            )
     for task in ("norms", "clipped", "full"):
         for name, module, needs in (
             ("torch.func", "torch_func", ("torch",)),
             ("opacus hooks", "opacus_hooks", ("torch", "opacus")),
             ("opacus ghost", "opacus_ghost", ("torch", "opacus")),
         ):
-            if module == "opacus_ghost" and task != "clipped":
-                continue  # it has the clipped mean, and nothing else
+            if module == "opacus_ghost" and task == "full":
+                continue  # it has no rows
             if module == "opacus_hooks" and task == "norms":
-                continue  # its norms are those of its rows: see clipped
-            entry = Entry(name=f"{name} {task}", module=module, task=task, needs=needs)
-            yield from (entry, tuned(entry))
+                continue  # with its rows they cost what the clipped mean costs
+            yield from both(
+                Entry(name=f"{name} {task}", module=module, task=task, needs=needs)
+            )
 
 
 def _table() -> Iterator[Entry]:
@@ -124,7 +133,8 @@ def _table() -> Iterator[Entry]:
         task="peak",
         needs=("torch",),
     )
-    for strategy in ("jit", "vmap", "serial"):
+    yield from both(ours(strategy="jit"))
+    for strategy in ("vmap", "serial"):
         yield ours(strategy=strategy)
     for size in (8, 16, 32):
         yield ours(strategy="jit", microbatch_size=size)
@@ -137,14 +147,15 @@ def _table() -> Iterator[Entry]:
     yield ours("norms", rule="norms_by_factors", microbatch_size=16)
     yield ours("clipped", rule="clipped_by_factors", microbatch_size=16)
     yield from _pytorch()
-    flax = Entry(name="flax scan", module="flax_form", options={"loop": "scan"})
-    yield flax
-    yield Entry(name="flax python loop", module="flax_form", options={"loop": "python"})
+    for name, loop in (("flax scan", "scan"), ("flax python loop", "python")):
+        yield from both(Entry(name=name, module="flax_form", options={"loop": loop}))
     keras = {"KERAS_BACKEND": "jax"}
-    yield Entry(
-        name="keras on jax", module="keras_jax", environment=keras, needs=("keras",)
+    yield from both(
+        Entry(
+            name="keras on jax", module="keras_jax", environment=keras, needs=("keras",)
+        )
     )
-    yield Entry(name="numpy", module="plain_numpy")
+    yield from both(Entry(name="numpy", module="plain_numpy"))
 
 
 CONTENDERS: dict[str, Entry] = {entry.name: entry for entry in _table()}

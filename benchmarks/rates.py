@@ -20,7 +20,10 @@ HEAD = (
 def complete(
     rows: dict[str, Row], *, batch_size: int, flops_per_example: float
 ) -> None:
-    """Add examples a second, the ratios to the best peers, and the utilisation."""
+    """Add examples a second, the ratios to the best peers, and the utilisation.
+
+    The best "tuned" peer is the fastest of all: for some, tuning does nothing.
+    """
     peaks = [
         row["steps_per_second"]["median"] * row["facts"]["flops"]
         for row in rows.values()
@@ -38,6 +41,7 @@ def complete(
         )
         row["examples_per_second"] = examples._asdict()
         if peaks:
+            row["peak_flops_per_second"] = max(peaks)
             row["utilisation"] = examples.median * flops_per_example / max(peaks)
     for row in rows.values():
         if "examples_per_second" not in row:
@@ -48,7 +52,7 @@ def complete(
                 for other in rows.values()
                 if other["task"] == row["task"]
                 and not other["ours"]
-                and other["tuned"] == tuned
+                and other["tuned"] <= tuned
                 and "examples_per_second" in other
             ]
             if peers:
@@ -57,6 +61,7 @@ def complete(
         batch = rows.get(BATCH_GRADIENT, {}).get("examples_per_second")
         if row["task"] != "mean" and batch:
             own = row["examples_per_second"]["median"]
+            row["batch_gradient_per_second"] = batch["median"]
             row["times_the_batch_gradient"] = batch["median"] / own
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from case import MAX_NORM, Layer, Tree, save_tree, write_case
+from case import MAX_NORM, Layer, Tree, save_arrays, save_tree, write_case
 from contenders import Task
 from peers.ours import each_of, first_batch
 
@@ -45,8 +45,7 @@ def prepare(
     told = f"a recipe that classifies, as the peers do, not {recipe_name!r}"
     expect(told, recipe.loss, recipe.loss == "softmax_cross_entropy")
     if dataset is None:
-        own = recipe.dataset if data_dir else recipes.default_dataset(recipe)
-        dataset = own
+        dataset = recipe.dataset if data_dir else recipes.default_dataset(recipe)
     recipe = override(
         recipe,
         batch_size=batch_size,
@@ -59,14 +58,8 @@ def prepare(
     return experiments.prepare(recipe, loaded, seed=seed)
 
 
-def write(
-    experiment: Experiment, folder: Path, *, data_dir: str | None, with_test: bool
-) -> None:
-    """Write what the contenders are given: see `case`.
-
-    All training examples, however few are timed: the size of what a peer has read
-    decides how glibc's allocator treats it later.
-    """
+def write(experiment: Experiment, folder: Path, *, data_dir: str | None) -> None:
+    """Write the case of an experiment, without its examples: cnnjax reads its own."""
     recipe = experiment.recipe
     rows = layer_rows(recipe.model)
     layers = [
@@ -75,13 +68,6 @@ def write(
         )
         for row in rows
     ]
-    scale = jax.jit(
-        jax.vmap(
-            functools.partial(
-                preprocess, config=recipe.preprocessing, dtype=recipe.model.dtype
-            )
-        )
-    )
     num_train = len(experiment.train.labels)
     steps = -(-num_train // experiment.loop.batch_size)
     schedule = make_schedule(recipe.optimizer, steps_per_epoch=steps)
@@ -93,14 +79,35 @@ def write(
         "batch_size": experiment.loop.batch_size,
         "num_train": recipe.num_train,
         "epochs": recipe.epochs,
+        "shuffle": recipe.shuffle,
         "learning_rate": recipe.optimizer.learning_rate,
         "optimizer": plain(recipe.optimizer),
         "learning_rates": [
             float(np.asarray(schedule(e * steps))) for e in range(recipe.epochs)
         ],
     }
+    write_case(folder, facts=facts, layers=layers, params=experiment.params)
+
+
+def write_examples(experiment: Experiment, folder: Path, *, with_test: bool) -> None:
+    """Write the examples, scaled, and the order of the first epoch, for the peers.
+
+    All training examples, however few are timed: the size of what a peer has read
+    decides how glibc's allocator treats it later.
+    """
+    recipe = experiment.recipe
+    scale = jax.jit(
+        jax.vmap(
+            functools.partial(
+                preprocess, config=recipe.preprocessing, dtype=recipe.model.dtype
+            )
+        )
+    )
     order = epoch_order(
-        experiment.keys.order, 0, num_examples=num_train, shuffle=recipe.shuffle
+        experiment.keys.order,
+        0,
+        num_examples=len(experiment.train.labels),
+        shuffle=recipe.shuffle,
     )
     arrays = {
         "train_inputs": np.asarray(scale(experiment.train.inputs)),
@@ -110,9 +117,7 @@ def write(
     if with_test:
         arrays["test_inputs"] = np.asarray(scale(experiment.test.inputs))
         arrays["test_labels"] = np.asarray(experiment.test.labels)
-    write_case(
-        folder, facts=facts, layers=layers, params=experiment.params, arrays=arrays
-    )
+    save_arrays(folder, arrays)
 
 
 def write_seed(experiment: Experiment, folder: Path, seed: int) -> None:

@@ -38,8 +38,15 @@ def main(args: list[str]) -> None:
     """Read the results; write the report; say where it is."""
     expect("files of results, as benchmarks/results/*.jsonl", args, bool(args))
     rows = [row for path in args for row in _read(Path(path))]
+    readme = Path(FLAGS.readme) if FLAGS.readme is not None else None
+    words_around = _parts_of(readme) if readme else None
     folder = Path(FLAGS.out).expanduser()
-    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    try:
+        (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {folder}: {error.strerror}; choose another --out"
+        ) from error
     drawn = Workdir(folder / "pictures")
     parts = [f"# {TITLE}", _preface()]
     throughput = [row for row in rows if row["benchmark"] == "throughput"]
@@ -54,18 +61,20 @@ def main(args: list[str]) -> None:
     workdir.write_bytes("report.md", words.encode())
     page = page_of(words, folder=folder, title=TITLE)
     workdir.write_bytes("report.html", page.encode())
-    if FLAGS.readme is not None:
+    if readme and words_around:
         mean = [g for _, g in _groups(throughput) if g[0]["task"] == "mean"]
-        _replace_table(Path(FLAGS.readme), mean)
+        own = f"{MARKS[0]}\n{tables.peers_table(mean)}\n{MARKS[1]}"
+        readme.write_text(own.join(words_around))
     print(f"{len(rows)} rows; report in {folder / 'report.md'} and report.html")
 
 
 def _preface() -> str:
     return (
         "Every speed is of a contender whose gradients of the first batch were equal "
-        "to the serial reference's in the same run. *Tuned* peers have an allocator "
-        "that keeps what it frees (glibc's thresholds set large), which cnnjax does "
-        "not need. Medians over interleaved rounds; compare figures of one table only. "
+        "to the serial reference's in the same run. *Tuned* rows have an allocator "
+        "that keeps what it frees (glibc's thresholds set large), *fused* ones an "
+        "optimizer that goes through memory once. Medians over interleaved rounds; "
+        "compare figures of one table only. "
         "Click a column's name to sort by it."
     )
 
@@ -110,8 +119,6 @@ def _groups(rows: list[Row]) -> list[tuple[tuple, list[Row]]]:
     """Group rows of throughput by run, recipe, batch size and task, in their order."""
     groups: dict[tuple, list[Row]] = {}
     for row in rows:
-        if row["task"] == "peak":
-            continue
         names = ("recipe", "batch_size", "task")
         key = (*(row[name] for name in names), _run_of(row))
         groups.setdefault(key, []).append(row)
@@ -128,8 +135,8 @@ def _runs(rows: list[Row], benchmark: str) -> Iterator[list[Row]]:
 
 
 def _run_of(row: Row) -> str:
-    """Return what the rows of one run on one machine have in common."""
-    return json.dumps([row["command"], {**row["environment"], "date": ""}])
+    """Return what the rows of one run of a benchmark have in common."""
+    return json.dumps([row["run"], row["command"]])
 
 
 def _read(path: Path) -> list[Row]:
@@ -143,15 +150,17 @@ def _read(path: Path) -> list[Row]:
     return rows
 
 
-def _replace_table(path: Path, groups: list[list[Row]]) -> None:
-    words = path.read_text()
+def _parts_of(path: Path) -> tuple[str, str]:
+    """Return what stands before and after the marks of a file."""
+    try:
+        words = path.read_text()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
     begin, end = MARKS
     if words.count(begin) != 1 or words.count(end) != 1:
         raise InputError(f"expected {begin} and {end} once in {path}; put them there")
     before, rest = words.split(begin)
-    _, after = rest.split(end)
-    own = f"{begin}\n{tables.peers_table(groups)}\n{end}"
-    path.write_text(f"{before}{own}{after}")
+    return before, rest.split(end)[1]
 
 
 if __name__ == "__main__":

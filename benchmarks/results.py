@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import sys
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ class Results:
         Raises:
             InputError: it cannot.
         """
+        self.run = datetime.datetime.now(datetime.UTC).isoformat()
         self.path = None if path is None else Path(path).expanduser()
         if self.path is None:
             return
@@ -37,10 +39,11 @@ class Results:
             ) from error
 
     def append(self, rows: Iterable[dict[str, Any]], **shared: Any) -> None:
-        """Append rows, each with what all share, the command and the environment."""
+        """Append rows, each with what all share, its run, command and environment."""
         if self.path is None:
             return
-        told = {**shared, "command": sys.argv, "environment": environment()}
+        told = {**shared, "run": self.run, "command": sys.argv}
+        told["environment"] = environment()
         with self.path.open("a") as file:
             file.writelines(json.dumps({**told, **row}) + "\n" for row in rows)
 

@@ -16,13 +16,18 @@ from typing import Any
 import _data_flags
 import _paths  # noqa: F401
 import _script
+import checks
 import machine
+import reference
 from absl import flags
-from contenders import ContenderError, Entry, Process, timer
+from case import Tree, read_case
+from contenders import ContenderError, Entry, Process, Task, timer
+from peers.ours import experiment_of
 
 from cnnjax.environment import describe_environment, environment_line
 from cnnjax.errors import expect, unknown_name
 from cnnjax.experiments import Experiment
+from cnnjax.stack import Conv
 from cnnjax.timing import interleave, spread, steps_that_fill
 
 FLAGS = flags.FLAGS
@@ -58,7 +63,7 @@ def points(question: str, experiment: Experiment) -> dict[float, dict[str, Any]]
             return {n: {"num_train": n, "whole_epochs": True} for n in parts}
         case "overhead":  # 0: jit, 1: shard_map on one device
             return {0: {"strategy": "jit"}, 1: {"strategy": "shard_map"}}
-    raise unknown_name("question", question, QUESTIONS)
+    raise AssertionError(question)
 
 
 QUESTIONS = {
@@ -74,13 +79,9 @@ QUESTIONS = {
 def main(args: list[str]) -> None:
     """Answer each question with a table."""
     _script.refuse_arguments(args)
-    chosen = list(QUESTIONS) if FLAGS.questions is None else FLAGS.questions
-    for question in chosen:
-        if question not in QUESTIONS:
-            raise unknown_name("question", question, QUESTIONS)
-    expect("at least one of --questions", chosen, bool(chosen))
-    results, environment = _data_flags.results(), describe_environment()
     experiment = _data_flags.prepare(FLAGS.recipe, batch_size=FLAGS.batch_size)
+    chosen = _chosen(experiment)
+    results, environment = _data_flags.results(), describe_environment()
     print(environment_line(environment))
     print(f"recipe {FLAGS.recipe}, batch {FLAGS.batch_size} where it is not the axis")
     for question in chosen:
@@ -98,6 +99,21 @@ def main(args: list[str]) -> None:
         )
 
 
+def _chosen(experiment: Experiment) -> list[str]:
+    """Return the questions of --questions, or all that the recipe answers."""
+    layers = experiment.recipe.model.layers
+    convolves = any(isinstance(layer, Conv) for layer in layers)
+    if FLAGS.questions is None:
+        return [name for name in QUESTIONS if name != "filters" or convolves]
+    for question in FLAGS.questions:
+        if question not in QUESTIONS:
+            raise unknown_name("question", question, QUESTIONS)
+        told = "a recipe with a convolution for --questions=filters"
+        expect(told, FLAGS.recipe, question != "filters" or convolves)
+    expect("at least one of --questions", FLAGS.questions, bool(FLAGS.questions))
+    return FLAGS.questions
+
+
 def measure(question: str, experiment: Experiment) -> list[dict[str, Any]]:
     """Time every point of a question, side by side."""
     rows, running = [], {}
@@ -111,9 +127,12 @@ def measure(question: str, experiment: Experiment) -> list[dict[str, Any]]:
                 row: dict[str, Any] = {"x": x, "batch_size": size}
                 rows.append(row)
                 entry = Entry(name=f"{question} {x}", module="ours", options=options)
+                expected = _reference(Path(folder), options)
                 running[str(x)] = process = Process(entry, Path(folder))
                 try:
-                    row |= process.answer()["facts"]
+                    told = checks.checked(process, expected, folder=Path(folder))
+                    row |= told["facts"]
+                    row["gradient_error"] = told["gradient_error"]
                     if whole:
                         row["steps"] = -(-int(x) // size)
                         process.run(1)
@@ -146,6 +165,13 @@ def measure(question: str, experiment: Experiment) -> list[dict[str, Any]]:
     if note:
         print(note)
     return rows
+
+
+def _reference(folder: Path, options: dict[str, Any]) -> dict[Task, Tree]:
+    """Return the serial reference's gradient of a point, on one device."""
+    of_division = ("strategy", "num_devices")
+    own = {name: value for name, value in options.items() if name not in of_division}
+    return reference.results(experiment_of(read_case(folder), **own), {"mean"})
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

@@ -27,7 +27,7 @@ from absl import flags
 from contenders import CONTENDERS, ContenderError, Entry, Process, Task, timer
 from results import Results
 
-from cnnjax import advice
+from cnnjax import advice, recipes
 from cnnjax.environment import describe_environment, environment_line
 from cnnjax.errors import InputError, expect, unknown_name
 from cnnjax.experiments import Experiment
@@ -63,6 +63,11 @@ def main(args: list[str]) -> None:
         chosen = re.compile(FLAGS.only)
     except re.error as error:
         raise InputError(f"expected a regex for --only, got {FLAGS.only!r}") from error
+    for name in ("recipes", "batch_sizes", "tasks"):
+        expect(f"at least one of --{name}", FLAGS[name].value, bool(FLAGS[name].value))
+    sizes = list(map(_size, FLAGS.batch_sizes))
+    for name in FLAGS.recipes:
+        recipes.get_recipe(name)
     for task in FLAGS.tasks:
         if task not in TASKS:
             raise unknown_name("task", task, TASKS)
@@ -78,7 +83,7 @@ def main(args: list[str]) -> None:
     results = _data_flags.results()
     print(environment_line(describe_environment()))
     for name in FLAGS.recipes:
-        for size in map(_size, FLAGS.batch_sizes):
+        for size in sizes:
             experiment = _data_flags.prepare(name, batch_size=size)
             told = f"{name} on {experiment.recipe.dataset}, batch {size}"
             print(f"\n{told}", flush=True)
@@ -103,6 +108,7 @@ def measure(
     before = machine.busy_fraction()
     with tempfile.TemporaryDirectory() as folder:
         _data_flags.write(experiment, Path(folder))
+        reference.write_examples(experiment, Path(folder), with_test=False)
         try:
             for entry in entries:
                 rows[entry.name] = row = _row(entry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -39,7 +40,8 @@ def written(request, tmp_path_factory):
     experiment = reference.prepare(
         request.param, batch_size=8, dataset=None, data_dir=None
     )
-    reference.write(experiment, folder, data_dir=None, with_test=True)
+    reference.write(experiment, folder, data_dir=None)
+    reference.write_examples(experiment, folder, with_test=True)
     return experiment, cases.read_case(folder)
 
 
@@ -87,9 +89,11 @@ def test_numpy_moves_its_parameters_as_our_optimizer(written):
 def test_every_contender_is_a_file_of_peers():
     for entry in contenders.CONTENDERS.values():
         assert (ROOT / "benchmarks" / "peers" / f"{entry.module}.py").exists()
-    tuned = [entry for entry in contenders.CONTENDERS.values() if entry.tuned]
-    assert tuned
-    assert all("torch" in entry.needs for entry in tuned)
+    of_means = [e for e in contenders.CONTENDERS.values() if e.task == "mean"]
+    tuned = {entry.name.removesuffix(", tuned") for entry in of_means if entry.tuned}
+    assert tuned == {e.name for e in of_means if not e.ours and not e.tuned} | {
+        "cnnjax jit"
+    }
     absent = Entry(name="x", module="x", needs=("no_such_package", "numpy"))
     assert absent.missing == ("no_such_package",)
 
@@ -99,6 +103,27 @@ def test_a_contender_that_ends_is_told_by_its_last_words(written):
     process = Process(Entry(name="x", module="no_such_peer"), case.folder)
     with pytest.raises(ContenderError, match="No module named 'peers.no_such_peer'"):
         process.answer()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system tells less")
+def test_the_peak_memory_of_a_contender_is_its_own(written):
+    _, case = written
+    starts_it = (
+        "from pathlib import Path; from contenders import Entry, Process\n"
+        "held = b'x' * 2**30\n"
+        f"folder = Path({str(case.folder)!r})\n"
+        "process = Process(Entry(name='x', module='plain_numpy'), folder)\n"
+        "process.answer()\n"
+        "print(process.ask(do='memory')['peak_bytes']); process.end()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", starts_it],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "benchmarks")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert 2**24 < int(done.stdout) < 2**29, done.stderr
 
 
 def test_a_busy_machine_is_warned_of():
@@ -195,6 +220,18 @@ def test_the_report_is_one_page_and_a_table_for_the_readme(measured, tmp_path):
     assert "| `adam_cosine_cnn` | 8 |" in told
 
 
+def test_two_runs_of_a_command_are_two_tables(measured, tmp_path):
+    _, _, rows = measured
+    again = [{**row, "run": "another"} for row in rows]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *again]))
+    done = run("report.py", f"--out={tmp_path / 'out'}", str(path))
+    assert done.returncode == 0, done.stderr
+    words = (tmp_path / "out" / "report.md").read_text()
+    title = f"## adam_cosine_cnn, batch 8: {tables.TASKS['mean']}\n"
+    assert words.count(title) == 2
+
+
 @pytest.mark.slow
 def test_scaling_answers_a_question(tmp_path):
     done = run(
@@ -210,6 +247,7 @@ def test_scaling_answers_a_question(tmp_path):
     lines = (tmp_path / "rows.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     assert [row["x"] for row in rows] == [0, 1]
+    assert all(row["gradient_error"] < 1e-5 for row in rows)
     assert all(row["step_seconds"]["median"] > 0 for row in rows)
     assert "shard_map on one device" in tables.scaling_table(rows) + done.stdout
 
@@ -244,7 +282,18 @@ def test_accuracy_notes_when_a_target_is_reached(tmp_path):
         ("throughput.py", ["--recipes=nosuch"], "unknown recipe 'nosuch'"),
         ("throughput.py", ["--only=nosuch"], "expected --only to name a contender"),
         ("throughput.py", ["--only=("], "expected a regex for --only"),
-        ("throughput.py", ["--batch_sizes=0"], "expected batch_sizes of at least 1"),
+        ("throughput.py", ["--batch_sizes=8,0"], "expected batch_sizes of at least 1"),
+        (
+            "throughput.py",
+            ["--recipes=adam_cosine_cnn,nosuch"],
+            "unknown recipe 'nosuch'",
+        ),
+        ("throughput.py", ["--tasks="], "expected at least one of --tasks"),
+        (
+            "scaling.py",
+            ["--questions=filters", "--recipe=momentum_mlp_serial"],
+            "expected a recipe with a convolution for --questions=filters",
+        ),
         (
             "throughput.py",
             ["--advise", "--only=jit", "--rounds=3"],
@@ -263,6 +312,8 @@ def test_accuracy_notes_when_a_target_is_reached(tmp_path):
         ),
         ("report.py", [], "expected files of results"),
         ("report.py", ["nosuch.jsonl"], "cannot read nosuch.jsonl"),
+        ("report.py", ["--out=/dev/null/x", "/dev/null"], "cannot write /dev/null/x"),
+        ("report.py", ["--readme=nosuch.md", "/dev/null"], "cannot read nosuch.md"),
     ],
 )
 def test_bad_input_is_told_in_one_line(script, flags, message, tmp_path, forks):
@@ -274,6 +325,7 @@ def test_bad_input_is_told_in_one_line(script, flags, message, tmp_path, forks):
 
 
 def test_a_tuned_row_differs_in_its_allocator_alone():
-    entry = contenders.CONTENDERS["pytorch eager"]
-    tuned = contenders.CONTENDERS["pytorch eager, tuned"]
-    assert replace(tuned, name=entry.name, environment={}) == entry
+    entry = contenders.CONTENDERS["keras on jax"]
+    tuned = contenders.CONTENDERS["keras on jax, tuned"]
+    assert replace(tuned, name=entry.name, environment=entry.environment) == entry
+    assert entry.environment.items() < tuned.environment.items()

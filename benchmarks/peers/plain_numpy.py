@@ -51,10 +51,14 @@ def gradient(
     d[np.arange(len(labels)), labels] -= 1
     d /= np.float32(len(labels))
     grads: Tree = {}
+    first = next(layer.name for layer in layers if layer.name in params)
     for layer, cache in zip(reversed(layers), reversed(caches), strict=True):
-        d, own = backward(layer, params.get(layer.name), d, cache)
-        if own:
-            grads[layer.name] = own
+        own = params.get(layer.name)
+        if own is not None:
+            grads[layer.name] = of_parameters(layer, own, d, cache)
+        if layer.name == first:  # nobody needs the gradient of the examples
+            break
+        d = backward(layer, own, d, cache)
     return grads
 
 
@@ -105,19 +109,25 @@ def forward(
     raise ValueError(f"expected a layer that is written here, got {layer}")
 
 
+def of_parameters(
+    layer: Layer, own: dict[str, np.ndarray], d: np.ndarray, cache: Cache
+) -> dict[str, np.ndarray]:
+    """Return the gradient with respect to a layer's parameters."""
+    rows = cache["rows"] if layer.kind == "conv" else cache["x"]
+    flat = d.reshape(len(rows), -1)
+    kernel = (rows.T @ flat).reshape(own["kernel"].shape)
+    return {"kernel": kernel, "bias": flat.sum(0)}
+
+
 def backward(
     layer: Layer, own: dict[str, np.ndarray] | None, d: np.ndarray, cache: Cache
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return the gradient with respect to a layer's input, and its parameters."""
+) -> np.ndarray:
+    """Return the gradient with respect to a layer's input."""
     match layer.kind:
         case "conv":
             assert own is not None
             kernel, rows = own["kernel"], cache["rows"]
             flat = d.reshape(len(rows), -1)
-            grads = {
-                "kernel": (rows.T @ flat).reshape(kernel.shape),
-                "bias": flat.sum(0),
-            }
             n, height, width, _ = d.shape
             size, zeros = layer.value["kernel_size"], layer.value["padding"]
             taps = (flat @ kernel.reshape(rows.shape[1], -1).T).reshape(
@@ -127,7 +137,7 @@ def backward(
             for i, j in np.ndindex(size, size):
                 padded[:, i : i + height, j : j + width] += taps[:, :, :, i, j]
             inner = slice(zeros, -zeros or None)
-            return padded[:, inner, inner], grads
+            return padded[:, inner, inner]
         case "maxpool":
             w, best = layer.value["window"], cache["best"]
             n, h, v, channels = best.shape
@@ -136,14 +146,13 @@ def backward(
             blocks = blocks.reshape(n, h, v, channels, w, w).transpose(0, 1, 4, 2, 5, 3)
             out = np.zeros(cache["shape"], np.float32)
             out[:, : h * w, : v * w] = blocks.reshape(n, h * w, v * w, channels)
-            return out, {}
+            return out
         case "flatten":
-            return d.reshape(cache["shape"]), {}
+            return d.reshape(cache["shape"])
         case "dense":
             assert own is not None
-            grads = {"kernel": cache["x"].T @ d, "bias": d.sum(0)}
-            return d @ own["kernel"].T, grads
-    return d * cache["slope"], {}
+            return d @ own["kernel"].T
+    return d * cache["slope"]
 
 
 def update(params: Tree, grads: Tree, config: dict[str, Any], moments: dict) -> None:

@@ -36,8 +36,11 @@ class Trained(NamedTuple):
     optimizer: torch.optim.Optimizer
 
 
-def prepare(case: Case, *, form: str = "eager") -> Trained:
-    """Put a case on the device, laid out as a form wants it."""
+def prepare(case: Case, *, form: str = "eager", fused: bool = False) -> Trained:
+    """Put a case on the device, laid out as a form wants it.
+
+    `fused` asks for the optimizer that goes through memory once.
+    """
     model = make_model(case)
     if form != "eager":
         model = model.to(memory_format=torch.channels_last)
@@ -48,7 +51,7 @@ def prepare(case: Case, *, form: str = "eager") -> Trained:
         torch.from_numpy(case.array("train_labels")).long().to(DEVICE),
         batches,
         itertools.cycle(batches),
-        make_optimizer(case, model),
+        make_optimizer(case, model, fused=fused),
     )
 
 
@@ -136,7 +139,9 @@ def _module(layer: Layer) -> nn.Module:
     raise ValueError(f"expected a layer that PyTorch has, got {layer}")
 
 
-def make_optimizer(case: Case, model: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(
+    case: Case, model: nn.Module, *, fused: bool = False
+) -> torch.optim.Optimizer:
     """Build the same optimizer: coupled L2 on kernels only, as PyTorch's is."""
     config = case.facts["optimizer"]
     algorithm = config["algorithm"]
@@ -146,8 +151,9 @@ def make_optimizer(case: Case, model: nn.Module) -> torch.optim.Optimizer:
     rate = config["learning_rate"]
     if algorithm["type"] == "Adam":
         betas = (algorithm["b1"], algorithm["b2"])
-        return torch.optim.Adam(groups, lr=rate, betas=betas, eps=algorithm["eps"])
-    return torch.optim.SGD(groups, lr=rate, momentum=algorithm["momentum"])
+        eps = algorithm["eps"]
+        return torch.optim.Adam(groups, lr=rate, betas=betas, eps=eps, fused=fused)
+    return torch.optim.SGD(groups, lr=rate, momentum=algorithm["momentum"], fused=fused)
 
 
 def set_params(case: Case, model: nn.Module, params: Tree) -> None:
