@@ -40,7 +40,7 @@ flags.DEFINE_integer("epochs", None, "Epochs to train.", lower_bound=1)
 flags.DEFINE_float("learning_rate", None, "Instead of the recipe's.")
 flags.DEFINE_multi_string(
     "contender",
-    ["cnnjax jit", "pytorch channels_last", "pytorch channels_last, tuned"],
+    ["cnnjax jit", "pytorch eager, fused", "pytorch eager, fused, tuned"],
     "Who trains; may be given again.",
 )
 flags.DEFINE_integer("num_seeds", 3, "Seeds, counted from 0.", lower_bound=1)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-import math
 import os
 import re
 import subprocess
@@ -238,18 +237,3 @@ class Process:
         # JAX says last how to see more; what went wrong stands where a line begins.
         told = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
         return (told or lines or [f"status {self._process.returncode}"])[-1]
-
-
-def timer(process: Process, row: dict[str, Any], *, steps: int) -> Callable[[], float]:
-    """Return the timer of a round; a contender that has ended is noted in its row."""
-
-    def seconds() -> float:
-        if "failure" in row:
-            return math.nan
-        try:
-            return process.run(steps)
-        except ContenderError as error:
-            row["failure"] = f"ended while it was timed: {error}"
-            return math.nan
-
-    return seconds

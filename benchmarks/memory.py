@@ -15,6 +15,7 @@ import _paths  # noqa: F401
 import _script
 import jax
 from absl import flags
+from case import MAX_NORM
 
 from cnnjax import data, experiments, recipes, references
 from cnnjax.environment import describe_environment, environment_line
@@ -34,8 +35,6 @@ flags.DEFINE_list(
 )
 flags.DEFINE_integer("batch_size", 128, "Examples of a batch.", lower_bound=1)
 flags.DEFINE_list("microbatch_sizes", ["32", "16"], "Microbatches, besides none.")
-
-MAX_NORM = 1.0  # any: the program is the same
 
 
 def main(args: list[str]) -> None:

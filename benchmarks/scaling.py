@@ -16,19 +16,19 @@ from typing import Any
 import _data_flags
 import _paths  # noqa: F401
 import _script
-import checks
 import machine
 import reference
 from absl import flags
 from case import Tree, read_case
-from contenders import ContenderError, Entry, Process, Task, timer
+from contenders import Entry, Task
 from peers.ours import experiment_of
+from race import Racer, race
 
 from cnnjax.environment import describe_environment, environment_line
 from cnnjax.errors import expect, unknown_name
 from cnnjax.experiments import Experiment
 from cnnjax.stack import Conv
-from cnnjax.timing import interleave, spread, steps_that_fill
+from cnnjax.timing import spread
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("recipe", "adam_cosine_cnn", "Recipe to time.")
@@ -116,52 +116,31 @@ def _chosen(experiment: Experiment) -> list[str]:
 
 def measure(question: str, experiment: Experiment) -> list[dict[str, Any]]:
     """Time every point of a question, side by side."""
-    rows, running = [], {}
-    before = machine.busy_fraction()
-    with tempfile.TemporaryDirectory() as folder:
-        _data_flags.write(experiment, Path(folder))
-        try:
-            for x, options in points(question, experiment).items():
-                whole = options.pop("whole_epochs", False)
-                size = options.get("batch_size", FLAGS.batch_size)
-                row: dict[str, Any] = {"x": x, "batch_size": size}
-                rows.append(row)
-                entry = Entry(name=f"{question} {x}", module="ours", options=options)
-                expected = _reference(Path(folder), options)
-                running[str(x)] = process = Process(entry, Path(folder))
-                try:
-                    told = checks.checked(process, expected, folder=Path(folder))
-                    row |= told["facts"]
-                    row["gradient_error"] = told["gradient_error"]
-                    if whole:
-                        row["steps"] = -(-int(x) // size)
-                        process.run(1)
-                    else:
-                        row["steps"] = steps_that_fill(process.run, FLAGS.round_seconds)
-                except ContenderError as error:
-                    row["failure"] = str(error)
-                    process.end()
-                    del running[str(x)]
-            by_x = {str(row["x"]): row for row in rows}
-            times = interleave(
-                {
-                    x: timer(running[x], by_x[x], steps=by_x[x]["steps"])
-                    for x in running
-                },
-                num_rounds=FLAGS.rounds,
-            )
-        finally:
-            for process in running.values():
-                process.end()
-    after = machine.busy_fraction()
-    for x, seconds in times.items():
-        row = by_x[x]
-        if "failure" in row:
+    rows: list[dict[str, Any]] = []
+    racers: dict[str, Racer] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _data_flags.write(experiment, folder)
+        for x, options in points(question, experiment).items():
+            whole = options.pop("whole_epochs", False)
+            size = options.get("batch_size", FLAGS.batch_size)
+            rows.append({"x": x, "batch_size": size})
+            entry = Entry(name=f"{question} {x}", module="ours", options=options)
+            steps = -(-int(x) // size) if whole else None
+            racers[entry.name] = Racer(entry, _reference(folder, options), steps)
+        told, busy = race(
+            racers, folder, rounds=FLAGS.rounds, round_seconds=FLAGS.round_seconds
+        )
+    for row, own in zip(rows, told.values(), strict=True):
+        if "failure" in own:
+            row["failure"] = own["failure"]
             continue
-        row["step_seconds"] = spread([s / row["steps"] for s in seconds])._asdict()
+        seconds, steps = own["seconds"], own["steps"]
+        row |= own["facts"]
+        row |= {"gradient_error": own["gradient_error"], "steps": steps, "busy": busy}
+        row["step_seconds"] = spread([s / steps for s in seconds])._asdict()
         row["round_seconds"] = spread(seconds)._asdict()
-        row["busy"] = [before, after]
-    note = machine.warning(before, after)
+    note = machine.warning(*busy)
     if note:
         print(note)
     return rows

@@ -11,7 +11,6 @@ reference's in this run. Per-example tasks have the batch gradient among them, t
 from __future__ import annotations
 
 import re
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,19 +18,19 @@ from typing import Any
 import _data_flags
 import _paths  # noqa: F401
 import _script
-import checks
 import machine
 import rates
 import reference
 from absl import flags
-from contenders import CONTENDERS, ContenderError, Entry, Process, Task, timer
+from contenders import CONTENDERS, Entry, Task
+from race import Racer, race
 from results import Results
 
 from cnnjax import advice, recipes
 from cnnjax.environment import describe_environment, environment_line
 from cnnjax.errors import InputError, expect, unknown_name
 from cnnjax.experiments import Experiment
-from cnnjax.timing import interleave, spread, steps_that_fill
+from cnnjax.timing import spread
 
 TASKS: tuple[Task, ...] = ("mean", "norms", "clipped", "full")
 
@@ -103,52 +102,28 @@ def measure(
     if task != "mean":
         entries = [*entries, CONTENDERS[rates.BATCH_GRADIENT]]
     expected = reference.results(experiment, {entry.task for entry in entries})
-    rows: dict[str, dict[str, Any]] = {}
-    running: dict[str, Process] = {}
-    before = machine.busy_fraction()
+    racers = {entry.name: Racer(entry, expected) for entry in entries}
     with tempfile.TemporaryDirectory() as folder:
         _data_flags.write(experiment, Path(folder))
         reference.write_examples(experiment, Path(folder), with_test=False)
-        try:
-            for entry in entries:
-                rows[entry.name] = row = _row(entry)
-                if entry.missing:
-                    row["failure"] = f"absent: {', '.join(entry.missing)}"
-                    continue
-                process = Process(entry, Path(folder))
-                try:
-                    row |= checks.checked(process, expected, folder=Path(folder))
-                    row["steps"] = steps_that_fill(process.run, FLAGS.round_seconds)
-                    running[entry.name] = process
-                except ContenderError as error:
-                    row["failure"] = str(error)
-                    process.end()
-                _progress(f"{entry.name}: {row.get('failure', 'ready')}")
-            times = interleave(
-                {
-                    name: timer(running[name], rows[name], steps=rows[name]["steps"])
-                    for name in running
-                },
-                num_rounds=FLAGS.rounds,
-            )
-            for name, process in running.items():
-                if "failure" not in rows[name]:
-                    rows[name] |= process.ask(do="memory")
-        finally:
-            for process in running.values():
-                process.end()
-    after = machine.busy_fraction()
-    for name, seconds in times.items():
-        if "failure" not in rows[name]:
-            per_second = [rows[name]["steps"] / value for value in seconds]
-            rows[name]["steps_per_second"] = spread(per_second)._asdict()
+        told, busy = race(
+            racers,
+            Path(folder),
+            rounds=FLAGS.rounds,
+            round_seconds=FLAGS.round_seconds,
+        )
+    rows = {entry.name: {**_row(entry), **told[entry.name]} for entry in entries}
+    for row in rows.values():
+        if "failure" not in row:
+            per_second = [row["steps"] / seconds for seconds in row.pop("seconds")]
+            row["steps_per_second"] = spread(per_second)._asdict()
     rates.complete(
         rows,
         batch_size=experiment.loop.batch_size,
         flops_per_example=reference.flops_per_example(experiment),
     )
     print(*rates.lines(rows), sep="\n", flush=True)
-    note = machine.warning(before, after)
+    note = machine.warning(*busy)
     if note:
         print(note)
     results.append(
@@ -157,7 +132,7 @@ def measure(
         recipe=experiment.recipe.name,
         dataset=experiment.recipe.dataset,
         batch_size=experiment.loop.batch_size,
-        busy=[before, after],
+        busy=busy,
     )
 
 
@@ -168,11 +143,6 @@ def _row(entry: Entry) -> dict[str, Any]:
         "ours": entry.ours,
         "tuned": entry.tuned,
     }
-
-
-def _progress(line: str) -> None:
-    if sys.stderr.isatty():
-        print(line, file=sys.stderr, flush=True)
 
 
 def _size(text: str) -> int:
