@@ -40,7 +40,12 @@ flags.DEFINE_integer("epochs", None, "Epochs to train.", lower_bound=1)
 flags.DEFINE_float("learning_rate", None, "Instead of the recipe's.")
 flags.DEFINE_multi_string(
     "contender",
-    ["cnnjax jit", "pytorch eager, fused", "pytorch eager, fused, tuned"],
+    [
+        "cnnjax jit",
+        "cnnjax factored, microbatch 32",
+        "pytorch eager, fused",
+        "pytorch eager, fused, tuned",
+    ],
     "Who trains; may be given again.",
 )
 flags.DEFINE_integer("num_seeds", 3, "Seeds, counted from 0.", lower_bound=1)

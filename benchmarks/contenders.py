@@ -137,6 +137,9 @@ def _table() -> Iterator[Entry]:
         yield ours(strategy=strategy)
     for size in (8, 16, 32):
         yield ours(strategy="jit", microbatch_size=size)
+    yield from both(ours(strategy="factored"))
+    for size in (16, 32):
+        yield ours(strategy="factored", microbatch_size=size)
     for rule in ("norms_by_factors", "norms_by_rows"):
         yield ours("norms", rule=rule)
     for rule in ("clipped_by_factors", "clipped_by_rows"):

@@ -21,6 +21,7 @@ from cnnjax import data, experiments, recipes, references
 from cnnjax.environment import describe_environment, environment_line
 from cnnjax.errors import InputError, expect
 from cnnjax.experiments import Experiment
+from cnnjax.factors import mean_share
 from cnnjax.gradients import ShareFn, batch_share, with_each
 from cnnjax.microbatches import microbatched
 from cnnjax.overrides import override
@@ -83,6 +84,7 @@ def _shares(experiment: Experiment) -> dict[str, ShareFn]:
     return {
         "batch_gradient": batch_share(loss_fn),
         "mean_by_rows": example_share(loss_fn),
+        "mean_by_factors": mean_share(factors_fn),
         **{name: rule(loss_fn, factors_fn, MAX_NORM) for name, rule in RULES.items()},
     }
 

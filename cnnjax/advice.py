@@ -77,8 +77,12 @@ def candidates_for(experiment: Experiment) -> list[Candidate]:
     num_devices = mesh_of(experiment.options).size
     if num_devices > 1:
         names += ["sharded", "shard_map"]
+    in_parts = ["jit"] + ["shard_map"] * (num_devices > 1)
+    if jax.default_backend() == "cpu":  # elsewhere XLA convolves without patches
+        names.append("factored")
+        in_parts.append("factored")
     found = [Candidate(name) for name in names]
-    for name in ("jit", "shard_map")[: 1 + (num_devices > 1)]:
+    for name in in_parts:
         part = size // (num_devices if name in DIVIDED else 1)
         found += [Candidate(name, micro) for micro in MICROBATCHES if micro < part]
     return found
@@ -170,12 +174,9 @@ def advice_lines(advice: Advice) -> list[str]:
     head = ("strategy", "examples/s", "ms an update", "ready in", "the best is ahead")
     lines = [line.format(*head)]
     for one in advice.tried:
-        after = repaid_after(best, one)
-        ahead = "after its first update" if after < 1 else f"after {after:,.0f} updates"
-        if one is best or after == math.inf:
-            ahead = "the best" if one is best else "never"
         step = 1e3 * one.step_seconds.median
         cells = (_rate(advice, one), f"{step:.3g}", f"{one.build_seconds:.2f} s")
+        ahead = "the best" if one is best else _when_ahead(best, one)
         lines.append(line.format(str(one.candidate), *cells, ahead))
     return [*lines, advice_line(advice)]
 
@@ -192,6 +193,14 @@ def advice_line(advice: Advice) -> str:
         worst = max((n for n in compiled_later if n < math.inf), default=0.0)
         line += f"; it is ahead of every slower one after {math.ceil(worst):,} updates"
     return line
+
+
+def _when_ahead(best: Tried, one: Tried) -> str:
+    """Say when the best is ahead of another, which may be a little faster."""
+    after = repaid_after(best, one)
+    if after == math.inf:  # the best is ready first, until the other catches up
+        return f"until update {repaid_after(one, best):,.0f}"
+    return "after its first update" if after < 1 else f"after {after:,.0f} updates"
 
 
 def _rate(advice: Advice, one: Tried) -> str:

@@ -1,4 +1,4 @@
-"""Norms and clipping of each example's gradient, without a row for each example.
+"""Gradients by their factors: their mean, norms and clipped mean, without a row each.
 
 A layer with parameters multiplies: its input, as a matrix X of positions by fan-in (one
 position for a dense layer, one for each output pixel for a convolution), by its kernel.
@@ -13,6 +13,9 @@ batch, and then
 whatever the coefficients c are. So the clipped mean costs no second backward pass, and
 its memory is that of the batch gradient. For dense layers this is Goodfellow,
 "Efficient Per-Example Gradient Computations", 2015 (arXiv:1510.01799).
+
+A convolution of few channels has a kernel so small, and so many positions, that X^T D
+is smaller than X and D are. There it is formed, once, and serves norm and sum.
 """
 
 from __future__ import annotations
@@ -38,33 +41,72 @@ class Factors(NamedTuple):
     cotangents: Float[Array, "batch positions features"]  # loss by pre-activation
 
 
+class Rows(NamedTuple):
+    """The gradients of one layer, for each example: its factors, multiplied out."""
+
+    kernel: Float[Array, "batch fan_in features"]
+    bias: Float[Array, "batch features"]
+
+
 Values = dict[str, Float[Array, " batch"]]
-# factors_fn(params, batch) -> (loss and metrics of each example, {layer: Factors}).
-FactorsFn = Callable[[Params, Batch], tuple[Values, dict[str, Factors]]]
+# factors_fn(params, batch, weights) -> (loss and metrics of each example, which are not
+# weighted; {layer: Factors} of the gradient of weights_i times the loss of example i).
+FactorsFn = Callable[
+    [Params, Batch, Float[Array, " batch"]], tuple[Values, dict[str, Factors]]
+]
 
 
 def make_factors_fn(
     tapped_loss_fn: TappedLossFn, taps: dict[str, Float[Array, "..."]]
 ) -> FactorsFn:
-    """Build `factors_fn(params, batch)`: one forward and one backward pass.
+    """Build `factors_fn(params, batch, weights)`: one forward and one backward pass.
 
     `taps` are zeros, added to the pre-activation of each layer: the gradient with
     respect to a tap is the cotangent there.
     """
-    tapped = jax.value_and_grad(tapped_loss_fn, argnums=1, has_aux=True)
 
-    def factors_fn(params: Params, batch: Batch) -> tuple[Values, dict[str, Factors]]:
+    def weighted_loss(
+        taps: dict[str, Array], params: Params, example: Batch
+    ) -> tuple[Array, tuple[dict, dict[str, Array]]]:
+        loss, (metrics, inputs) = tapped_loss_fn(
+            params, taps, example.inputs, example.labels, example.keys
+        )
+        values = {"loss": loss, **metrics}
+        return widen(loss) * example.weights, (values, inputs)
+
+    factors_of = jax.vmap(jax.grad(weighted_loss, has_aux=True), (None, None, 0))
+
+    def factors_fn(
+        params: Params, batch: Batch, weights: Array
+    ) -> tuple[Values, dict[str, Factors]]:
         own_taps = jax.tree.map(lambda tap: vary_like(tap, batch.weights), taps)
-        (losses, (metrics, inputs)), cotangents = jax.vmap(
-            tapped, in_axes=(None, None, 0, 0, 0)
-        )(params, own_taps, batch.inputs, batch.labels, batch.keys)
+        cotangents, (values, inputs) = factors_of(
+            own_taps, params, batch._replace(weights=weights)
+        )
         factors = {
             layer: Factors(inputs[layer], _by_position(cotangents[layer]))
             for layer in taps
         }
-        return {"loss": losses, **metrics}, factors
+        return values, factors
 
     return factors_fn
+
+
+def mean_share(factors_fn: FactorsFn) -> ShareFn:
+    """Add the gradients up, a product a layer. Equal to `gradients.batch_share`.
+
+    The weights are in the loss, so that D has them already. Differentiating the batch's
+    loss comes to the same product over examples *and* positions, which XLA copies one
+    operand of, transposed, before it multiplies. Here both are flat.
+    """
+
+    def share(params: Params, batch: Batch, total: Array) -> Share:
+        fractions = batch.weights / total
+        values, factors = factors_fn(params, batch, fractions)
+        sums = {layer: flat_sum(f) for layer, f in factors.items()}
+        return Share(_weighted(values, fractions), _shaped_like(params, sums), {})
+
+    return share
 
 
 def norms_share(factors_fn: FactorsFn) -> ShareFn:
@@ -86,74 +128,87 @@ def full_share(factors_fn: FactorsFn) -> ShareFn:
     """Form the gradient of each example and keep it. Equal to `reductions.full`."""
 
     def share(params: Params, batch: Batch, total: Array) -> Share:
-        values, factors = factors_fn(params, batch)
-        rows = {
-            layer: {"kernel": kernel_rows(f), "bias": widen(f.cotangents).sum(axis=1)}
-            for layer, f in factors.items()
-        }
+        values, factors = factors_fn(params, batch, jnp.ones_like(batch.weights))
+        rows = {layer: rows_of(f)._asdict() for layer, f in factors.items()}
         rows = jax.tree.map(
             lambda p, r: r.reshape(-1, *p.shape).astype(p.dtype), params, rows
         )
         fractions = batch.weights / total
+        sums = {layer: weighted_sum(f, fractions) for layer, f in factors.items()}
         return Share(
-            _weighted(values, fractions),
-            _grads(params, factors, fractions),
-            {"grads": rows},
+            _weighted(values, fractions), _shaped_like(params, sums), {"grads": rows}
         )
 
     return share
 
 
-def kernel_rows(factors: Factors) -> Float[Array, "batch fan_in features"]:
-    """Form X^T D of each example."""
-    return _product("bpi,bpf->bif", *factors)
+def rows_of(factors: Factors) -> Rows:
+    """Form X^T D, and the sum of D over positions, of each example."""
+    return Rows(
+        _product("bpi,bpf->bif", *factors), widen(factors.cotangents).sum(axis=1)
+    )
 
 
-def squared_norms(factors: Factors) -> Float[Array, " batch"]:
-    """Return |X^T D|^2 + |sum of D|^2 of each example: its kernel's and its bias's.
-
-    Written out, the first is the sum of (X X^T) * (D D^T) over pairs of positions. That
-    is the smaller form where positions are few; for a dense layer, with one, it is the
-    product of two norms.
-    """
+def smaller_of(factors: Factors) -> Factors | Rows:
+    """Return the rows where they are the smaller form: many positions, small kernel."""
     positions, fan_in = factors.inputs.shape[1:]
     features = factors.cotangents.shape[2]
-    if positions**2 <= fan_in * features:
-        among_inputs = _product("bpi,bqi->bpq", factors.inputs, factors.inputs)
-        among = _product("bpf,bqf->bpq", factors.cotangents, factors.cotangents)
-        of_kernel = jnp.sum(among_inputs * among, axis=(1, 2))
+    rows_are_smaller = fan_in * features < positions * (fan_in + features)
+    return rows_of(factors) if rows_are_smaller else factors
+
+
+def squared_norms(gradients: Factors | Rows) -> Float[Array, " batch"]:
+    """Return |X^T D|^2 + |sum of D|^2 of each example: its kernel's and its bias's.
+
+    Of factors the first is the sum of (X X^T) * (D D^T) over pairs of positions: for a
+    dense layer, with one, the product of two norms.
+    """
+    if isinstance(gradients, Rows):
+        of_kernel = jnp.square(gradients.kernel).sum(axis=(1, 2))
+        of_bias = gradients.bias
     else:
-        of_kernel = jnp.sum(jnp.square(kernel_rows(factors)), axis=(1, 2))
-    of_bias = jnp.square(widen(factors.cotangents).sum(axis=1)).sum(axis=1)
-    return of_kernel + of_bias
+        inputs, cotangents = gradients
+        among_inputs = _product("bpi,bqi->bpq", inputs, inputs)
+        among = _product("bpf,bqf->bpq", cotangents, cotangents)
+        of_kernel = (among_inputs * among).sum(axis=(1, 2))
+        of_bias = widen(cotangents).sum(axis=1)
+    return of_kernel + jnp.square(of_bias).sum(axis=1)
 
 
 def weighted_sum(
-    factors: Factors, coefficients: Float[Array, " batch"]
+    gradients: Factors | Rows, coefficients: Float[Array, " batch"]
 ) -> tuple[Float[Array, "fan_in features"], Float[Array, " features"]]:
-    """Return sum_i c_i X_i^T D_i and sum_i c_i (sum of D_i): kernel and bias."""
-    inputs, cotangents = factors
+    """Return sum_i c_i times the gradient of example i: of kernel and bias."""
+    if isinstance(gradients, Rows):
+        kernel = _product("b,bif->if", coefficients, gradients.kernel)
+        return kernel, _product("b,bf->f", coefficients, gradients.bias)
+    inputs, cotangents = gradients
     scaled = widen(cotangents) * coefficients[:, None, None]
-    kernel = jnp.matmul(
-        inputs.reshape(-1, inputs.shape[2]).T,
-        scaled.astype(inputs.dtype).reshape(-1, scaled.shape[2]),
-        precision="highest",
-        preferred_element_type=scaled.dtype,
-    )
-    return kernel, scaled.sum(axis=(0, 1))
+    return flat_sum(Factors(inputs, scaled.astype(inputs.dtype)))
+
+
+def flat_sum(
+    factors: Factors,
+) -> tuple[Float[Array, "fan_in features"], Float[Array, " features"]]:
+    """Return sum_i X_i^T D_i and the sum of all D_i, as products of flat matrices."""
+    inputs, cotangents = (f.reshape(-1, f.shape[2]) for f in factors)
+    kernel = _product("pi,pf->if", inputs, cotangents)
+    return kernel, widen(cotangents).sum(axis=0)
 
 
 def _share(factors_fn: FactorsFn, factor_of: Callable[[Array], Array]) -> ShareFn:
     """Build the share in which the gradient with norm N counts factor_of(N) times."""
 
     def share(params: Params, batch: Batch, total: Array) -> Share:
-        values, factors = factors_fn(params, batch)
-        norms = jnp.sqrt(sum(squared_norms(f) for f in factors.values()))
+        values, factors = factors_fn(params, batch, jnp.ones_like(batch.weights))
+        gradients = {layer: smaller_of(f) for layer, f in factors.items()}
+        norms = jnp.sqrt(sum(squared_norms(g) for g in gradients.values()))
         fractions = batch.weights / total
-        values = {**values, "grad_norm": norms}
+        coefficients = fractions * factor_of(norms)
+        sums = {layer: weighted_sum(g, coefficients) for layer, g in gradients.items()}
         return Share(
-            _weighted(values, fractions),
-            _grads(params, factors, fractions * factor_of(norms)),
+            _weighted({**values, "grad_norm": norms}, fractions),
+            _shaped_like(params, sums),
             {"grad_norm": norms},
         )
 
@@ -164,12 +219,9 @@ def _weighted(values: Values, fractions: Array) -> Means:
     return {name: jnp.sum(widen(value) * fractions) for name, value in values.items()}
 
 
-def _grads(params: Params, factors: dict[str, Factors], coefficients: Array) -> Params:
-    """Return sum_i c_i times the gradient of example i, shaped like params."""
-    grads = {
-        layer: dict(zip(("kernel", "bias"), weighted_sum(f, coefficients), strict=True))
-        for layer, f in factors.items()
-    }
+def _shaped_like(params: Params, sums: dict[str, tuple[Array, Array]]) -> Params:
+    """Return sums of kernels and biases as gradients, shaped and typed like params."""
+    grads = {layer: {"kernel": k, "bias": b} for layer, (k, b) in sums.items()}
     return jax.tree.map(lambda p, g: g.reshape(p.shape).astype(p.dtype), params, grads)
 
 
@@ -178,6 +230,7 @@ def _by_position(cotangents: Array) -> Array:
 
 
 def _product(spec: str, a: Array, b: Array) -> Array:
+    """Multiply in full precision, and add up in a type that is fit for it."""
     return jnp.einsum(
         spec,
         a,

@@ -190,16 +190,31 @@ def test_a_norm_to_clip_to_is_positive(max_norm):
             build(max_norm)
 
 
-@pytest.mark.parametrize(("positions", "fan_in", "features"), [(2, 5, 7), (9, 4, 3)])
-def test_both_forms_of_the_norm_are_the_norm(positions, fan_in, features):
-    """Few positions, and many: pairs of positions, or the rows themselves."""
+@pytest.mark.parametrize(
+    ("positions", "fan_in", "features", "form"),
+    [(2, 5, 7, factors.Factors), (9, 4, 3, factors.Rows)],
+)
+def test_the_smaller_form_has_the_norm_and_the_sum(positions, fan_in, features, form):
+    """Few positions, and many: the factors are smaller, or the rows."""
     rng = np.random.default_rng(0)
     inputs = rng.standard_normal((3, positions, fan_in)).astype(np.float32)
     cotangents = rng.standard_normal((3, positions, features)).astype(np.float32)
     kernels = np.einsum("bpi,bpf->bif", inputs, cotangents)
     expected = (kernels**2).sum((1, 2)) + (cotangents.sum(1) ** 2).sum(1)
     both = factors.Factors(jnp.asarray(inputs), jnp.asarray(cotangents))
-    np.testing.assert_allclose(factors.squared_norms(both), expected, rtol=1e-5)
+    smaller = factors.smaller_of(both)
+    assert type(smaller) is form
+    coefficients = jnp.array([0.5, 0.0, -2.0])
+    sums = (
+        np.einsum("b,bif->if", coefficients, kernels),
+        np.einsum("b,bpf->f", coefficients, cotangents),
+    )
+    for gradients in (smaller, both, factors.rows_of(both)):
+        norms = factors.squared_norms(gradients)
+        np.testing.assert_allclose(norms, expected, rtol=1e-5)
+        found_sums = factors.weighted_sum(gradients, coefficients)
+        for one, right in zip(found_sums, sums, strict=True):
+            assert largest_error(one, right) <= 1e-5
 
 
 def test_patches_are_ordered_as_a_kernel_is():

@@ -90,6 +90,13 @@ def test_a_compile_time_is_repaid_by_faster_updates():
     )
 
 
+def test_the_first_to_be_ready_is_ahead_until_it_is_caught_up():
+    fast, ready = tried("vmap", 0.0100, build=2.0), tried("jit", 0.0102, build=1.0)
+    table = advice.advice_lines(Advice((fast, ready), 64))
+    ends = [(line.split()[0], line[72:].strip()) for line in table[1:3]]
+    assert ends == [("vmap", "until update 5,000"), ("jit", "the best")]
+
+
 @pytest.fixture(scope="module")
 def experiment():
     recipe = override(
@@ -126,5 +133,5 @@ def test_a_wrong_gradient_is_not_advised(experiment, monkeypatch):
 
 def test_candidates_fit_the_batch_and_the_devices(experiment):
     names = {str(one) for one in advice.candidates_for(experiment)}
-    assert {"jit", "serial", "vmap", "eager"} <= names
+    assert {"jit", "serial", "vmap", "eager", "factored"} <= names
     assert "jit in microbatches of 8" not in names  # the batch has 8

@@ -25,7 +25,7 @@ from cnnjax.strategies import STRATEGIES
 from cnnjax.types import Params
 
 # Of parameters that are not the layers' own, the factors of a layer know nothing.
-BY_PARAMETERS = tuple(name for name in STRATEGIES if name != "factored_norms")
+BY_PARAMETERS = tuple(name for name in STRATEGIES if "factored" not in name)
 
 
 def of_layers(

@@ -72,12 +72,12 @@ def share_activations(builder: Builder) -> Builder:
             raise InputError("shared_activations expected Options(factors_fn=...)")
 
         def wrong_factors(
-            params: Params, batch: Batch
+            params: Params, batch: Batch, weights: Array
         ) -> tuple[factors.Values, dict[str, factors.Factors]]:
             written = batch.inputs[_last(batch)]
             shared = jnp.broadcast_to(written[None], batch.inputs.shape)
-            _, own = factors_fn(params, batch)
-            values, others = factors_fn(params, batch._replace(inputs=shared))
+            _, own = factors_fn(params, batch, weights)
+            values, others = factors_fn(params, batch._replace(inputs=shared), weights)
             first = next(iter(others))  # it reads the example, which nobody writes
             read = others[first]._replace(inputs=own[first].inputs)
             return values, {**others, first: read}

@@ -62,6 +62,21 @@ def vmap_norms(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
     return on_one_device(rows_share(loss_fn, reductions.norms), options)
 
 
+def factored(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
+    """Form the batch gradient layer by layer, as a product of two flat matrices.
+
+    Where do the arrays live? On one device: each layer's input, and the cotangent of
+    what it computes. Who takes the mean? The weights, which are in the loss of each
+    example; one matrix product a layer adds up. What is communicated? Nothing. When is
+    it not valid? For a loss that is not built on a stack of layers: it needs
+    `options.factors_fn`. It is for CPUs: elsewhere XLA convolves without patches.
+
+    Raises:
+        InputError: no `factors_fn` is given.
+    """
+    return on_one_device(factors.mean_share(_factors_fn("factored", options)), options)
+
+
 def factored_norms(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
     """Take the norm of each example's gradient without forming it.
 
@@ -73,9 +88,14 @@ def factored_norms(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
     Raises:
         InputError: no `factors_fn` is given.
     """
+    factors_fn = _factors_fn("factored_norms", options)
+    return on_one_device(factors.norms_share(factors_fn), options)
+
+
+def _factors_fn(name: str, options: Options) -> factors.FactorsFn:
     if options.factors_fn is None:
         raise InputError(
-            "strategy 'factored_norms' expected Options(factors_fn=...), got none; "
-            "make one with factors.make_factors_fn, or use 'vmap_norms'"
+            f"strategy {name!r} expected Options(factors_fn=...), got none; make one "
+            "with factors.make_factors_fn, or use 'jit' or 'vmap_norms'"
         )
-    return on_one_device(factors.norms_share(options.factors_fn), options)
+    return options.factors_fn

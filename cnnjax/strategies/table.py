@@ -23,6 +23,7 @@ from cnnjax.strategies.many_devices import (
 )
 from cnnjax.strategies.one_device import (
     eager,
+    factored,
     factored_norms,
     jit,
     serial,
@@ -45,6 +46,7 @@ STRATEGIES: dict[str, Builder] = {
     "jit": jit,
     "vmap": vmap,
     "vmap_norms": vmap_norms,
+    "factored": factored,
     "factored_norms": factored_norms,
     "sharded": sharded,
     "shard_map": shard_map,
