@@ -78,7 +78,7 @@ def main(args: list[str]) -> None:
 
 
 def _shares(experiment: Experiment) -> dict[str, ShareFn]:
-    """Return the batch gradient, the mean of rows, and every per-example rule."""
+    """Return the batch gradient, by three routes, and every per-example rule."""
     loss_fn, factors_fn = experiment.loss_fn, experiment.options.factors_fn
     assert factors_fn is not None  # `prepare` has made it
     return {

@@ -20,6 +20,7 @@ from cnnjax.experiments import Experiment
 from cnnjax.gradients import serial_value_and_grad
 from cnnjax.overrides import override
 from cnnjax.references import first_batches
+from cnnjax.stack import Conv
 from cnnjax.strategies import DIVIDED, make_strategy, mesh_of
 from cnnjax.timing import Spread, interleave, seconds_of, spread, steps_that_fill
 from cnnjax.updates import LoopConfig, compile_updates
@@ -69,8 +70,9 @@ class Advice(NamedTuple):
 def candidates_for(experiment: Experiment) -> list[Candidate]:
     """Return what is worth trying for an experiment, on the devices that it may use.
 
-    Per-example norms are left out: they are for those who want the norms. So is `pmap`,
-    the legacy form of `shard_map`.
+    `factored` differs from `jit` in convolutions, and pays on a CPU. Per-example norms
+    are left out: they are for those who want the norms. So is `pmap`, the legacy form
+    of `shard_map`.
     """
     size = experiment.loop.batch_size
     names = ["eager", "serial", "jit", "vmap"]
@@ -78,7 +80,8 @@ def candidates_for(experiment: Experiment) -> list[Candidate]:
     if num_devices > 1:
         names += ["sharded", "shard_map"]
     in_parts = ["jit"] + ["shard_map"] * (num_devices > 1)
-    if jax.default_backend() == "cpu":  # elsewhere XLA convolves without patches
+    convolves = any(isinstance(one, Conv) for one in experiment.recipe.model.layers)
+    if convolves and jax.default_backend() == "cpu":
         names.append("factored")
         in_parts.append("factored")
     found = [Candidate(name) for name in names]

@@ -1,4 +1,4 @@
-"""Gradients by their factors: their mean, norms and clipped mean, without a row each.
+"""Gradients from their factors: mean, norms and clipped mean, without large rows.
 
 A layer with parameters multiplies: its input, as a matrix X of positions by fan-in (one
 position for a dense layer, one for each output pixel for a convolution), by its kernel.
@@ -14,8 +14,8 @@ whatever the coefficients c are. So the clipped mean costs no second backward pa
 its memory is that of the batch gradient. For dense layers this is Goodfellow,
 "Efficient Per-Example Gradient Computations", 2015 (arXiv:1510.01799).
 
-A convolution of few channels has a kernel so small, and so many positions, that X^T D
-is smaller than X and D are. There it is formed, once, and serves norm and sum.
+A convolution may have so small a kernel, and so many positions, that X^T D is smaller
+than X and D are. There it is formed, once, and serves norm and sum.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class Rows(NamedTuple):
 
 Values = dict[str, Float[Array, " batch"]]
 # factors_fn(params, batch, weights) -> (loss and metrics of each example, which are not
-# weighted; {layer: Factors} of the gradient of weights_i times the loss of example i).
+# weighted; {layer: Factors} of the gradient of weights[i] times the loss of example i).
+# The batch's own weights are not used.
 FactorsFn = Callable[
     [Params, Batch, Float[Array, " batch"]], tuple[Values, dict[str, Factors]]
 ]
@@ -96,8 +97,8 @@ def mean_share(factors_fn: FactorsFn) -> ShareFn:
     """Add the gradients up, a product a layer. Equal to `gradients.batch_share`.
 
     The weights are in the loss, so that D has them already. Differentiating the batch's
-    loss comes to the same product over examples *and* positions, which XLA copies one
-    operand of, transposed, before it multiplies. Here both are flat.
+    loss gives this product, too, but summed over two axes, examples and positions; for
+    that XLA's CPU compiler first copies an operand, transposed. Here the two are one.
     """
 
     def share(params: Params, batch: Batch, total: Array) -> Share:
@@ -161,7 +162,8 @@ def squared_norms(gradients: Factors | Rows) -> Float[Array, " batch"]:
     """Return |X^T D|^2 + |sum of D|^2 of each example: its kernel's and its bias's.
 
     Of factors the first is the sum of (X X^T) * (D D^T) over pairs of positions: for a
-    dense layer, with one, the product of two norms.
+    dense layer, with one, the product of two norms. What `smaller_of` leaves as factors
+    has fewer positions than fan-in or features, so X X^T is smaller than X is.
     """
     if isinstance(gradients, Rows):
         of_kernel = jnp.square(gradients.kernel).sum(axis=(1, 2))
@@ -184,7 +186,8 @@ def weighted_sum(
         return kernel, _product("b,bf->f", coefficients, gradients.bias)
     inputs, cotangents = gradients
     scaled = widen(cotangents) * coefficients[:, None, None]
-    return flat_sum(Factors(inputs, scaled.astype(inputs.dtype)))
+    kernel, _ = flat_sum(Factors(inputs, scaled.astype(inputs.dtype)))
+    return kernel, scaled.sum(axis=(0, 1))  # of what is not rounded
 
 
 def flat_sum(

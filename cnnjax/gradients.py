@@ -12,8 +12,8 @@ a part that is all padding has a share of zero, where a mean of it would be NaN.
 `serial_share` says so plainly and is the reference; the others are compared with it. A
 constant factor too much would go unnoticed later: Adam divides it away.
 
-`rows` has the rules that form the gradient of each example, `factors` those that do
-without.
+`rows` has the rules that form the gradient of each example, `factors` those that begin
+from what a layer multiplies.
 """
 
 from __future__ import annotations

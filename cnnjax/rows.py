@@ -43,7 +43,7 @@ def rows_share(loss_fn: LossFn, reduction: ReductionFn) -> ShareFn:
     """Form the gradient of each example, reduce each, then add them up.
 
     Here the rows do exist: batch times the memory of the parameters. `factors` has
-    norms and clipping without them.
+    norms and clipping without those of large layers.
     """
     example_value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
 

@@ -1,7 +1,7 @@
 """The table of per-example gradient rules: what is reduced, and by which route.
 
-A rule builds a share from the loss (or, for those that form no rows, from the factors
-of its gradients) and the norm to clip to, of which only *clipped* takes notice. Each
+A rule builds a share from the loss (or, for those `_by_factors`, from the factors of
+its gradients) and the norm to clip to, of which only *clipped* takes notice. Each
 equals the serial reference of its reduction.
 """
 

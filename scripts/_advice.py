@@ -94,6 +94,7 @@ def _key(experiment: experiments.Experiment) -> str:
         "algorithm": plain(recipe.optimizer.algorithm),
         "batch_size": experiment.loop.batch_size,
         "devices": FLAGS.num_devices,
+        "candidates": [str(one) for one in advice.candidates_for(experiment)],
         **{name: environment[name] for name in MACHINE},
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

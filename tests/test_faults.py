@@ -22,6 +22,7 @@ from cnnjax.ensembles import compile_group
 from cnnjax.errors import InputError
 from cnnjax.experiments import Experiment, prepare, with_faults
 from cnnjax.faults import FAULTS, OF_GRADIENT, catalogue, clash, unmet
+from cnnjax.faults.of_layers import BY_PARAMETERS
 from cnnjax.gradients import batch_value_and_grad
 from cnnjax.losses import mean_squared_error, softmax_cross_entropy
 from cnnjax.models import as_it_is
@@ -30,7 +31,7 @@ from cnnjax.published import SYSTEMS
 from cnnjax.recipes import get_recipe
 from cnnjax.runs import run
 from cnnjax.stack import Activation, Dense, Flatten
-from cnnjax.strategies import DIVIDED
+from cnnjax.strategies import DIVIDED, STRATEGIES
 from cnnjax.types import Batch, Params
 
 DOCS = Path(__file__).parent.parent / "docs" / "faults.md"
@@ -60,6 +61,9 @@ def test_the_docs_list_the_catalogue():
         assert ("devices" in needs) == (fault.needs.num_devices > 1)
         for requirement in fault.needs.recipe:
             assert requirement.what in needs
+        if fault.needs.strategies == BY_PARAMETERS:
+            for name in set(STRATEGIES) - set(BY_PARAMETERS):
+                assert f"`{name}`" in needs
 
 
 def test_no_two_faults_share_a_name():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,8 @@ from cnnjax.gradients import (
 from cnnjax.microbatches import microbatched
 from cnnjax.recipes import RECIPES
 from cnnjax.rules import RULES, reference_share
+from cnnjax.stack import Conv, Dense, Flatten, MaxPool
+from cnnjax.strategies import STRATEGIES
 
 pytestmark = pytest.mark.xdist_group("per_example")
 MAX_NORM = 1.9  # between the norms of the examples: some are clipped, some are not
@@ -82,9 +85,26 @@ def test_each_route_equals_the_serial_reference(
         assert error <= TOLERANCES[precision]
 
 
+# The second convolution has few positions and a large kernel: it is kept as factors.
+FEW_POSITIONS = replace(
+    TINY,
+    model=replace(
+        TINY.model,
+        layers=(
+            Conv(8, kernel_size=3, padding=1),
+            MaxPool(2),
+            Conv(32, kernel_size=3),
+            Flatten(),
+            Dense(3),
+        ),
+    ),
+)
+
+
 @pytest.mark.parametrize(
     "recipe",
     [
+        "few_positions",
         "adam_cosine_cnn",
         "momentum_mlp_serial",
         "sgd_dropout_cnn",
@@ -93,7 +113,8 @@ def test_each_route_equals_the_serial_reference(
     ],
 )
 def test_every_kind_of_network_can_do_without_rows(recipe):
-    experiment = experiment_of(RECIPES[recipe], batch_size=6)
+    recipes = {"few_positions": FEW_POSITIONS, **RECIPES}
+    experiment = experiment_of(recipes[recipe], batch_size=6)
     batch = make_batch(experiment, 6, padding=1)
     shares = [share_of(route, "clipped", experiment) for route in ("factors", "serial")]
     actual, expected = (examine(share, experiment, batch) for share in shares)
@@ -173,6 +194,39 @@ def test_clipping_goes_over_devices(route, device_map):
     params = parallel.replicate(mesh)(tiny.params)
     _, grads = run(params, parallel.split(mesh)(batch))
     assert largest_error(grads, expected) <= 1e-5
+
+
+def test_the_factored_mean_goes_over_devices():
+    tiny = tiny_experiment("float32")
+    mesh = parallel.make_mesh(4)
+    batch = short_batch(tiny)
+    expected = jitted_serial(tiny.loss_fn)(tiny.params, batch)
+    share = factors.mean_share(tiny.options.factors_fn)
+    run = jax.jit(parallel.over_shard_map(share, mesh))
+    found_there = run(
+        parallel.replicate(mesh)(tiny.params), parallel.split(mesh)(batch)
+    )
+    assert largest_error(found_there, expected) <= 1e-5
+
+
+def test_a_sum_of_bfloat16_is_not_rounded_before_its_end():
+    rng = np.random.default_rng(0)
+    shape = (3, 2, 40)
+    both = factors.Factors(*(jnp.asarray(rng.standard_normal(shape), "bfloat16"),) * 2)
+    coefficients = np.array([1 / 3, 0, -0.7], np.float32)
+    _, bias = factors.weighted_sum(both, jnp.asarray(coefficients))
+    cotangents = np.asarray(both.cotangents, np.float32)
+    expected = np.einsum("b,bpf->f", coefficients, cotangents)
+    np.testing.assert_allclose(bias, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "without"), [("factored", "jit"), ("factored_norms", "vmap_norms")]
+)
+def test_factors_are_asked_for(name, without):
+    expected = rf"{name}' expected Options\(factors_fn=.*, or use '{without}'"
+    with pytest.raises(InputError, match=expected):
+        STRATEGIES[name](lambda *_: None)
 
 
 def test_a_gradient_of_zero_stays_and_a_nan_is_told():

@@ -16,9 +16,14 @@ from cnnjax import models, parallel
 from cnnjax.comparison import TOLERANCES, largest_error
 from cnnjax.data.order import example_keys
 from cnnjax.errors import InputError
+from cnnjax.factors import make_factors_fn
 from cnnjax.gradients import serial_value_and_grad
 from cnnjax.initializers import PYTORCH
-from cnnjax.losses import make_loss_fn, softmax_cross_entropy
+from cnnjax.losses import (
+    make_loss_fn,
+    make_tapped_loss_fn,
+    softmax_cross_entropy,
+)
 from cnnjax.stack import (
     Activation,
     Conv,
@@ -80,9 +85,16 @@ def check_one_gradient(config: ModelConfig, size: int, padding: int) -> None:
     )
     params = models.init(jax.random.key(0), config)
     batch = random_batch(config, size, padding=min(padding, size - 1))
+    tapped_loss_fn = make_tapped_loss_fn(
+        models.make_tapped_apply(config),
+        loss_of_output=softmax_cross_entropy,
+        preprocess=lambda image: image,
+    )
+    factors_fn = make_factors_fn(tapped_loss_fn, models.zero_taps(config))
+    options = Options(parallel.make_mesh(4), factors_fn=factors_fn)
     expected = jax.jit(serial_value_and_grad(loss_fn))(params, batch)
-    for name in ("jit", "vmap", "shard_map"):
-        strategy = STRATEGIES[name](loss_fn, Options(parallel.make_mesh(4)))
+    for name in ("jit", "vmap", "factored", "shard_map"):
+        strategy = STRATEGIES[name](loss_fn, options)
         placed = strategy.put_state(params), strategy.put_batch(batch)
         result = jax.jit(strategy.value_and_grad)(*placed)
         assert largest_error(result, expected) <= TOLERANCES["float32"], name

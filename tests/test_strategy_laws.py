@@ -265,7 +265,7 @@ def applies(law: str, name: str) -> bool:
     if law in COMPILED_ONLY and name == "eager":
         return False  # it has no program to look at
     # The loop of serial is counted once; a norm is more work; jit is what is compared.
-    return law != "the_work_is_divided" or name in ("vmap", *DIVIDED)
+    return law != "the_work_is_divided" or name in ("vmap", "factored", *DIVIDED)
 
 
 def cases() -> list:

@@ -134,4 +134,21 @@ def test_a_wrong_gradient_is_not_advised(experiment, monkeypatch):
 def test_candidates_fit_the_batch_and_the_devices(experiment):
     names = {str(one) for one in advice.candidates_for(experiment)}
     assert {"jit", "serial", "vmap", "eager", "factored"} <= names
-    assert "jit in microbatches of 8" not in names  # the batch has 8
+    for strategy in ("jit", "factored"):  # the batch has 8
+        assert f"{strategy} in microbatches of 8" not in names
+
+
+@pytest.mark.parametrize(
+    ("recipe", "backend", "tried"),
+    [
+        ("adam_cosine_cnn", "cpu", {None, 8, 16, 32}),
+        ("adam_cosine_cnn", "gpu", set()),
+        ("momentum_mlp_serial", "cpu", set()),
+    ],
+)
+def test_flat_products_are_tried_where_they_pay(monkeypatch, recipe, backend, tried):
+    monkeypatch.setattr(advice.jax, "default_backend", lambda: backend)
+    chosen = override(recipes.get_recipe(recipe), dataset="digits", batch_size=64)
+    own = experiments.prepare(chosen, load_dataset("digits"))
+    found = advice.candidates_for(own)
+    assert {one.microbatch_size for one in found if one.strategy == "factored"} == tried

@@ -34,7 +34,7 @@ _INDEPENDENT = falls_in(
 )
 _FEW_RUNS = "it is of a few runs; another may fall beside it"
 _LEAK_DIFFERS = (
-    "it is of a few runs; the mean of ten seeds is 97.51 %, and its interval of 95 %, "
+    "the band is of a few runs; ten seeds have a mean of 97.51 %, whose 95 % interval, "
     "97.39 to 97.63 %, reaches into it"
 )
 _LOSSES_DIFFER = {

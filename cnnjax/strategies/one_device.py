@@ -69,33 +69,36 @@ def factored(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
     what it computes. Who takes the mean? The weights, which are in the loss of each
     example; one matrix product a layer adds up. What is communicated? Nothing. When is
     it not valid? For a loss that is not built on a stack of layers: it needs
-    `options.factors_fn`. It is for CPUs: elsewhere XLA convolves without patches.
+    `options.factors_fn`. It pays on CPUs, where `layers.conv2d` lays patches out
+    anyway; elsewhere they would be laid out for this alone.
 
     Raises:
         InputError: no `factors_fn` is given.
     """
-    return on_one_device(factors.mean_share(_factors_fn("factored", options)), options)
+    factors_fn = _factors_fn(options, name="factored", without="jit")
+    return on_one_device(factors.mean_share(factors_fn), options)
 
 
 def factored_norms(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
-    """Take the norm of each example's gradient without forming it.
+    """Take the norm of each example's gradient, and form only what is small of it.
 
     Where do the arrays live? On one device: each layer's input, and the cotangent of
-    what it computes. Who takes the mean? One matrix product a layer, over examples and
-    positions. What is communicated? Nothing. When is it not valid? For a loss that is
-    not built on a stack of layers: it needs `options.factors_fn`.
+    what it computes. Who takes the mean? One product a layer, over examples and
+    positions, or over its small gradients. What is communicated? Nothing. When is it
+    not valid? For a loss that is not built on a stack of layers: it needs
+    `options.factors_fn`.
 
     Raises:
         InputError: no `factors_fn` is given.
     """
-    factors_fn = _factors_fn("factored_norms", options)
+    factors_fn = _factors_fn(options, name="factored_norms", without="vmap_norms")
     return on_one_device(factors.norms_share(factors_fn), options)
 
 
-def _factors_fn(name: str, options: Options) -> factors.FactorsFn:
+def _factors_fn(options: Options, *, name: str, without: str) -> factors.FactorsFn:
     if options.factors_fn is None:
         raise InputError(
             f"strategy {name!r} expected Options(factors_fn=...), got none; make one "
-            "with factors.make_factors_fn, or use 'jit' or 'vmap_norms'"
+            f"with factors.make_factors_fn, or use {without!r}"
         )
     return options.factors_fn

@@ -24,7 +24,7 @@ class Options(NamedTuple):
     mesh: Mesh | None = None  # None: all devices
     # Examples taken at a time, by each device (`sharded`: by all); None: all at once.
     microbatch_size: int | None = None
-    # What the `factored` rows are made from: see `factors.make_factors_fn`.
+    # What `factored` and `factored_norms` are made from: see `factors.make_factors_fn`.
     factors_fn: factors.FactorsFn | None = None
     # How the two rows over `shard_map` run a share; a fault puts another in its place.
     device_map: DeviceMap = parallel.over_shard_map

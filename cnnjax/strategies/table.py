@@ -5,7 +5,8 @@ laws in `tests/test_strategy_laws.py` go through this table, so a new row is tes
 once. Only what returns the mean gradient is a row.
 
 Two choices make a row: the gradient rule (the batch at once, one example after another,
-a gradient for each example) and the device map (none, sharded jit, shard_map, pmap).
+a gradient for each example, a product for each layer) and the device map (none, sharded
+jit, shard_map, pmap).
 """
 
 from __future__ import annotations
