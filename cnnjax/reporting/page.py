@@ -33,14 +33,14 @@ th { border-bottom: 2px solid #bbb; cursor: pointer; }
 th[aria-sort="ascending"]::after { content: " \\25B2"; }
 th[aria-sort="descending"]::after { content: " \\25BC"; }
 td:first-child, td:last-child { white-space: normal; }
-td:first-child { min-width: 7rem; }
+td:first-child { min-width: 11rem; }
 td:last-child:not(:empty) { min-width: 15rem; }
 code { background: #f0efeb; padding: 0.1em 0.3em; border-radius: 3px;
   font-size: 0.9em; overflow-wrap: anywhere; }
 img { max-width: 100%; height: auto; display: block; margin: 1em 0; }
 @media (max-width: 40rem) { main { padding-top: 0.5rem; }
   table { font-size: 0.8rem; } th, td { padding: 0.3em 0.5em; }
-  td:first-child { min-width: 4.5rem; } }
+  td:first-child { min-width: 8rem; } }
 """
 
 # A cell sorts by the number that it begins with; where there is none, by its words.
