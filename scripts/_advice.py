@@ -51,7 +51,7 @@ def settle(
     known = _read(path)
     entry = known.get(key)
     if entry is None:
-        print("strategy auto: trying what there is", flush=True)
+        print("strategy auto: trying what there is, a minute or two", flush=True)
         with cache.off():  # how long it takes to compile is part of the answer
             found = advice.advise(experiment)
         print(*advice.advice_lines(found)[:-1], sep="\n", end="\n\n")
