@@ -23,6 +23,8 @@ ACTIVATIONS = {
     "leaky_relu": lambda: nn.LeakyReLU(0.001),
 }
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+# In full float32, as ours: by default PyTorch's convolutions take TF32 on a GPU.
+torch.backends.cudnn.allow_tf32 = False
 
 
 class Trained(NamedTuple):
