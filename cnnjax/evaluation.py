@@ -11,8 +11,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Num, PyTree
 
+from cnnjax.contract import checked
 from cnnjax.data.order import num_batches, take_batch
-from cnnjax.trees import at_least_float32, zeros_like_output
 from cnnjax.types import Batch, Count, Examples, LossFn, Params
 
 # Of each device. Larger ones leave the cache: 10 to 50 % slower on a CPU.
@@ -21,17 +21,12 @@ BATCH_SIZE = 50
 
 def sum_metrics(loss_fn: LossFn) -> Callable[[Params, Batch], dict[str, Array]]:
     """Build `sums(params, batch)`: each metric's weighted sum, and the "weight"."""
+    values_of = jax.vmap(checked(loss_fn), in_axes=(None, 0, 0, None))
 
     def sums(params: Params, batch: Batch) -> dict[str, Array]:
-        losses, metrics = jax.vmap(loss_fn, in_axes=(None, 0, 0, None))(
-            params, batch.inputs, batch.labels, None
-        )
-        values = {"loss": losses, **metrics, "weight": jnp.ones_like(losses)}
-        dtype = at_least_float32(losses.dtype)
-        return {
-            name: jnp.sum(value.astype(dtype) * batch.weights)
-            for name, value in values.items()
-        }
+        _, values = values_of(params, batch.inputs, batch.labels, None)
+        values["weight"] = jnp.ones_like(values["loss"])
+        return {name: jnp.sum(value * batch.weights) for name, value in values.items()}
 
     return sums
 
@@ -69,22 +64,21 @@ def make_evaluate(
     num_parts = one.weights.size
     size = min(batch_size, -(-num_examples // num_parts)) * num_parts
 
-    def total(params: Params, examples: Examples, order: Array) -> dict[str, Array]:
+    def sums_by_batch(
+        params: Params, examples: Examples, order: Array
+    ) -> dict[str, Float[Array, " batches"]]:
         def sums_of(index: Int[Array, ""]) -> dict[str, Array]:
             return sums(params, batch_of(examples, order, index, size=size))
 
-        return lax.fori_loop(
-            0,
-            num_batches(num_examples, size),
-            lambda index, totals: jax.tree.map(jnp.add, totals, sums_of(index)),
-            zeros_like_output(sums_of, jnp.int32(0)),
-        )
+        return lax.map(sums_of, jnp.arange(num_batches(num_examples, size)))
 
-    program = jax.jit(total).lower(params, *placed).compile()
+    program = jax.jit(sums_by_batch).lower(params, *placed).compile()
 
     def evaluate(params: Params, others: Examples | None = None) -> dict[str, float]:
         of = placed if others is None else place(others)
-        totals = {k: float(v) for k, v in program(params, *of).items()}
+        # Added up here, in float64: float32 cannot count past 16,777,216 examples.
+        sums = {name: np.asarray(v) for name, v in program(params, *of).items()}
+        totals = {name: float(v.sum(dtype=np.float64)) for name, v in sums.items()}
         weight = totals.pop("weight")
         means = {name: value / weight for name, value in totals.items()}
         assert round(weight) == num_examples  # each of them once

@@ -27,10 +27,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cnnjax.contract import call_alone, checked_values
 from cnnjax.errors import expect
-from cnnjax.gradients import Means, Share, ShareFn, widen
+from cnnjax.gradients import Means, Share, ShareFn
 from cnnjax.reductions import clip_factor
-from cnnjax.trees import vary_like
+from cnnjax.trees import vary_like, widen
 from cnnjax.types import Batch, Params, TappedLossFn
 
 
@@ -69,11 +70,10 @@ def make_factors_fn(
     def weighted_loss(
         taps: dict[str, Array], params: Params, example: Batch
     ) -> tuple[Array, tuple[dict, dict[str, Array]]]:
-        loss, (metrics, inputs) = tapped_loss_fn(
-            params, taps, example.inputs, example.labels, example.keys
-        )
-        values = {"loss": loss, **metrics}
-        return widen(loss) * example.weights, (values, inputs)
+        own = params, taps, example.inputs, example.labels, example.keys
+        loss, (metrics, inputs) = call_alone(tapped_loss_fn, *own)
+        loss, values = checked_values(loss, metrics)
+        return loss * example.weights, (values, inputs)
 
     factors_of = jax.vmap(jax.grad(weighted_loss, has_aux=True), (None, None, 0))
 

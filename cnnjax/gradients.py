@@ -26,8 +26,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
-from cnnjax import reductions
-from cnnjax.trees import at_least_float32, zeros_like_output
+from cnnjax import padding, reductions
+from cnnjax.contract import checked
+from cnnjax.trees import widen, zeros_like_output
 from cnnjax.types import Batch, LossFn, Metrics, Params, ValueAndGradFn
 
 Means = dict[str, Float[Array, ""]]
@@ -55,16 +56,17 @@ def serial_share(
 
     The reduction is done to the gradient of each example before it is added.
     """
-    example_value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
+    example_value_and_grad = jax.value_and_grad(checked(loss_fn), has_aux=True)
 
     def share(params: Params, batch: Batch, total: Array) -> Share:
         def weighted(example: Batch) -> tuple[tuple[Means, Params], Each]:
-            (loss, metrics), grads = example_value_and_grad(
+            (_, values), grads = example_value_and_grad(
                 params, example.inputs, example.labels, example.keys
             )
             reduced = reduction(grads)
-            values = {"loss": loss, **metrics, **reduced.metrics}, reduced.grads
-            added = jax.tree.map(lambda v: widen(v) * example.weights, values)
+            own = {**values, **reduced.metrics}, reduced.grads
+            fraction = example.weights / total
+            added = jax.tree.map(lambda v: widen(v) * fraction, own)
             return added, reduced.kept
 
         def add(sums, example: Batch):
@@ -73,8 +75,7 @@ def serial_share(
 
         first = jax.tree.map(lambda a: a[0], batch)
         zeros, _ = zeros_like_output(weighted, first)
-        sums, each = lax.scan(add, zeros, batch)
-        means, grads = jax.tree.map(lambda s: s / total.astype(s.dtype), sums)
+        (means, grads), each = lax.scan(add, zeros, batch)
         grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
         return Share(means, grads, each)
 
@@ -83,15 +84,14 @@ def serial_share(
 
 def batch_share(loss_fn: LossFn) -> ShareFn:
     """Differentiate the weighted sum of the losses of all examples at once."""
+    values_of = jax.vmap(checked(loss_fn), in_axes=(None, 0, 0, 0))
 
     def share(params: Params, batch: Batch, total: Array) -> Share:
         def weighted_loss(params: Params) -> tuple[Array, Means]:
-            losses, metrics = jax.vmap(loss_fn, in_axes=(None, 0, 0, 0))(
-                params, batch.inputs, batch.labels, batch.keys
-            )
+            _, values = values_of(params, batch.inputs, batch.labels, batch.keys)
             means = {
-                name: jnp.sum(widen(values) * batch.weights) / total
-                for name, values in {"loss": losses, **metrics}.items()
+                name: jnp.sum(value * batch.weights) / total
+                for name, value in values.items()
             }
             return means["loss"], means
 
@@ -119,12 +119,14 @@ def with_each(share: ShareFn) -> ExamineFn:
     """Take the share of the whole batch, and hand out what is kept of each example.
 
     Returns `examine(params, batch) -> (Metrics, grads, each)`. An example at weight 0
-    has its entry in `each` as any other.
+    has an entry in `each`, too, which means nothing: see `padding.harmless`.
     """
 
     def examine(params: Params, batch: Batch) -> tuple[Metrics, Params, Each]:
         total = total_weight(batch)
-        means, grads, each = share(params, batch, total)
+        means, grads, each = share(
+            params, padding.harmless(batch), padding.nonzero(total)
+        )
         return Metrics(means, total), grads, each
 
     return examine
@@ -159,8 +161,3 @@ def serial_value_and_grad(loss_fn: LossFn) -> ValueAndGradFn:
 def batch_value_and_grad(loss_fn: LossFn) -> ValueAndGradFn:
     """Differentiate the weighted mean loss of the whole batch at once."""
     return whole(batch_share(loss_fn))
-
-
-def widen(values: Array) -> Array:
-    """Return the values in a type that is fit to add up in: float32 at least."""
-    return values.astype(at_least_float32(values.dtype))

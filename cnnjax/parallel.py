@@ -21,6 +21,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, PyTree
 
+from cnnjax import padding
 from cnnjax.errors import InputError
 from cnnjax.gradients import ShareFn, total_weight, whole
 from cnnjax.microbatches import pad_batch
@@ -154,7 +155,7 @@ def device_body(share: ShareFn) -> ValueAndGradFn:
     def value_and_grad(params: Params, part: Batch) -> tuple[Metrics, Params]:
         params = lax.pcast(params, AXIS, to="varying")
         total = lax.psum(total_weight(part), AXIS)
-        means, grads, _ = share(params, part, total)
+        means, grads, _ = share(params, part, padding.nonzero(total))
         means, grads = lax.psum((means, grads), AXIS)
         return Metrics(means, total), grads
 
@@ -174,9 +175,14 @@ def over_sharded_jit(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
 
 def over_shard_map(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
     """Run the body on each device by `shard_map`."""
-    return jax.shard_map(
+    mapped = jax.shard_map(
         device_body(share), mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P()
     )
+
+    def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
+        return mapped(params, padding.harmless(batch))
+
+    return value_and_grad
 
 
 def over_pmap(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
@@ -192,7 +198,7 @@ def over_pmap(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
     def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
         parts = jax.tree.map(
             lambda a: a.reshape(mesh.size, -1, *a.shape[1:]),
-            pad_batch(batch, mesh.size),
+            padding.harmless(pad_batch(batch, mesh.size)),
         )
         return mapped(params, parts)
 

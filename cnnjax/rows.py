@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from cnnjax.gradients import Means, Share, ShareFn, widen
+from cnnjax.contract import checked
+from cnnjax.gradients import Means, Share, ShareFn
 from cnnjax.reductions import Reduced, ReductionFn
+from cnnjax.trees import widen
 from cnnjax.types import Batch, LossFn, Params
 
 
@@ -19,13 +21,11 @@ def example_share(loss_fn: LossFn) -> ShareFn:
     instead makes it form them all, 5 to 20 times slower on a CPU.) So this is a rule,
     not a measurement of per-example gradients.
     """
+    values_fn = checked(loss_fn)
 
     def fraction_of_loss(params: Params, example: Batch) -> tuple[Array, Means]:
-        loss, metrics = loss_fn(params, example.inputs, example.labels, example.keys)
-        values = {"loss": loss, **metrics}
-        shares = {
-            name: widen(value) * example.weights for name, value in values.items()
-        }
+        _, values = values_fn(params, example.inputs, example.labels, example.keys)
+        shares = {name: value * example.weights for name, value in values.items()}
         return shares["loss"], shares
 
     rows_of = jax.vmap(jax.value_and_grad(fraction_of_loss, has_aux=True), (None, 0))
@@ -45,14 +45,14 @@ def rows_share(loss_fn: LossFn, reduction: ReductionFn) -> ShareFn:
     Here the rows do exist: batch times the memory of the parameters. `factors` has
     norms and clipping without those of large layers.
     """
-    example_value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
+    example_value_and_grad = jax.value_and_grad(checked(loss_fn), has_aux=True)
 
     def reduce_example(params: Params, example: Batch) -> tuple[Means, Reduced]:
-        (loss, metrics), grads = example_value_and_grad(
+        (_, values), grads = example_value_and_grad(
             params, example.inputs, example.labels, example.keys
         )
         reduced = reduction(grads)
-        return {"loss": loss, **metrics, **reduced.metrics}, reduced
+        return {**values, **reduced.metrics}, reduced
 
     def share(params: Params, batch: Batch, total: Array) -> Share:
         values, reduced = jax.vmap(reduce_example, (None, 0))(params, batch)

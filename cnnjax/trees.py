@@ -38,10 +38,19 @@ def vary_like(array: Array, like: Array | jax.ShapeDtypeStruct) -> Array:
 def at_least_float32(dtype: DTypeLike) -> np.dtype:
     """Return the type to add up in: bfloat16 cannot count past 256.
 
+    Whole numbers and truth values are averaged in float32.
+
     >>> at_least_float32("bfloat16"), at_least_float32("float64")
     (dtype('float32'), dtype('float64'))
     """
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return np.dtype(np.float32)
     return np.promote_types(dtype, np.float32)
+
+
+def widen(values: Array) -> Array:
+    """Return the values in a type that is fit to add up in: float32 at least."""
+    return values.astype(at_least_float32(values.dtype))
 
 
 def nbytes(tree: PyTree) -> int:

@@ -57,6 +57,7 @@ class TrainState(NamedTuple):
     step: Int[Array, ""]  # updates made so far
 
 
+Values = dict[str, Float[Array, ""]]  # the loss and the metrics of one example
 # loss_fn(params, example, label, key) -> (loss, {name: value}), of ONE example.
 LossFn = Callable[..., tuple[Float[Array, ""], dict[str, Float[Array, ""]]]]
 # tapped_loss_fn(params, taps, example, label, key) -> (loss, (metrics, inputs)):

@@ -23,6 +23,7 @@ FLOORS = [
     {"trees", "comparison", "layers", "initializers", "data", "environment", "workdir"}
     | {"effects", "outcomes", "timing"},
     {"stack", "losses", "training", "records", "reductions", "partitioning"}
+    | {"contract", "padding"}
     | {"statistics"},
     {"models"},
     {"gradients", "optimizers", "plots"},

@@ -1,0 +1,84 @@
+"""A small loss of one's own, and every way to take its mean gradient."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from cnnjax import parallel
+from cnnjax.factors import make_factors_fn
+from cnnjax.gradients import whole
+from cnnjax.rules import RULES
+from cnnjax.strategies import STRATEGIES, Options, make_strategy
+from cnnjax.types import Batch
+
+RNG = np.random.default_rng(0)
+PARAMS = {"head": {"kernel": jnp.asarray(RNG.normal(size=(6, 3)), jnp.float32)}}
+PARAMS["head"]["bias"] = jnp.asarray(RNG.normal(size=3), jnp.float32)
+BATCH = Batch(
+    jnp.asarray(RNG.normal(size=(12, 6)), jnp.float32),
+    jnp.asarray(np.arange(12) % 3, jnp.int32),
+    jnp.asarray([1.0, 0.5] * 5 + [0.0] * 2, jnp.float32),
+    None,
+)
+
+
+def logits_of(params, example, taps=0.0):
+    return example @ params["head"]["kernel"] + params["head"]["bias"] + taps
+
+
+def cross_entropy(params, example, label, taps=0.0):
+    logits = logits_of(params, example, taps)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, label)
+
+
+def mean_of_losses(params, weights=BATCH.weights):
+    losses = jax.vmap(cross_entropy, (None, 0, 0))(params, *BATCH[:2])
+    return jnp.sum(losses * weights) / weights.sum()
+
+
+def returning(value_fn: Callable) -> Callable:
+    """Build a loss that returns value_fn(right loss, params, example, label)."""
+
+    def loss_fn(params, example, label, key):
+        del key
+        loss = cross_entropy(params, example, label)
+        return value_fn(loss, params, example, label)
+
+    return loss_fn
+
+
+@functools.cache
+def forms_of(
+    loss_fn: Callable, *, microbatch_size: int | None = None
+) -> dict[str, Callable]:
+    """Return every way to take the mean gradient of a loss: {name: run(batch)}."""
+
+    def tapped(params, taps, example, label, key):
+        del key
+        loss = cross_entropy(params, example, label, taps["head"])
+        returned = loss_fn.__closure__[0].cell_contents(loss, params, example, label)
+        pair = isinstance(returned, tuple) and len(returned) == 2
+        loss, metrics = returned if pair else (returned, {})
+        return loss, (metrics, {"head": example[None]})
+
+    factors_fn = make_factors_fn(tapped, {"head": jnp.zeros(3)})
+    options = Options(parallel.make_mesh(2), microbatch_size, factors_fn)
+    forms = {}
+    for name in STRATEGIES:
+        strategy = make_strategy(name, loss_fn, options)
+
+        def run(batch, strategy=strategy):
+            params, placed = strategy.put_state(PARAMS), strategy.put_batch(batch)
+            return strategy.value_and_grad(params, placed)
+
+        forms[name] = run if strategy.run == "eager" else jax.jit(run)
+    for name, rule in RULES.items():
+        share = rule(loss_fn, factors_fn, 1e9)
+        forms[name] = jax.jit(functools.partial(whole(share), PARAMS))
+    return forms
