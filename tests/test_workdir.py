@@ -12,7 +12,6 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from cnnjax import text, workdir
-from cnnjax.comparison import largest_error, leaf_errors
 from cnnjax.errors import InputError, unknown_name
 from cnnjax.plots import draw_curves
 from cnnjax.stack import Dense
@@ -116,25 +115,6 @@ def test_examples_as_text():
     )
     predicted = text.prediction_line(rows, 0, np.array([0.3]))
     assert predicted == "test example 0: target 0.2500, predicted 0.3000"
-
-
-def test_leaf_errors_judge_by_the_largest_entry():
-    reference = {"a": np.array([1000.0, 1e-9]), "b": np.zeros(2)}
-    close = {"a": np.array([1000.0, 2e-9]), "b": np.zeros(2)}
-    assert largest_error(close, reference) < 1e-11
-    assert leaf_errors({"a": reference["a"] * 1.1, "b": reference["b"]}, reference)[
-        "['a']"
-    ] == pytest.approx(0.1)
-    nearly = {"a": reference["a"], "b": np.array([0.0, 1e-30])}
-    assert largest_error(nearly, reference) == float("inf")
-    nan = {"a": np.array([np.nan, 1e-9]), "b": np.zeros(2)}
-    assert largest_error(nan, reference) == float("inf")
-    with pytest.raises(ValueError, match="got float32"):
-        largest_error(
-            {"a": reference["a"].astype(np.float32), "b": reference["b"]}, reference
-        )
-    with pytest.raises(ValueError, match="structure"):
-        largest_error({"a": reference["a"]}, reference)
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
