@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from cnnjax import parallel
+from cnnjax import law, parallel
 from cnnjax.comparison import TOLERANCES, largest_error
 from cnnjax.experiments import Experiment, setting_of, with_faults
 from cnnjax.gradients import with_each
@@ -32,6 +32,7 @@ class Agreement(NamedTuple):
 
     absolute_error: float  # largest of the gradients, in their units
     relative_error: float  # largest of `comparison.leaf_errors` of the gradients
+    excess: float  # largest error of the gradients, in bounds of `law`: at most 1
     params_error: float  # the same of the parameters, after some updates
     traces: int  # of the training step in those updates: 1; 0 where it is not jitted
     temporary_bytes: int | None  # of one device, by XLA's analysis; None: not known
@@ -67,12 +68,19 @@ def assess(experiment: Experiment, reference: Reference) -> Agreement:
             objections.append("calls Python in the step")
     values = [value_and_grad(params, batch) for batch in placed]
     errors = _errors(values, reference.values)
-    tolerance = TOLERANCES[experiment.recipe.model.dtype]
-    for what, error in zip(("metrics", "gradient"), errors[:2], strict=True):
-        if error == math.inf:
+    found = [
+        law.excess(*value, exact)
+        for value, exact in zip(values, reference.exact, strict=True)
+    ]
+    means, grads = max(one.means for one in found), max(one.grads for one in found)
+    for what, times, error in (
+        ("metrics", means, errors[0]),
+        ("gradient", grads, errors[1]),
+    ):
+        if math.inf in (times, error):
             objections.append(f"{what} of another kind, or not finite")
-        elif error > tolerance:
-            objections.append(f"{what} off by {error:.1e}")
+        elif times > 1:
+            objections.append(f"{what} off by {error:.1e}, {times:.1e} times the bound")
     if not placed_alike(values[0][1], params):
         objections.append("gradient placed unlike parameters")
     countable = compiled and experiment.options.microbatch_size is None
@@ -83,6 +91,7 @@ def assess(experiment: Experiment, reference: Reference) -> Agreement:
     return Agreement(
         absolute_error=errors[2],
         relative_error=errors[1],
+        excess=grads,
         params_error=_error(updates.params, reference.params),
         traces=updates.traces,
         temporary_bytes=temporary,

@@ -12,6 +12,7 @@ from cnnjax import reductions
 from cnnjax.data.order import example_keys, take_batch
 from cnnjax.experiments import Experiment
 from cnnjax.gradients import serial_share, whole
+from cnnjax.law import Exact, make_exact
 from cnnjax.training import init_state, make_train_step
 from cnnjax.types import Batch, LossFn, Metrics, Params, ValueAndGradFn
 
@@ -25,6 +26,7 @@ class Reference(NamedTuple):
 
     batches: tuple[Batch, Batch]
     values: tuple[tuple[Metrics, Params], tuple[Metrics, Params]]  # of each batch
+    exact: tuple[Exact, Exact]  # of each batch
     params: Params  # after `num_steps` updates
     num_steps: int
 
@@ -76,7 +78,15 @@ def make_reference(
     state = init_state(experiment.params, experiment.optimizer)
     for index in range(num_steps):
         state, _ = step(state, batches[index % 2])
-    return Reference(batches, (values[0], values[1]), state.params, num_steps)
+    exact_fn = make_exact(
+        experiment.loss_fn,
+        dtype=experiment.recipe.model.dtype,
+        reduction=reductions.norms,
+    )
+    exact = tuple(exact_fn(experiment.params, batch) for batch in batches)
+    return Reference(
+        batches, (values[0], values[1]), (exact[0], exact[1]), state.params, num_steps
+    )
 
 
 def repeat(batch: Batch, size: int) -> Batch:

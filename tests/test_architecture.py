@@ -27,7 +27,7 @@ FLOORS = [
     | {"statistics"},
     {"models"},
     {"gradients", "optimizers", "plots"},
-    {"microbatches", "rows", "factors"},
+    {"microbatches", "rows", "factors", "law"},
     {"parallel"},
     {"strategies", "evaluation", "updates", "rules"},
     {"epochs"},

@@ -1,0 +1,177 @@
+"""The law of equal gradients, with a bound that rounding keeps and a fault does not.
+
+"Equal to 1e-5 of the largest entry" is false where gradients cancel: after training,
+the terms of a sum are far larger than the sum, and each term is rounded. So an error is
+measured against what is added up. With fractions f_i = w_i / sum of w, and g_i(y) the
+gradient of example i at label y, the terms of a leaf have the size
+
+    A = max over its entries of sum_i f_i |g_i(y_i)|,
+
+and the law says, for a batch of n examples, of a leaf of every strategy's gradient,
+
+    max |actual - exact| <= (INSIDE u + n v) A,
+
+where u is the unit roundoff of the arithmetic and v that of the sums over examples
+(float32 at least): n v A bounds the error of adding n terms in any order (Higham,
+"Accuracy and Stability of Numerical Algorithms", 2nd edition, 2002, section 4.2). An
+example's gradient is a difference, too, of what is predicted and what is wanted, and
+where both agree only rounding is left of it. So A is also taken with the labels of
+other examples of the batch, and the largest of these counts.
+
+The exact gradient is the serial reference's, one example at a time, added up with
+compensation (Neumaier, "Rundungsfehleranalyse einiger Verfahren zur Summation endlicher
+Summen", 1974, https://doi.org/10.1002/zamm.19740540106). docs/law.md has the ratios of
+error to bound that were measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, PyTree
+
+from cnnjax import padding, reductions
+from cnnjax.contract import checked
+from cnnjax.gradients import Means, total_weight
+from cnnjax.trees import at_least_float32, widen, zeros_like_output
+from cnnjax.types import Batch, LossFn, Metrics, Params
+
+# Unit roundoff of an arithmetic, by its dtype.
+ROUNDOFF = {"bfloat16": 2.0**-9, "float32": 2.0**-24, "float64": 2.0**-53}
+# Roundings that the gradient of one example may have gone through, at its own size.
+INSIDE = 32
+SHIFTS = (1, 5)  # of the labels, for the gradients at other labels
+
+
+class Exact(NamedTuple):
+    """The means of a batch, and how far from them right ones may be."""
+
+    values: tuple[Means, Params]  # of loss and metrics, and the gradient: NumPy float64
+    bounds: tuple[dict[str, float], PyTree[float]]  # of each leaf, in its unit
+
+
+# exact_fn(params, batch) -> Exact
+ExactFn = Callable[[Params, Batch], Exact]
+
+
+def make_exact(
+    loss_fn: LossFn,
+    *,
+    dtype: str,
+    reduction: reductions.ReductionFn = reductions.mean,
+) -> ExactFn:
+    """Build what every strategy's means and gradient are compared with.
+
+    `dtype` is that of the arithmetic. The reduction is done to the gradient of each
+    example before it is added, as in `gradients.serial_share`; its metrics are means,
+    too.
+    """
+    gradient = jax.grad(checked(loss_fn), has_aux=True)
+
+    def sums(params: Params, batch: Batch) -> tuple[PyTree, PyTree, PyTree]:
+        """Return the sum, what it lost by rounding, and that of absolute values."""
+
+        def term(example: Batch) -> tuple[Means, Params]:
+            grads, values = gradient(
+                params, example.inputs, example.labels, example.keys
+            )
+            reduced = reduction(grads)
+            own = {**values, **reduced.metrics}, reduced.grads
+            return jax.tree.map(lambda v: widen(v) * example.weights, own)
+
+        def add(sums: tuple[PyTree, PyTree, PyTree], example: Batch):
+            total, lost, size = sums
+            own = term(example)
+            new = jax.tree.map(jnp.add, total, own)
+            lost = jax.tree.map(_lost, lost, total, own, new)
+            size = jax.tree.map(lambda s, t: s + jnp.abs(t), size, own)
+            return (new, lost, size), None
+
+        filled = padding.harmless(batch)
+        fractions = batch.weights / padding.nonzero(total_weight(batch))
+        filled = filled._replace(weights=fractions)
+        zeros = zeros_like_output(term, jax.tree.map(lambda a: a[0], filled))
+        return lax.scan(add, (zeros, zeros, zeros), filled)[0]
+
+    compiled = jax.jit(sums)
+
+    def exact(params: Params, batch: Batch) -> Exact:
+        total, lost, size = compiled(params, batch)
+        values = jax.tree.map(lambda t, c: _float64(t) + _float64(c), total, lost)
+        sizes = [size]
+        for shift in SHIFTS:
+            labels = jnp.roll(batch.labels, shift, axis=0)
+            sizes.append(compiled(params, batch._replace(labels=labels))[2])
+        largest = jax.tree.map(
+            lambda *leaves: max(float(np.max(leaf, initial=0)) for leaf in leaves),
+            *sizes,
+        )
+        count = int(np.count_nonzero(batch.weights))
+        bounds = jax.tree.map(
+            lambda leaf: _bound(leaf, count=count, dtype=dtype), largest
+        )
+        return Exact(values, bounds)
+
+    return exact
+
+
+class Excess(NamedTuple):
+    """The largest ratio of error to bound: above 1 the law is broken. Never NaN."""
+
+    means: float  # of the metrics that were reported
+    grads: float  # of all leaves
+
+
+def excess(metrics: Metrics, grads: Params, exact: Exact) -> Excess:
+    """Hold what a strategy returned against what is exact.
+
+    Infinite where one is not finite and the other is; and where structures, shapes or a
+    leaf's name differ, or a metric is missing (but for the mean norm, which not every
+    strategy reports).
+    """
+    means, exact_grads = exact.values
+    bounds = exact.bounds
+    optional = set() if "grad_norm" in metrics.means else {"grad_norm"}
+    if metrics.means.keys() != means.keys() - optional:
+        return Excess(math.inf, math.inf)
+    if jax.tree.structure(grads) != jax.tree.structure(exact_grads):
+        return Excess(math.inf, math.inf)
+    of_means = [_ratio(m, means[k], bounds[0][k]) for k, m in metrics.means.items()]
+    of_grads = jax.tree.map(_ratio, grads, exact_grads, bounds[1])
+    return Excess(max(of_means), max(jax.tree.leaves(of_grads), default=0.0))
+
+
+def _bound(size: float, *, count: int, dtype: str) -> float:
+    wide = np.finfo(at_least_float32(dtype))
+    unit = INSIDE * ROUNDOFF[dtype] + count * ROUNDOFF[wide.dtype.name]
+    # What is smaller than normal numbers may count as 0.
+    return unit * size + count * float(wide.tiny)
+
+
+def _ratio(actual: Array, exact: np.ndarray, bound: float) -> float:
+    if actual.shape != exact.shape:
+        return math.inf
+    finite = np.isfinite(exact)
+    own = _float64(actual)
+    if not np.array_equal(own[~finite], exact[~finite], equal_nan=True):
+        return math.inf
+    error = np.max(np.abs(own[finite] - exact[finite]), initial=0.0)
+    if not np.isfinite(error):
+        return math.inf
+    return float(error / bound) if bound > 0 else 0.0
+
+
+def _lost(lost: Array, total: Array, term: Array, new: Array) -> Array:
+    """Add to `lost` what rounding took from the sum of a total and a term."""
+    larger = jnp.abs(total) >= jnp.abs(term)
+    return lost + jnp.where(larger, (total - new) + term, (term - new) + total)
+
+
+def _float64(array: Array | np.ndarray) -> np.ndarray:
+    return np.asarray(array).astype(np.float64)
