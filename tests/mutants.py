@@ -29,7 +29,7 @@ HIGHEST = ("tests/test_highest.py",)
 DEALING = ("tests/test_dealing.py",)
 LAWS = ("tests/test_dealing.py", "tests/test_strategy_laws.py")
 EVALUATION = ("tests/test_evaluation.py",)
-EPOCHS = ("tests/test_epochs.py",)
+TRAINING = ("tests/test_training.py",)
 PER_EXAMPLE = ("tests/test_per_example.py",)
 SEEDS = ("tests/test_data_order.py", "tests/test_ensembles.py")
 WORKDIR = ("tests/test_workdir.py", "tests/test_evaluation.py")
@@ -123,7 +123,7 @@ MUTANTS = (
         "cnnjax/experiments.py",
         "steps_per_epoch=-(-num_examples // batch_size)",
         "steps_per_epoch=num_examples // batch_size",
-        EPOCHS,
+        ("tests/test_epochs.py",),
     ),
     # The order of examples, and what is random in a run.
     Mutant(
@@ -455,7 +455,7 @@ MUTANTS = (
         "cnnjax/records.py",
         "np.sum(np.asarray(values, np.float64) * weight) / weight.sum()",
         "np.mean(np.asarray(values, np.float64))",
-        EPOCHS,
+        TRAINING,
     ),
     Mutant(
         "rate_after_the_epoch",
@@ -463,7 +463,16 @@ MUTANTS = (
         "cnnjax/epochs.py",
         "schedule((epoch - 1) * num_steps)",
         "schedule(epoch * num_steps)",
-        EPOCHS,
+        TRAINING,
+    ),
+    Mutant(
+        "metrics_after_the_update",
+        "The metrics of an update are of the parameters after it.",
+        "cnnjax/training.py",
+        "        return TrainState(params, opt_state, state.step + 1), metrics\n",
+        "        metrics, _ = value_and_grad(params, batch)\n"
+        "        return TrainState(params, opt_state, state.step + 1), metrics\n",
+        TRAINING,
     ),
     # Gradients, one example at a time and by their factors.
     Mutant(
@@ -585,6 +594,14 @@ MUTANTS = (
         EVALUATION,
     ),
     Mutant(
+        "evaluated_at_the_wrong_epochs",
+        "Of every second epoch, the odd ones are evaluated.",
+        "cnnjax/runs.py",
+        "epoch % evaluate_every == 0",
+        "epoch % evaluate_every == 1 % evaluate_every",
+        EVALUATION,
+    ),
+    Mutant(
         "predicts_training_examples",
         "What a run predicts is of its training examples.",
         "cnnjax/runs.py",
@@ -659,6 +676,14 @@ MUTANTS = (
         "cnnjax/data/splits.py",
         "kept, held_out = order[num_held_out:], order[:num_held_out]",
         "kept, held_out = order[num_held_out - 1 :], order[:num_held_out]",
+        ("tests/test_data_order.py",),
+    ),
+    Mutant(
+        "held_out_rounded_down",
+        "How many examples are held out is rounded down.",
+        "cnnjax/data/splits.py",
+        "round(split.fraction * num_examples)",
+        "int(split.fraction * num_examples)",
         ("tests/test_data_order.py",),
     ),
     # What is written.

@@ -229,6 +229,19 @@ def test_hold_out_parts_the_training_set():
     assert not np.array_equal(train.labels, other.labels)
 
 
+@pytest.mark.parametrize(
+    ("fraction", "held_out"), [(0.014, 1), (0.016, 2), (0.2, 20), (0.996, None)]
+)
+def test_what_is_held_out_is_rounded_to_the_nearest(fraction, held_out):
+    dataset = make_dataset(test=None)
+    if held_out is None:
+        with pytest.raises(InputError, match="enough examples to hold out"):
+            split_dataset(dataset, HoldOut(fraction), key=KEY)
+        return
+    _, test = split_dataset(dataset, HoldOut(fraction), key=KEY)
+    assert len(test.labels) == held_out
+
+
 def test_official_and_first_examples():
     dataset = make_dataset(test=make_examples(5))
     train, test = split_dataset(dataset, OFFICIAL, key=KEY)

@@ -17,7 +17,7 @@ from cnnjax import parallel
 from cnnjax.evaluation import BATCH_SIZE, make_evaluate, make_predict
 from cnnjax.experiments import prepare
 from cnnjax.overrides import override
-from cnnjax.runs import predict_test, run
+from cnnjax.runs import is_due, predict_test, run
 from cnnjax.stack import Activation, Dense, Dropout, Flatten
 from cnnjax.strategies import STRATEGIES, Options
 from cnnjax.types import Examples
@@ -102,6 +102,13 @@ def test_predictions_are_in_the_order_of_the_examples(count):
 def test_of_equal_logits_the_first_is_predicted():
     predict = make_predict(lambda *_: jnp.array([0.0, 2.0, 2.0]), examples_of([0, 1]))
     assert predict(PARAMS).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("evaluate_every", "due"), [(0, [7]), (1, [*range(1, 8)]), (3, [3, 6, 7])]
+)
+def test_every_so_many_epochs_are_evaluated_and_the_last(evaluate_every, due):
+    assert [e for e in range(1, 8) if is_due(e, 7, evaluate_every)] == due
 
 
 def by_hand(experiment, params) -> dict[str, float]:
