@@ -162,15 +162,6 @@ def try_all(mutants: Sequence[Mutant], lab: Laboratory, *, workers: int) -> int:
     return 0 if caught == len(mutants) else 1
 
 
-def chosen(names: Sequence[str]) -> list[Mutant]:
-    """Return the mutants of these names, or all; exit where a name is not known."""
-    known = {mutant.name: mutant for mutant in MUTANTS}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        sys.exit(f"unknown mutants: {', '.join(unknown)}; known: {', '.join(known)}")
-    return [known[name] for name in names] or list(MUTANTS)
-
-
 def main() -> int:
     """Read the command line and try what it asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -183,7 +174,11 @@ def main() -> int:
     )
     parser.add_argument("--workers", type=int, default=1, help="mutants at a time")
     asked = parser.parse_args()
-    mutants = chosen(asked.names)
+    known = {mutant.name: mutant for mutant in MUTANTS}
+    for name in asked.names:
+        if name not in known:
+            parser.error(f"unknown mutant {name!r}; tests/mutants.py has their names")
+    mutants = [known[name] for name in asked.names] or list(MUTANTS)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="cnnjax-mutants-") as scratch:
         lab = Laboratory(

@@ -125,7 +125,7 @@ def test_a_microbatch_has_the_examples_that_are_its_own(cut, size):
     assert seen(metrics.means, batch) == 2**13 - 1
 
 
-@pytest.mark.parametrize("multiple", [1, 2, 5, 13, 20])
+@pytest.mark.parametrize("multiple", [5, 13, 20])
 def test_a_batch_is_filled_up_with_copies_that_do_not_count(multiple):
     batch = make_batch(13)._replace(weights=jnp.linspace(0.5, 2.0, 13))
     padded = pad_batch(batch, multiple)
@@ -156,7 +156,7 @@ def cases() -> list:
     """List (strategy, devices, microbatch size); no batch below divides by them."""
     listed = [("jit", 1, 4), ("serial", 1, 5), ("vmap", 1, 3), ("vmap_norms", 1, None)]
     for name in DIVIDED:
-        quick = {(2, None), (4, 3)} if "vmap" in name else {(2, None), (3, 2), (4, 3)}
+        quick = {(4, 3)} if "vmap" in name else {(2, None), (4, 3)}
         for how in itertools.product((1, 2, 3, 4), (None, 2, 3)):
             marks = [] if how in quick else [pytest.mark.slow]
             listed.append(pytest.param(name, *how, marks=marks))

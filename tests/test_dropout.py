@@ -158,10 +158,10 @@ def six_masks(name: str, num_devices: int, microbatch_size: int | None) -> list[
 @pytest.mark.parametrize(
     ("name", "num_devices", "microbatch_size"),
     [
-        ("jit", 1, 4),
         ("sharded", 3, 2),
         ("shard_map_vmap", 4, None),
-        ("pmap", 2, 1),
+        pytest.param("jit", 1, 4, marks=pytest.mark.slow),
+        pytest.param("pmap", 2, 1, marks=pytest.mark.slow),
     ],
 )
 def test_a_mask_is_the_same_however_a_batch_is_split(

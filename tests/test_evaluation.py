@@ -137,7 +137,7 @@ def trained():
 def test_each_epoch_tests_its_own_parameters_on_the_test_set(epochs, trained):
     experiment, ended = trained
     shorter = experiment._replace(loop=replace(experiment.loop, epochs=epochs))
-    params = run(shorter, evaluate_every=0).params
+    params = run(shorter, evaluate_every=0).params if epochs < 3 else ended.params
     expected = by_hand(experiment, params)
     assert ended.records[epochs - 1].test == pytest.approx(expected, rel=1e-5)
     if epochs == 3:
