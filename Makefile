@@ -13,7 +13,7 @@ SOURCES := cnnjax scripts benchmarks tests
 # fault, and that every recipe obeys in float64, is proved with the first; nor is LLVM
 # asked to optimize the second's programs, for most of the time is spent on that.
 JAX_TESTS := $(patsubst %,tests/test_%.py,layers models losses optimizers epochs \
-	strategy_laws per_example partitioning export)
+	strategy_laws per_example partitioning export highest dropout)
 JAX_PART := -k "not every_fault_is_caught and not (every_recipe and float64)"
 UNOPTIMIZED := XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0"
 
