@@ -1,5 +1,7 @@
 # make train: install into a virtual environment and train the default recipe on the
 # embedded digits.  make test: the tests.  PYTHON=python3.13 chooses the interpreter.
+# make mutants: put small faults in, one at a time, and see which test catches each;
+# MUTANTS="NAME ... --only_likely" passes names and flags on.
 # make bench: compare with the peers; BENCH="--data_dir=DIR" passes flags on.
 
 PYTHON ?= python3
@@ -11,14 +13,14 @@ SOURCES := cnnjax scripts benchmarks tests
 # fault, and that every recipe obeys in float64, is proved with the first; nor is LLVM
 # asked to optimize the second's programs, for most of the time is spent on that.
 JAX_TESTS := $(patsubst %,tests/test_%.py,layers models losses optimizers epochs \
-	strategy_laws per_example partitioning export)
+	strategy_laws per_example partitioning export highest dropout)
 JAX_PART := -k "not every_fault_is_caught and not (every_recipe and float64)"
 UNOPTIMIZED := XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0"
 
 # Tests of a group share what is costly to make: they go to one worker.
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup
 
-.PHONY: train test test-jax test-all bench lint format clean
+.PHONY: train test test-jax test-all mutants bench lint format clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'cnnjax needs Python 3.11 or later; choose one with PYTHON=...')"
@@ -45,6 +47,9 @@ test-jax: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	$(PYTEST)
+
+mutants: $(VENV)/.dev
+	$(UNOPTIMIZED) $(BIN)/python tests/mutate.py $(MUTANTS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

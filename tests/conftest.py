@@ -6,8 +6,9 @@ import shutil
 import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Many tests compile the same small programs: one cache for all workers of a run.
-if "PYTEST_XDIST_WORKER" not in os.environ:
+# Many tests compile the same small programs: one cache for all workers of a run, or of
+# several runs, where it is given.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     cache = tempfile.mkdtemp("cnnjax-xla")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
     atexit.register(shutil.rmtree, cache, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 import flax.linen as nn
 import jax
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 from jax import export
 
-from cnnjax import layers
+from cnnjax import layers, models
 from cnnjax.comparison import TOLERANCES, largest_error
+from cnnjax.initializers import PYTORCH
+from cnnjax.stack import Activation, ModelConfig
 
 CASES = [  # height, width, channels, kernel size, features, padding
     (8, 8, 1, 5, 3, 2),
@@ -221,6 +224,88 @@ def test_activation_gradients_equal_finite_differences(name):
     step = 1e-6
     differences = (function(x + step) - function(x - step)) / (2 * step)
     np.testing.assert_allclose(slope, differences, rtol=1e-8, atol=1e-9)
+
+
+NAN, INF = float("nan"), float("inf")
+# Where no finite difference says what is meant: {name: (x, value, derivative)}.
+AT_THE_EDGE = {
+    "relu": [
+        (0.0, 0.0, 0.0),
+        (-0.0, 0.0, 0.0),
+        (1e-30, 1e-30, 1.0),
+        (-1e-30, 0.0, 0.0),
+        (30.0, 30.0, 1.0),
+        (INF, INF, 1.0),
+        (-INF, 0.0, 0.0),
+        (NAN, NAN, None),
+    ],
+    "leaky_relu": [
+        (0.0, 0.0, 0.001),
+        (-0.0, 0.0, 0.001),
+        (1e-30, 1e-30, 1.0),
+        (-1e-30, -1e-33, 0.001),
+        (30.0, 30.0, 1.0),
+        (INF, INF, 1.0),
+        (-INF, -INF, 0.001),
+        (NAN, NAN, None),
+    ],
+    "tanh": [
+        (0.0, 0.0, 1.0),
+        (-0.0, 0.0, 1.0),
+        (1e-30, 1e-30, 1.0),
+        (-1e-30, -1e-30, 1.0),
+        (9.0, np.tanh(9.0), 1 / np.cosh(9.0) ** 2),
+        (INF, 1.0, 0.0),
+        (-INF, -1.0, 0.0),
+        (NAN, NAN, None),
+    ],
+}
+
+
+def of_a_network(name):
+    """Return the activation as a network applies it, to rows of one entry."""
+    config = ModelConfig(
+        input_shape=(1,),
+        layers=(Activation(name),),
+        initializer=PYTORCH,
+        dtype="float64",
+        param_dtype="float64",
+    )
+    return lambda x: models.make_apply(config)({}, x[None])[0]
+
+
+@pytest.mark.parametrize("form", ["alone", "jit", "network", "float32", "bfloat16"])
+@pytest.mark.parametrize("name", AT_THE_EDGE)
+def test_activations_at_the_edge_are_as_documented(name, form):
+    """At 0 above all, where black images and biases of zero put whole layers."""
+    function = of_a_network(name) if form == "network" else layers.ACTIVATIONS[name]
+    both = jax.vmap(jax.value_and_grad(function))
+    narrow = form in ("float32", "bfloat16")
+    x, values, slopes = zip(*AT_THE_EDGE[name], strict=True)
+    given = jnp.asarray(x, form if narrow else "float64")
+    got = (jax.jit(both) if form == "jit" else both)(given)
+    rtol = 0.01 if form == "bfloat16" else 1e-6
+    atol = 1e-6 if narrow else 1e-14  # 1 - tanh^2 has no digits left beyond 9
+    for value, expected in zip(np.asarray(got[0], float), values, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=rtol, atol=1e-36)
+    for slope, expected in zip(np.asarray(got[1], float), slopes, strict=True):
+        if expected is not None:
+            np.testing.assert_allclose(slope, expected, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("name", layers.ACTIVATIONS)
+def test_activations_are_the_same_program_on_every_platform(name):
+    both = jax.jit(jax.vmap(jax.value_and_grad(layers.ACTIVATIONS[name])))
+    modules = {
+        export.export(both, platforms=[platform])(jnp.zeros(8)).mlir_module()
+        for platform in ("cpu", "cuda", "tpu")
+    }
+    operations = {tuple(re.findall(r"stablehlo\.\w+", text)) for text in modules}
+    assert len(operations) == 1
+
+
+def test_every_activation_says_what_it_does_at_the_edge():
+    assert AT_THE_EDGE.keys() == layers.ACTIVATIONS.keys()
 
 
 def test_leaky_relu_has_the_published_slope():

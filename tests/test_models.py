@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnnjax import initializers, models, stack
+from cnnjax import initializers, models, networks, stack
 from cnnjax.errors import InputError
 from cnnjax.recipes import RECIPES
 from cnnjax.stack import (
@@ -155,6 +155,86 @@ def test_precision_is_the_configs(dtype):
     assert {leaf.dtype for leaf in jax.tree.leaves((params, logits))} == {
         np.dtype(dtype)
     }
+
+
+EVERY_LAYER = (
+    Conv(3, kernel_size=3, padding=2),
+    Activation("leaky_relu"),
+    MaxPool(2),
+    Conv(4, kernel_size=2),
+    Activation("relu"),
+    Dropout(0.5),
+    Flatten(),
+    Dense(5),
+    Activation("tanh"),
+    Dense(3),
+)
+
+
+def logits_by_hand(params: dict, image: np.ndarray) -> np.ndarray:
+    """Go through `EVERY_LAYER` one number at a time."""
+
+    def convolved(x, *, kernel, bias, padding):
+        x = np.pad(x, ((padding, padding), (padding, padding), (0, 0)))
+        side, _, _, features = kernel.shape
+        out = np.zeros((x.shape[0] - side + 1, x.shape[1] - side + 1, features))
+        for i, j, f in np.ndindex(out.shape):
+            window = x[i : i + side, j : j + side]
+            out[i, j, f] = (window * kernel[..., f]).sum() + bias[f]
+        return out
+
+    x = convolved(image, **params["conv_0"], padding=2)
+    x = np.where(x > 0, x, 0.001 * x)
+    pooled = np.zeros((x.shape[0] // 2, x.shape[1] // 2, x.shape[2]))
+    for i, j, c in np.ndindex(pooled.shape):
+        pooled[i, j, c] = x[2 * i : 2 * i + 2, 2 * j : 2 * j + 2, c].max()
+    x = np.maximum(convolved(pooled, **params["conv_3"], padding=0), 0)
+    row = [x[place] for place in np.ndindex(x.shape)]  # the last axis is the fastest
+    x = np.tanh(row @ params["dense_7"]["kernel"] + params["dense_7"]["bias"])
+    return x @ params["dense_9"]["kernel"] + params["dense_9"]["bias"]
+
+
+def test_a_network_of_every_layer_equals_numpy():
+    config = ModelConfig(
+        input_shape=(5, 6, 2),
+        layers=EVERY_LAYER,
+        initializer=initializers.PYTORCH,
+        dtype="float64",
+        param_dtype="float64",
+    )
+    image = np.random.default_rng(0).standard_normal((5, 6, 2))
+    with jax.enable_x64(True):
+        params = models.init(jax.random.key(0), config)
+        logits = models.make_apply(config)(params, jnp.asarray(image))
+    expected = logits_by_hand(jax.tree.map(np.asarray, params), image)
+    np.testing.assert_allclose(logits, expected, rtol=1e-12)
+
+
+def test_an_mlp_has_its_activations_between_its_layers():
+    relu = Activation("relu")
+    assert networks.mlp((7, 5), activation="relu", outputs=3) == (
+        *(Flatten(), Dense(7), relu, Dense(5), relu, Dense(3)),
+    )
+    assert networks.mlp((), activation="relu", outputs=3) == (Flatten(), Dense(3))
+
+
+def test_logits_are_as_wide_as_the_parameters():
+    """A bfloat16 network ends in float32, where the loss is taken."""
+    config = dataclasses.replace(DROPPING, dtype="bfloat16")
+    params = models.init(jax.random.key(0), config)
+    logits = models.make_apply(config)(params, jnp.ones(1000))
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(params)} == {"float32"}
+    assert logits.dtype == "float32"
+
+
+@pytest.mark.parametrize(("inputs", "bound"), [((600,), 600**-0.5), ((9,), 1 / 3)])
+def test_biases_of_a_dense_layer_are_drawn_by_its_inputs(inputs, bound):
+    config = ModelConfig(
+        input_shape=inputs, layers=(Dense(900),), initializer=initializers.PYTORCH
+    )
+    bias = models.init(jax.random.key(0), config)["dense_0"]["bias"]
+    assert 0.95 * bound < np.abs(bias).max() <= bound
+    np.testing.assert_allclose(bias.std(), bound / 3**0.5, rtol=0.1)
 
 
 @pytest.mark.parametrize(

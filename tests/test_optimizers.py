@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import pytest
 from cnnjax.errors import InputError
 from cnnjax.optimizers import (
     Adam,
+    Constant,
     Cosine,
     OptimizerConfig,
     Sgd,
@@ -123,6 +125,97 @@ def test_sgd_equals_numpy_in_float64(momentum):
             velocity = momentum * velocity + 0.05 * gradient(t, value)
             value = value - velocity
         np.testing.assert_allclose(got[name], value, rtol=1e-9)
+
+
+# The published equations, one number after another: no Optax, no tree of arrays.
+
+NETWORK = {  # (layer, leaf): shape; three kernels, of which two are of one kind
+    ("conv_0", "kernel"): (2, 2, 1, 2),
+    ("conv_0", "bias"): (2,),
+    ("dense_3", "kernel"): (3, 2),
+    ("dense_3", "bias"): (2,),
+    ("dense_5", "kernel"): (2, 2),
+    ("dense_5", "bias"): (2,),
+}
+STEPS_PER_EPOCH = 3
+SCHEDULES = {
+    "constant": Constant(),
+    "by epoch": Cosine(cosine_epochs=3, min_learning_rate=0.002),
+    "by step": Cosine(cosine_epochs=2, cosine_unit="step"),
+}
+
+
+def rate_by_hand(config: OptimizerConfig, step: int) -> float:
+    """Loshchilov and Hutter's equation 5, without a restart."""
+    match config.schedule:
+        case Constant():
+            return config.learning_rate
+        case Cosine(cosine_epochs=epochs, min_learning_rate=low, cosine_unit=unit):
+            done = step / STEPS_PER_EPOCH
+            done = math.floor(done) if unit == "epoch" else done
+            cosine = math.cos(math.pi * min(done / epochs, 1))
+            return low + (config.learning_rate - low) * (1 + cosine) / 2
+
+
+def updated_by_hand(config: OptimizerConfig, start: dict, grads: list[dict]) -> dict:
+    """Adam (Kingma and Ba, algorithm 1), or momentum; L2 in the kernels' gradients."""
+    ended = {}
+    for (layer, leaf), values in start.items():
+        decay = config.l2 if leaf == "kernel" else 0.0
+        ended[layer, leaf] = np.empty_like(values)
+        for place in np.ndindex(values.shape):
+            x, m, v = float(values[place]), 0.0, 0.0
+            for t, of_step in enumerate(grads, start=1):
+                g = float(of_step[layer, leaf][place]) + decay * x
+                rate = rate_by_hand(config, t - 1)
+                match config.algorithm:
+                    case Sgd(momentum=momentum):
+                        m = momentum * m + g
+                        x -= rate * m
+                    case Adam(b1=b1, b2=b2, eps=eps):
+                        m = b1 * m + (1 - b1) * g
+                        v = b2 * v + (1 - b2) * g**2
+                        unbiased = m / (1 - b1**t), v / (1 - b2**t)
+                        x -= rate * unbiased[0] / (math.sqrt(unbiased[1]) + eps)
+            ended[layer, leaf][place] = x
+    return ended
+
+
+def as_tree(leaves: dict) -> dict:
+    tree = {}
+    for (layer, leaf), values in leaves.items():
+        tree.setdefault(layer, {})[leaf] = jnp.asarray(values)
+    return tree
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("l2", [0.0, 0.3])
+@pytest.mark.parametrize(
+    "algorithm",
+    [Sgd(), Sgd(momentum=0.8), Adam(), Adam(b1=0.7, b2=0.8, eps=0.01)],
+    ids=["sgd", "momentum", "adam", "other adam"],
+)
+def test_every_leaf_follows_the_published_equations(algorithm, l2, schedule):
+    config = OptimizerConfig(
+        algorithm=algorithm, learning_rate=0.05, l2=l2, schedule=SCHEDULES[schedule]
+    )
+    rng = np.random.default_rng(0)
+    # They shrink, so that Adam's second moment falls, too.
+    start, *grads = (
+        {name: scale * rng.standard_normal(shape) for name, shape in NETWORK.items()}
+        for scale in (1.0, 3.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.1, 0.1, 0.1)
+    )
+    expected = updated_by_hand(config, start, grads)
+    with jax.enable_x64(True):
+        rates = make_schedule(config, steps_per_epoch=STEPS_PER_EPOCH)
+        optimizer = make_optimizer(config, rates)
+        params = as_tree(start)
+        state = optimizer.init(params)
+        for of_step in grads:
+            updates, state = optimizer.update(as_tree(of_step), state, params)
+            params = optax.apply_updates(params, updates)
+    for (layer, leaf), values in expected.items():
+        np.testing.assert_allclose(params[layer][leaf], values, rtol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,714 @@
+"""Small faults, each of which changes a result: what `mutate.py` puts into the library.
+
+A mutant replaces a text that its file has exactly once. Tests that are likely to catch
+it come with it and are run first; whether any test at all does is the question.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """One small fault."""
+
+    name: str
+    what: str  # the fault in one sentence
+    file: str
+    old: str  # in the file exactly once
+    new: str
+    likely: tuple[str, ...]  # the test files that should catch it
+
+
+OPTIMIZERS = ("tests/test_optimizers.py",)
+ORDER = ("tests/test_data_order.py",)
+DROPOUT = ("tests/test_dropout.py",)
+LAYERS = ("tests/test_layers.py",)
+MODELS = ("tests/test_models.py",)
+HIGHEST = ("tests/test_highest.py",)
+DEALING = ("tests/test_dealing.py",)
+LAWS = ("tests/test_dealing.py", "tests/test_strategy_laws.py")
+EVALUATION = ("tests/test_evaluation.py",)
+TRAINING = ("tests/test_training.py",)
+PER_EXAMPLE = ("tests/test_per_example.py",)
+SEEDS = ("tests/test_data_order.py", "tests/test_ensembles.py")
+WORKDIR = ("tests/test_workdir.py", "tests/test_evaluation.py")
+
+MUTANTS = (
+    # Optimizers and schedules.
+    Mutant(
+        "l2_after_momentum",
+        "Of SGD, the L2 is added to the velocity and not to the gradient.",
+        "cnnjax/optimizers.py",
+        "    return optax.chain(optax.add_decayed_weights(config.l2, mask=is_weight), "
+        "rule)\n",
+        "    decay = optax.add_decayed_weights(config.l2, mask=is_weight)\n"
+        "    if isinstance(config.algorithm, Sgd):\n"
+        "        trace = optax.trace(config.algorithm.momentum)\n"
+        "        rate = optax.scale_by_learning_rate(schedule)\n"
+        "        return optax.chain(trace, decay, rate)\n"
+        "    return optax.chain(decay, rule)\n",
+        OPTIMIZERS,
+    ),
+    Mutant(
+        "l2_of_first_layer",
+        "The L2 is only on the kernel of a network's first layer.",
+        "cnnjax/optimizers.py",
+        'path[-1].key == "kernel"',
+        'path[-1].key == "kernel" and path[0].key.endswith("_0")',
+        OPTIMIZERS,
+    ),
+    Mutant(
+        "l2_of_dense_kernels",
+        "The L2 is on the kernels of dense layers only.",
+        "cnnjax/optimizers.py",
+        "lambda path, _: path[-1].key",
+        "lambda path, leaf: leaf.ndim == 2 and path[-1].key",
+        OPTIMIZERS,
+    ),
+    Mutant(
+        "rate_in_velocity",
+        "The velocity adds up rates times gradients, so old rates outlive a schedule.",
+        "cnnjax/optimizers.py",
+        "rule = optax.sgd(schedule, momentum=momentum or None)",
+        "rule = optax.chain(optax.sgd(schedule), optax.trace(momentum))",
+        OPTIMIZERS,
+    ),
+    Mutant(
+        "nesterov",
+        "Momentum is Nesterov's.",
+        "cnnjax/optimizers.py",
+        "momentum=momentum or None",
+        "momentum=momentum or None, nesterov=True",
+        OPTIMIZERS,
+    ),
+    Mutant(
+        "second_moment_never_falls",
+        "Adam divides by the largest second moment so far: AMSGrad.",
+        "cnnjax/optimizers.py",
+        "optax.adam(schedule",
+        "optax.amsgrad(schedule",
+        OPTIMIZERS,
+    ),
+    Mutant(
+        "eps_in_the_root",
+        "Adam adds eps inside the root.",
+        "cnnjax/optimizers.py",
+        "rule = optax.adam(schedule, b1=b1, b2=b2, eps=eps)",
+        "rule = optax.adam(schedule, b1=b1, b2=b2, eps=0.0, eps_root=eps)",
+        OPTIMIZERS,
+    ),
+    Mutant(
+        "moments_not_corrected",
+        "Adam's moments are not corrected for their start at zero.",
+        "cnnjax/optimizers.py",
+        "            rule = optax.adam(schedule, b1=b1, b2=b2, eps=eps)\n",
+        "            rms = optax.scale_by_rms(b2, eps, eps_in_sqrt=False)\n"
+        "            first = optax.ema(b1, debias=False)\n"
+        "            rate = optax.scale_by_learning_rate(schedule)\n"
+        "            rule = optax.chain(first, rms, rate)\n",
+        OPTIMIZERS,
+    ),
+    Mutant(
+        "rate_of_next_update",
+        "A cosine by epoch is lowered one update too early.",
+        "cnnjax/optimizers.py",
+        "jnp.floor_divide(step, steps_per_epoch)",
+        "jnp.floor_divide(step + 1, steps_per_epoch)",
+        OPTIMIZERS,
+    ),
+    Mutant(
+        "short_batch_not_in_schedule",
+        "The schedule's epochs leave the last, short batch out.",
+        "cnnjax/experiments.py",
+        "steps_per_epoch=-(-num_examples // batch_size)",
+        "steps_per_epoch=num_examples // batch_size",
+        ("tests/test_epochs.py",),
+    ),
+    # The order of examples, and what is random in a run.
+    Mutant(
+        "order_of_eight_epochs",
+        "The orders of eight epochs come back again and again.",
+        "cnnjax/data/order.py",
+        '0 if shuffle == "once" else epoch)',
+        '0 if shuffle == "once" else epoch % 8)',
+        ORDER,
+    ),
+    Mutant(
+        "order_of_a_hundred_epochs",
+        "A run's orders come back after a hundred epochs.",
+        "cnnjax/epochs.py",
+        "order = updates.order_of(keys, np.int32(epoch))",
+        "order = updates.order_of(keys, np.int32(epoch % 100))",
+        ORDER,
+    ),
+    Mutant(
+        "order_is_rolled",
+        "Each epoch's order is that of the one before, one place on.",
+        "cnnjax/data/order.py",
+        "return jax.random.permutation(epoch_key, num_examples).astype(jnp.int32)",
+        'rolled = epoch if shuffle == "every_epoch" else 0\n'
+        "    order = jax.random.permutation(key, num_examples).astype(jnp.int32)\n"
+        "    return jnp.roll(order, rolled)",
+        ORDER,
+    ),
+    Mutant(
+        "order_turns_round",
+        "Every second epoch goes backwards through the one before.",
+        "cnnjax/data/order.py",
+        "return jax.random.permutation(epoch_key, num_examples).astype(jnp.int32)",
+        'pair, odd = divmod(epoch, 2) if shuffle == "every_epoch" else (0, 0)\n'
+        "    pair_key = jax.random.fold_in(key, pair)\n"
+        "    order = jax.random.permutation(pair_key, num_examples).astype(jnp.int32)\n"
+        "    return jnp.where(odd == 1, order[::-1], order)",
+        ORDER,
+    ),
+    Mutant(
+        "order_of_every_seed",
+        "All seeds visit the examples in the same orders.",
+        "cnnjax/experiments.py",
+        "loop=loop,\n        keys=LoopKeys(keys.order,",
+        "loop=loop,\n        keys=LoopKeys(keys_of(0).order,",
+        SEEDS,
+    ),
+    Mutant(
+        "dropout_draws_from_the_order",
+        "Dropout draws from the key of the order.",
+        "cnnjax/experiments.py",
+        "keys.dropout if recipe.model.has_dropout",
+        "keys.order if recipe.model.has_dropout",
+        SEEDS,
+    ),
+    Mutant(
+        "split_of_every_seed",
+        "All seeds hold the same examples out.",
+        "cnnjax/experiments.py",
+        "key=keys.split,",
+        "key=keys_of(0).split,",
+        SEEDS,
+    ),
+    Mutant(
+        "parameters_of_every_seed",
+        "All seeds begin with the same parameters.",
+        "cnnjax/experiments.py",
+        "models.init(keys.params,",
+        "models.init(keys_of(0).params,",
+        SEEDS,
+    ),
+    Mutant(
+        "last_example_never_seen",
+        "A batch takes the first example in the place of the last.",
+        "cnnjax/data/order.py",
+        "rows = order[jnp.minimum(positions, order.size - 1)]",
+        "rows = order[jnp.minimum(positions, order.size - 1) % (order.size - 1)]",
+        ORDER,
+    ),
+    # Dropout.
+    Mutant(
+        "masks_repeat_in_a_batch",
+        "The ninth example of a batch has the mask of the first.",
+        "cnnjax/data/order.py",
+        "        step_key, jnp.arange(batch_size)\n",
+        "        step_key, jnp.arange(batch_size) % 8\n",
+        DROPOUT,
+    ),
+    Mutant(
+        "masks_repeat_over_updates",
+        "Masks come back after 64 updates.",
+        "cnnjax/data/order.py",
+        "step_key = jax.random.fold_in(key, step)",
+        "step_key = jax.random.fold_in(key, step % 64)",
+        DROPOUT,
+    ),
+    Mutant(
+        "masks_of_the_next_update",
+        "An update's later examples have the masks of the next one's first.",
+        "cnnjax/data/order.py",
+        "    step_key = jax.random.fold_in(key, step)\n"
+        "    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(\n"
+        "        step_key, jnp.arange(batch_size)\n",
+        "    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(\n"
+        "        key, 8 * step + jnp.arange(batch_size)\n",
+        DROPOUT,
+    ),
+    Mutant(
+        "masks_of_the_place_in_the_epoch",
+        "A mask follows the place in the epoch, so every epoch drops alike.",
+        "cnnjax/updates.py",
+        "step=state.step, dropout=dropout)",
+        "step=index, dropout=dropout)",
+        DROPOUT,
+    ),
+    Mutant(
+        "updates_are_not_counted",
+        "The count of updates stands still, and with it the masks.",
+        "cnnjax/training.py",
+        "TrainState(params, opt_state, state.step + 1)",
+        "TrainState(params, opt_state, state.step)",
+        DROPOUT,
+    ),
+    Mutant(
+        "whole_channels_dropped",
+        "Of an image, dropout drops whole channels.",
+        "cnnjax/models.py",
+        "return nn.Dropout(rate, deterministic",
+        "axes = (0, 1) if len(row.input_shape) == 3 else ()\n"
+        "                return nn.Dropout(rate, broadcast_dims=axes, deterministic",
+        DROPOUT,
+    ),
+    Mutant(
+        "dropped_without_rescaling",
+        "In training, what is kept is not rescaled.",
+        "cnnjax/models.py",
+        "return nn.Dropout(rate, deterministic=deterministic, name=row.name)",
+        "dropout = nn.Dropout(rate, deterministic=deterministic, name=row.name)\n"
+        "                return lambda x: dropout(x) * (\n"
+        "                    1.0 if deterministic else 1.0 - rate\n"
+        "                )",
+        DROPOUT,
+    ),
+    # Layers and activations.
+    Mutant(
+        "relu_shares_the_tie",
+        "The derivative of relu at 0 is 1/2.",
+        "cnnjax/layers.py",
+        '"relu": jax.nn.relu,',
+        '"relu": lambda x: jnp.maximum(x, 0),',
+        LAYERS,
+    ),
+    Mutant(
+        "relu_hides_a_nan",
+        "The relu of a NaN is 0.",
+        "cnnjax/layers.py",
+        '"relu": jax.nn.relu,',
+        '"relu": lambda x: jnp.where(x > 0, x, jnp.zeros_like(x)),',
+        LAYERS,
+    ),
+    Mutant(
+        "leaky_relu_is_steep_at_zero",
+        "The derivative of leaky_relu at 0 is 1.",
+        "cnnjax/layers.py",
+        "jnp.where(x > 0, x, slope * x)",
+        "jnp.where(x >= 0, x, slope * x)",
+        LAYERS,
+    ),
+    Mutant(
+        "tanh_is_flat_at_zero",
+        "The derivative of tanh at 0 is 0.",
+        "cnnjax/layers.py",
+        '"tanh": jnp.tanh,',
+        '"tanh": lambda x: jnp.where(x == 0, jnp.zeros_like(x), jnp.tanh(x)),',
+        LAYERS,
+    ),
+    Mutant(
+        "tanh_is_cut_off",
+        "Beyond 8 tanh is exactly 1 and has no derivative.",
+        "cnnjax/layers.py",
+        '"tanh": jnp.tanh,',
+        '"tanh": lambda x: jnp.tanh(jnp.clip(x, -8, 8)),',
+        LAYERS,
+    ),
+    Mutant(
+        "taps_transposed",
+        "Patches are laid out column by column.",
+        "cnnjax/layers.py",
+        "        for i in range(kernel_size[0])\n"
+        "        for j in range(kernel_size[1])\n    ]\n    rows",
+        "        for j in range(kernel_size[1])\n"
+        "        for i in range(kernel_size[0])\n    ]\n    rows",
+        LAYERS,
+    ),
+    Mutant(
+        "last_of_a_tie",
+        "Of equal entries of a block the last has the gradient.",
+        "cnnjax/layers.py",
+        "(new > best) | jnp.isnan(new)",
+        "(new >= best) | jnp.isnan(new)",
+        LAYERS,
+    ),
+    Mutant(
+        "pool_hides_a_nan",
+        "A NaN that is not the first of a block is not its maximum.",
+        "cnnjax/layers.py",
+        "(new > best) | jnp.isnan(new)",
+        "new > best",
+        LAYERS,
+    ),
+    Mutant(
+        "first_rows_dropped",
+        "What is left over by a pool is dropped at the other edge.",
+        "cnnjax/layers.py",
+        "image[: out_height * window, : out_width * window].reshape(",
+        "image[image.shape[0] % window :, image.shape[1] % window :].reshape(",
+        LAYERS,
+    ),
+    # Networks and how they are drawn.
+    Mutant(
+        "padded_on_one_side",
+        "All the zeros around an image are below it and on its right.",
+        "cnnjax/models.py",
+        "padding=[(padding, padding), (padding, padding)]",
+        "padding=[(0, 2 * padding), (0, 2 * padding)]",
+        MODELS,
+    ),
+    Mutant(
+        "channels_flattened_first",
+        "An image is laid out channel by channel.",
+        "cnnjax/models.py",
+        "return jnp.ravel",
+        "return lambda x: jnp.ravel(jnp.moveaxis(x, -1, 0))",
+        MODELS,
+    ),
+    Mutant(
+        "activation_before_the_layer",
+        "The activation of an MLP stands before its dense layer.",
+        "cnnjax/networks.py",
+        "layers += [Dense(features), Activation(activation)]",
+        "layers += [Activation(activation), Dense(features)]",
+        MODELS,
+    ),
+    Mutant(
+        "logits_in_half_precision",
+        "Of a bfloat16 network, the logits and the loss are bfloat16, too.",
+        "cnnjax/models.py",
+        "return x.astype(self.config.param_dtype)",
+        "return x",
+        MODELS,
+    ),
+    Mutant(
+        "bias_by_features",
+        "The biases of a dense layer are drawn by its outputs.",
+        "cnnjax/models.py",
+        "self._settings(row, row.input_shape[0])",
+        "self._settings(row, features)",
+        MODELS,
+    ),
+    Mutant(
+        "fan_without_taps",
+        "The fan of a convolution's outputs leaves its taps out.",
+        "cnnjax/initializers.py",
+        "num_taps * (fan_in + fan_out)",
+        "num_taps * fan_in + fan_out",
+        MODELS,
+    ),
+    Mutant(
+        "normal_cut_at_two",
+        "Normal kernels are cut off at two deviations.",
+        "cnnjax/initializers.py",
+        "scale * jax.random.normal(key, shape, dtype)",
+        "scale * jax.random.truncated_normal(key, -2, 2, shape, dtype)",
+        MODELS,
+    ),
+    # Precision on other platforms.
+    Mutant(
+        "xla_convolution_in_default_precision",
+        "Where XLA convolves, it may take less than float32.",
+        "cnnjax/layers.py",
+        "default=functools.partial(conv2d_xla, padding=padding, precision=precision)",
+        "default=functools.partial(conv2d_xla, padding=padding, precision=None)",
+        HIGHEST,
+    ),
+    Mutant(
+        "networks_in_default_precision",
+        "The precision that a network asks for is not passed on to its layers.",
+        "cnnjax/models.py",
+        '"precision": self.config.matmul_precision,',
+        '"precision": None,',
+        HIGHEST,
+    ),
+    Mutant(
+        "factors_in_default_precision",
+        "Factors are multiplied in less than float32.",
+        "cnnjax/factors.py",
+        'precision="highest"',
+        'precision="default"',
+        HIGHEST,
+    ),
+    Mutant(
+        "rows_in_default_precision",
+        "Rows are added up in less than float32.",
+        "cnnjax/rows.py",
+        'precision="highest"',
+        'precision="default"',
+        HIGHEST,
+    ),
+    Mutant(
+        "precision_not_asked_for",
+        "A convolution takes the highest precision, whatever its network says.",
+        "cnnjax/layers.py",
+        "return conv2d(lhs[0], rhs, padding=padding, precision=precision)[None]",
+        "return conv2d(lhs[0], rhs, padding=padding)[None]",
+        HIGHEST,
+    ),
+    # Losses and metrics.
+    Mutant(
+        "error_summed_over_targets",
+        "The squared error is summed over targets.",
+        "cnnjax/losses.py",
+        "jnp.mean(jnp.square(prediction - target))",
+        "jnp.sum(jnp.square(prediction - target))",
+        ("tests/test_losses.py",),
+    ),
+    Mutant(
+        "every_update_counts_alike",
+        "The means of an epoch are means over its updates.",
+        "cnnjax/records.py",
+        "np.sum(np.asarray(values, np.float64) * weight) / weight.sum()",
+        "np.mean(np.asarray(values, np.float64))",
+        TRAINING,
+    ),
+    Mutant(
+        "rate_after_the_epoch",
+        "A record has the learning rate of the next epoch.",
+        "cnnjax/epochs.py",
+        "schedule((epoch - 1) * num_steps)",
+        "schedule(epoch * num_steps)",
+        TRAINING,
+    ),
+    Mutant(
+        "metrics_after_the_update",
+        "The metrics of an update are of the parameters after it.",
+        "cnnjax/training.py",
+        "        return TrainState(params, opt_state, state.step + 1), metrics\n",
+        "        metrics, _ = value_and_grad(params, batch)\n"
+        "        return TrainState(params, opt_state, state.step + 1), metrics\n",
+        TRAINING,
+    ),
+    # Gradients, one example at a time and by their factors.
+    Mutant(
+        "rows_averaged_over_places",
+        "Rows are averaged over the places of a batch, full or not.",
+        "cnnjax/rows.py",
+        "lambda values: values.sum(axis=0)",
+        "lambda values: values.mean(axis=0)",
+        LAWS,
+    ),
+    Mutant(
+        "norm_without_biases",
+        "The norm of rows leaves the biases out.",
+        "cnnjax/factors.py",
+        "return of_kernel + jnp.square(of_bias).sum(axis=1)",
+        "return of_kernel + 0 * jnp.square(of_bias).sum(axis=1)",
+        PER_EXAMPLE,
+    ),
+    Mutant(
+        "clipped_leaf_by_leaf",
+        "The norm that is clipped by is that of the largest leaf.",
+        "cnnjax/reductions.py",
+        "sum((jnp.sum(jnp.square(leaf)) for leaf in wide), jnp.zeros(()))",
+        "jnp.stack([jnp.sum(jnp.square(leaf)) for leaf in wide]).max()",
+        PER_EXAMPLE,
+    ),
+    # Microbatches and devices.
+    Mutant(
+        "dealt_and_not_gathered",
+        "What was kept of dealt examples comes out in the order of the parts.",
+        "cnnjax/microbatches.py",
+        "    lambda a: a.swapaxes(0, 1).reshape(-1, *a.shape[2:]),",
+        "    lambda a: a.reshape((-1, *a.shape[2:])),",
+        DEALING,
+    ),
+    Mutant(
+        "neighbours_dealt",
+        "Neighbours are dealt out, and laid together as if they were not.",
+        "cnnjax/microbatches.py",
+        "    lambda a, size: a.reshape(-1, size, *a.shape[1:]),",
+        "    lambda a, size: a.reshape(size, -1, *a.shape[1:]).swapaxes(1, 0),",
+        DEALING,
+    ),
+    Mutant(
+        "dealt_as_neighbours",
+        "What should be dealt stays together, so that one device does all of it.",
+        "cnnjax/microbatches.py",
+        "    lambda a, size: a.reshape(size, -1, *a.shape[1:]).swapaxes(0, 1),",
+        "    lambda a, size: a.reshape((-1, size, *a.shape[1:])),",
+        LAWS,
+    ),
+    Mutant(
+        "microbatch_left_over",
+        "The examples that fill no microbatch are left out.",
+        "cnnjax/microbatches.py",
+        "lambda a: cut.apart(a, size), pad_batch(batch, size))",
+        "lambda a: cut.apart(a[: len(a) // size * size], size), batch)",
+        DEALING,
+    ),
+    Mutant(
+        "filled_up_at_full_weight",
+        "What a batch is filled up with counts.",
+        "cnnjax/microbatches.py",
+        "jnp.where(real, padded.weights, 0)",
+        "padded.weights",
+        DEALING,
+    ),
+    Mutant(
+        "pmap_leaves_over",
+        "By pmap, examples that do not divide over the devices are left out.",
+        "cnnjax/parallel.py",
+        "            pad_batch(batch, mesh.size),\n",
+        "            jax.tree.map(\n"
+        "                lambda a: a[: len(a) // mesh.size * mesh.size], batch\n"
+        "            ),\n",
+        DEALING,
+    ),
+    Mutant(
+        "one_device_counts_padding",
+        "A device whose examples are all padding counts one of them.",
+        "cnnjax/parallel.py",
+        "total = lax.psum(total_weight(part), AXIS)",
+        "total = lax.psum(jnp.maximum(total_weight(part), 1), AXIS)",
+        LAWS,
+    ),
+    Mutant(
+        "weight_of_one_device",
+        "Each device takes the batch to weigh as much as its own part, N times.",
+        "cnnjax/parallel.py",
+        "total = lax.psum(total_weight(part), AXIS)",
+        "total = total_weight(part) * lax.psum(1, AXIS)",
+        LAWS,
+    ),
+    Mutant(
+        "metrics_averaged_over_devices",
+        "The devices' shares in the metrics are averaged.",
+        "cnnjax/parallel.py",
+        "means, grads = lax.psum((means, grads), AXIS)",
+        "means, grads = lax.pmean(means, AXIS), lax.psum(grads, AXIS)",
+        LAWS,
+    ),
+    # Evaluation.
+    Mutant(
+        "others_not_asked",
+        "An evaluation of other examples is of those that it was made with.",
+        "cnnjax/evaluation.py",
+        "of = placed if others is None else place(others)",
+        "of = placed",
+        EVALUATION,
+    ),
+    Mutant(
+        "tested_on_training_examples",
+        "A run is tested on the first of its training examples.",
+        "cnnjax/runs.py",
+        "        experiment.test,\n        params,\n",
+        "        type(experiment.test)(\n"
+        "            *(a[: len(experiment.test.labels)] for a in experiment.train)\n"
+        "        ),\n        params,\n",
+        EVALUATION,
+    ),
+    Mutant(
+        "evaluated_at_the_wrong_epochs",
+        "Of every second epoch, the odd ones are evaluated.",
+        "cnnjax/runs.py",
+        "epoch % evaluate_every == 0",
+        "epoch % evaluate_every == 1 % evaluate_every",
+        EVALUATION,
+    ),
+    Mutant(
+        "predicts_training_examples",
+        "What a run predicts is of its training examples.",
+        "cnnjax/runs.py",
+        "make_predict(experiment.apply_fn, experiment.test)",
+        "make_predict(experiment.apply_fn, experiment.train)",
+        EVALUATION,
+    ),
+    Mutant(
+        "tested_before_training",
+        "After each epoch the parameters of the beginning are tested.",
+        "cnnjax/epochs.py",
+        "test = callbacks.evaluate(epoch, loop.state.params)",
+        "test = callbacks.evaluate(epoch, updates.start(params, keys).state.params)",
+        EVALUATION,
+    ),
+    Mutant(
+        "last_test_example_twice",
+        "The first test example is left out, and the last counted twice.",
+        "cnnjax/evaluation.py",
+        "order = np.arange(num_examples, dtype=np.int32)",
+        "order = np.arange(num_examples, dtype=np.int32)\n"
+        "    order = np.minimum(order + 1, num_examples - 1)",
+        EVALUATION,
+    ),
+    Mutant(
+        "last_of_equal_logits",
+        "Of equal logits the last is the prediction.",
+        "cnnjax/evaluation.py",
+        "lambda example: jnp.argmax(apply_fn(params, example))",
+        "lambda example: (\n"
+        "                lambda z: z.size - 1 - jnp.argmax(z[::-1])\n"
+        "            )(apply_fn(params, example))",
+        EVALUATION,
+    ),
+    # Many seeds at once.
+    Mutant(
+        "one_key_for_a_group",
+        "The seeds of a group draw from the keys of its first.",
+        "cnnjax/ensembles.py",
+        "keys: LoopKeys = stack([experiment.keys for experiment in group])",
+        "keys: LoopKeys = stack([one.keys for _ in group])",
+        SEEDS,
+    ),
+    Mutant(
+        "one_test_for_a_group",
+        "The seeds of a group are tested on the examples that its first holds out.",
+        "cnnjax/ensembles.py",
+        "test = tests[index](epoch, take(params, index)) if due",
+        "test = tests[0](epoch, take(params, index)) if due",
+        SEEDS,
+    ),
+    # Data.
+    Mutant(
+        "divided_by_256",
+        "Pixels are divided by 256.",
+        "cnnjax/data/preprocessing.py",
+        "x / 255 - shift",
+        "x / 256 - shift",
+        ("tests/test_data_order.py",),
+    ),
+    Mutant(
+        "divided_before_the_mean",
+        "The mean is taken off what was divided by the deviation.",
+        "cnnjax/data/preprocessing.py",
+        "return (x / 255 - shift) / scale",
+        "return x / 255 / scale - shift",
+        ("tests/test_data_order.py",),
+    ),
+    Mutant(
+        "one_held_out_is_trained_on",
+        "One of the examples that are held out is trained on, too.",
+        "cnnjax/data/splits.py",
+        "kept, held_out = order[num_held_out:], order[:num_held_out]",
+        "kept, held_out = order[num_held_out - 1 :], order[:num_held_out]",
+        ("tests/test_data_order.py",),
+    ),
+    Mutant(
+        "held_out_rounded_down",
+        "How many examples are held out is rounded down.",
+        "cnnjax/data/splits.py",
+        "round(split.fraction * num_examples)",
+        "int(split.fraction * num_examples)",
+        ("tests/test_data_order.py",),
+    ),
+    # What is written.
+    Mutant(
+        "label_and_prediction_exchanged",
+        "In predictions.csv, label and prediction are exchanged.",
+        "cnnjax/workdir.py",
+        "{index},{label},{own}",
+        "{index},{own},{label}",
+        WORKDIR,
+    ),
+    Mutant(
+        "examples_counted_from_one",
+        "In predictions.csv, examples are counted from 1.",
+        "cnnjax/workdir.py",
+        "tolist(), strict=True))\n        lines",
+        "tolist(), strict=True), 1)\n        lines",
+        WORKDIR,
+    ),
+    Mutant(
+        "transposed_tensors",
+        "A kernel that lies transposed in memory is written as it lies.",
+        "cnnjax/workdir.py",
+        "np.ascontiguousarray(leaf)",
+        "np.asarray(leaf).ravel('K').reshape(leaf.shape)",
+        WORKDIR,
+    ),
+)
