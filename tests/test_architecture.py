@@ -32,7 +32,7 @@ FLOORS = [
     {"epochs"},
     {"networks", "faults"},
     {"recipes"},
-    {"overrides"},
+    {"overrides", "matching"},
     {"published"},
     {"experiments"},
     {"references", "runs"},
