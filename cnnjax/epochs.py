@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from cnnjax.clock import Clock
+from cnnjax.data.checks import check_examples
 from cnnjax.data.order import num_batches
 from cnnjax.records import EpochRecord, MeansFn, epoch_means
 from cnnjax.types import Examples, Metrics, Params, Strategy
@@ -58,8 +59,10 @@ def train(
     same shapes was compiled to.
 
     Raises:
-        InputError: the batch size or the epochs do not fit the examples.
+        InputError: examples that cannot be used, or a batch size or epochs that do not
+            fit them.
     """
+    examples = check_examples(examples, where="training ")
     clock = clock or Clock()
     with clock.part("compile"):
         updates = updates or compile_updates(

@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Num, PyTree
 
 from cnnjax.contract import checked
+from cnnjax.data.checks import check_alike, check_examples
 from cnnjax.data.order import num_batches, take_batch
 from cnnjax.types import Batch, Count, Examples, LossFn, Params
 
@@ -47,7 +48,11 @@ def make_evaluate(
     all of them. `params` gives shapes and placement only. A strategy's `put_state` and
     `put_batch` divide the work as they divide its training; `batch_size` is of each
     device. Of several processes, each must call `evaluate`, and each has the result.
+
+    Raises:
+        InputError: examples that cannot be used; `evaluate`, others of other shapes.
     """
+    examples = check_examples(examples)
     num_examples = len(examples.labels)
     sums = sum_metrics(loss_fn)
     order = np.arange(num_examples, dtype=np.int32)
@@ -75,7 +80,11 @@ def make_evaluate(
     program = jax.jit(sums_by_batch).lower(params, *placed).compile()
 
     def evaluate(params: Params, others: Examples | None = None) -> dict[str, float]:
-        of = placed if others is None else place(others)
+        of = placed
+        if others is not None:
+            others = check_examples(others)
+            check_alike(others, examples)
+            of = place(others)
         # Added up here, in float64: float32 cannot count past 16,777,216 examples.
         sums = {name: np.asarray(v) for name, v in program(params, *of).items()}
         totals = {name: float(v.sum(dtype=np.float64)) for name, v in sums.items()}
@@ -93,7 +102,11 @@ def make_predict(
     """Build `predict(params)`: the class of every example, in their order.
 
     Of equal logits the first is the prediction. `apply_fn` takes one raw example.
+
+    Raises:
+        InputError: examples that cannot be used.
     """
+    examples = check_examples(examples)
     num_examples = len(examples.labels)
 
     @jax.jit

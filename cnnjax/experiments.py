@@ -11,7 +11,8 @@ import optax
 from jaxtyping import Array, Float, Key, Num
 
 from cnnjax import faults as known_faults
-from cnnjax import models, parallel, stack
+from cnnjax import models, parallel
+from cnnjax.data.checks import check_dataset
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.preprocessing import preprocess
 from cnnjax.data.splits import HoldOut, split_dataset
@@ -19,6 +20,7 @@ from cnnjax.errors import InputError, expect
 from cnnjax.factors import FactorsFn, make_factors_fn
 from cnnjax.faults import Fault
 from cnnjax.losses import get_loss, make_loss_fn, make_tapped_loss_fn
+from cnnjax.matching import check_pixels, check_shapes
 from cnnjax.optimizers import make_optimizer, make_schedule
 from cnnjax.recipes import Recipe
 from cnnjax.records import MeansFn, epoch_means
@@ -104,10 +106,13 @@ def prepare(
             fault is not known, could not matter, or would be lost beside another.
     """
     keys = keys_of(seed)
+    dataset = check_dataset(dataset)
     train_examples, test_examples = split_dataset(
         dataset, recipe.split, key=keys.split, num_train=recipe.num_train
     )
-    _check_fit(recipe, dataset)
+    check_shapes(recipe, dataset)
+    check_pixels(recipe, train_examples, part="training")
+    check_pixels(recipe, test_examples, part="test")
     num_examples = len(train_examples.labels)
     batch_size = num_examples if recipe.batch_size is None else recipe.batch_size
     loop = LoopConfig(
@@ -224,26 +229,3 @@ def setting_of(experiment: Experiment) -> known_faults.Setting:
         holds_out=isinstance(recipe.split, HoldOut),
         microbatch_size=experiment.options.microbatch_size,
     )
-
-
-def _check_fit(recipe: Recipe, dataset: Dataset) -> None:
-    """Raise InputError where the dataset's examples are not what the network takes."""
-    expected = recipe.model.input_shape
-    got = tuple(dataset.train.inputs.shape[1:])
-    if got != expected:
-        raise InputError(
-            f"recipe {recipe.name!r} expects inputs of shape {expected}, got {got} "
-            f"from dataset {dataset.name!r}; choose another recipe or dataset"
-        )
-    outputs = stack.layer_rows(recipe.model)[-1].output_shape
-    if recipe.loss == "softmax_cross_entropy":
-        if dataset.num_classes != outputs[0]:
-            raise InputError(
-                f"recipe {recipe.name!r} tells {outputs[0]} classes apart, but dataset "
-                f"{dataset.name!r} has {dataset.num_classes or 'none'}"
-            )
-    elif tuple(dataset.train.labels.shape[1:]) != outputs:
-        raise InputError(
-            f"recipe {recipe.name!r} regresses targets of shape {outputs}, but dataset "
-            f"{dataset.name!r} has {tuple(dataset.train.labels.shape[1:]) or 'classes'}"
-        )

@@ -103,7 +103,9 @@ def make_exact(
 
     def exact(params: Params, batch: Batch) -> Exact:
         total, lost, size = compiled(params, batch)
-        values = jax.tree.map(lambda t, c: _float64(t) + _float64(c), total, lost)
+        values = jax.tree.map(
+            lambda t, c: np.asarray(_float64(t) + _float64(c)), total, lost
+        )
         sizes = [size]
         for shift in SHIFTS:
             labels = jnp.roll(batch.labels, shift, axis=0)

@@ -14,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Int, Key
 
 from cnnjax.data import order as orders
+from cnnjax.data.checks import check_counts
 from cnnjax.errors import expect, unknown_name
 from cnnjax.training import init_state, make_train_step
 from cnnjax.types import (
@@ -134,9 +135,11 @@ def compile_updates(
     so have the examples if `examples_axis` is 0, else the runs share them.
 
     Raises:
-        InputError: the batch size or the epochs do not fit the examples.
+        InputError: not one label per input, or a batch size or epochs that do not fit
+            the examples.
     """
     axis = 0 if examples_axis is None else 1  # of examples: runs come first
+    check_counts(examples, axis=axis)
     num_examples = examples.labels.shape[axis]
     config.check(num_examples)
     visited = config.visited(num_examples)

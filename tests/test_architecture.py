@@ -33,7 +33,7 @@ FLOORS = [
     {"epochs"},
     {"networks", "faults"},
     {"recipes"},
-    {"overrides"},
+    {"overrides", "matching"},
     {"published"},
     {"experiments"},
     {"references", "runs"},

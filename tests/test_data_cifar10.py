@@ -102,12 +102,54 @@ def test_missing_files_are_named(tmp_path):
     )
 
 
-@pytest.mark.parametrize("content", [b"", b"\x01" * 3072, b"\x01" * 3074])
-def test_record_sizes(tmp_path, content):
+def test_a_plain_tar_is_read(tmp_path):
+    files = make_files()
+    (tmp_path / "cifar-10-binary.tar").write_bytes(gzip.decompress(archive_of(files)))
+    check(load_dataset("cifar10", data_dir=str(tmp_path)), files)
+
+
+AGAIN = "; copy or download it again"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", f"an empty file{AGAIN}"),
+        (b"\x01" * 3072, f"0 records and 3072 bytes{AGAIN}"),
+        (b"\x01" * 9300, f"3 records and 81 bytes{AGAIN}"),
+        (b"\x01" * 3074, "records of two labels, as CIFAR-100 has; give the files of"),
+        (b"\x01" * 30740, "records of two labels, as CIFAR-100 has; give the files of"),
+        (b"<!DOCTYPE html>", "an HTML page; open the page, and save the file"),
+        (b"\x80\x04\x95" + b"\x01" * 99, "a Python pickle, which is never opened"),
+        (b"\x89PNG\r\n", "a PNG image; write it in the expected format"),
+    ],
+)
+def test_record_sizes(tmp_path, content, words):
     write_files(tmp_path, {**make_files(), "data_batch_4.bin": content})
     message = error_of(tmp_path)
     assert message.startswith(f"{tmp_path}/data_batch_4.bin: expected one or more")
-    assert f"got {len(content)} bytes" in message
+    assert f"got {len(content)} bytes, {words}" in message
+    assert (AGAIN in message) == (AGAIN in words)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("cifar-100-binary.tar.gz", "cifar-100-python.tar.gz", "train.bin"),
+        *("cifar-100-binary", "cifar-100-python"),
+    ],
+)
+def test_cifar_100_is_called_by_its_name(tmp_path, name):
+    (tmp_path / name).mkdir()
+    message = error_of(tmp_path)
+    assert message.startswith(f"{tmp_path}/{name}: expected the binary version of CIF")
+    assert "got CIFAR-100; download https://" in message
+
+
+def test_an_archive_of_other_files_says_what_is_in_it(tmp_path):
+    others = {"train.bin": b"1", "test.bin": b"2"}
+    write_files(tmp_path, {ARCHIVE: archive_of(others, "cifar-100-binary/")})
+    assert "test_batch.bin, among train.bin, test.bin; download" in error_of(tmp_path)
 
 
 def test_labels_beyond_nine(tmp_path):
@@ -124,9 +166,9 @@ def test_damaged_archives(tmp_path):
     path.write_bytes(good[:-8] + bytes(4) + good[-4:])
     assert "damaged gzip file (CRC check failed" in error_of(tmp_path)
     path.write_bytes(gzip.compress(gzip.decompress(good)[:5000]))
-    assert "damaged one (unexpected end of data)" in error_of(tmp_path)
+    assert "got a damaged one (unexpected end of data)" in error_of(tmp_path)
     path.write_bytes(b"<html>404</html>")
-    assert "not a tar archive" in error_of(tmp_path)
+    assert "expected a tar archive, got an HTML page" in error_of(tmp_path)
     assert "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz" in error_of(
         tmp_path
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import numpy as np
 import pytest
 
@@ -54,7 +56,9 @@ def test_without_a_folder_the_file_is_named():
 
 def test_missing_columns_are_named(tmp_path):
     write(tmp_path, "price,area,bedrooms,bathrooms", "1,2,3,4")
-    assert error_of(tmp_path).endswith("missing stories, parking")
+    assert error_of(tmp_path).endswith(
+        "missing stories, parking, got the header 'price,area,bedrooms,bathrooms'"
+    )
 
 
 @pytest.mark.parametrize("cell", ["many", "", "nan", "inf", "-inf", "1e999", "1,5"])
@@ -73,6 +77,52 @@ def test_rows_that_are_too_short_or_too_long(tmp_path):
     assert error_of(tmp_path).endswith("line 2: expected as many cells as the header")
 
 
+def test_spaces_and_case_of_a_header_do_not_count(tmp_path):
+    header = "Price, AREA ,bedrooms,Bathrooms, stories,mainroad,\tparking"
+    write(tmp_path, header, *(row.replace(",", ", ") for row in ROWS))
+    housing = load_dataset("housing", data_dir=str(tmp_path))
+    np.testing.assert_array_equal(housing.train.labels, [[0], [1], [0.25]])
+    np.testing.assert_array_equal(housing.train.inputs[:, 0], [0, 1, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ("price;area;stories", "separated by semicolons: save it with commas"),
+        ("price\tarea\tstories", "separated by tabs: save it with commas"),
+        ("13300000,7420,4", "got the header '13300000,7420,4'"),
+        ("<!DOCTYPE html>", "got the header '<!DOCTYPE html>'"),
+        ("cost,area,bedrooms,bathrooms,stories,parking", "missing price, got the hea"),
+        ("price,area_m2,bedrooms,bathrooms,stories,parking", "missing area, got the h"),
+    ],
+)
+def test_the_header_that_came_is_named(tmp_path, header, reason):
+    write(tmp_path, header, *ROWS)
+    message = error_of(tmp_path)
+    assert f"got the header {header!r}" in message
+    assert reason in message
+
+
+@pytest.mark.parametrize("twin", ["price", "Price", " price ", "PARKING"])
+def test_a_column_that_is_there_twice_is_refused(tmp_path, twin):
+    write(tmp_path, f"{HEADER},{twin}", *(f"{row},1" for row in ROWS))
+    column = twin.strip().lower()
+    message = error_of(tmp_path)
+    assert f"expected one column {column!r}, got 2 in the header" in message
+    assert "delete or rename" in message
+
+
+def test_a_column_that_is_not_used_may_be_there_twice(tmp_path):
+    write(tmp_path, f"{HEADER},mainroad", *(f"{row},no" for row in ROWS))
+    assert len(load_dataset("housing", data_dir=str(tmp_path)).train.labels) == 3
+
+
+def test_a_gzipped_table_is_read(tmp_path):
+    table = "\n".join((HEADER, *ROWS)).encode()
+    (tmp_path / "Housing.csv").write_bytes(gzip.compress(table))
+    assert len(load_dataset("housing", data_dir=str(tmp_path)).train.labels) == 3
+
+
 def test_empty_tables(tmp_path):
     write(tmp_path, HEADER)
     assert error_of(tmp_path).endswith("got an empty table")
@@ -88,3 +138,8 @@ def test_a_constant_column_cannot_be_scaled(tmp_path):
 def test_a_file_that_is_no_text(tmp_path):
     (tmp_path / "Housing.csv").write_bytes(b"\xff\xfe\x00\x80")
     assert "not a CSV file" in error_of(tmp_path)
+    assert "but text in UTF-16; save it as UTF-8" in error_of(tmp_path)
+    (tmp_path / "Housing.csv").write_bytes(b"PK\x03\x04\xff")
+    assert "but a zip archive (.zip, .npz, .xlsx); unpack it" in error_of(tmp_path)
+    (tmp_path / "Housing.csv").write_bytes((HEADER + ",caf\xe9").encode("latin-1"))
+    assert "byte 0xe9" in error_of(tmp_path)

@@ -6,9 +6,13 @@ import dataclasses
 import gzip
 import hashlib
 import http.server
+import io
+import pickle
 import socket
 import struct
+import tarfile
 import threading
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -24,9 +28,13 @@ from cnnjax.errors import InputError
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = FILES
 
 
-def idx(array: np.ndarray) -> bytes:
-    header = struct.pack(f">{1 + array.ndim}I", 0x800 + array.ndim, *array.shape)
-    return header + array.astype(np.uint8).tobytes()
+CODES = {"u1": 8, "i1": 9, ">i2": 11, ">i4": 12, ">f4": 13, ">f8": 14}
+
+
+def idx(array: np.ndarray, dtype="u1") -> bytes:
+    header = struct.pack(">2xBB", CODES[dtype], array.ndim)
+    header += struct.pack(f">{array.ndim}I", *array.shape)
+    return header + array.astype(dtype).tobytes()
 
 
 def make_files(train=7, test=3, size=(28, 28), labels=10) -> dict[str, bytes]:
@@ -281,13 +289,21 @@ def test_a_folder_in_the_place_of_a_file(tmp_path):
         (TEST_LABELS, lambda c: c[:6], "cut off in its header"),
         (TEST_IMAGES, lambda c: c[:15], "cut off in its header"),
         (TEST_IMAGES, lambda _: b"", "got an empty file"),
-        (TEST_IMAGES, lambda _: b"<!DOCTYPE html>", "00000803, got 3c21444f"),
-        (TRAIN_LABELS, lambda _: make_files()[TRAIN_IMAGES], "00000801, got 00000803"),
-        (TRAIN_LABELS, lambda c: b"\0\0\x0d\1" + c[4:], "got 00000d01"),
+        (
+            TEST_IMAGES,
+            lambda _: b"<!DOCTYPE html>",
+            "idx file of images, raw or gzipped, got an HTML page",
+        ),
+        (
+            TRAIN_LABELS,
+            lambda _: make_files()[TRAIN_IMAGES],
+            "one per image, got uint8 with 3 axes (7 x 28 x 28)",
+        ),
+        (TRAIN_LABELS, lambda c: b"\0\0\x0d\1" + c[4:], "expected 28 bytes of labels"),
         (TRAIN_IMAGES, lambda _: idx(np.zeros((0, 28, 28))), "got shape (0, 28, 28)"),
         (TRAIN_IMAGES, lambda _: idx(np.zeros((7, 0, 28))), "got shape (7, 0, 28)"),
         (TRAIN_LABELS, lambda _: idx(np.zeros(6)), "got 7 images in"),
-        (TEST_IMAGES, lambda _: idx(np.zeros((3, 20, 28))), "got 28 x 28 in"),
+        (TEST_IMAGES, lambda _: idx(np.zeros((3, 20, 28))), "got 28 x 28 x 1 in"),
     ],
 )
 @pytest.mark.parametrize("zipped", [False, True])
@@ -300,6 +316,121 @@ def test_damaged_files(tmp_path, file, damage, reason, zipped):
     message = error_of("idx", tmp_path)
     assert reason in message
     assert file in message
+
+
+PIXELS = np.arange(7 * 28 * 28).reshape(7, 28, 28) % 256
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "shape"),
+    [
+        *((TRAIN_LABELS, idx(np.arange(7), t), (7,)) for t in CODES if "f" not in t),
+        (TRAIN_IMAGES, idx(PIXELS, ">i2"), (7, 28, 28, 1)),
+        (TRAIN_IMAGES, idx(PIXELS, ">i4"), (7, 28, 28, 1)),
+        (TRAIN_IMAGES, idx(PIXELS[..., None]), (7, 28, 28, 1)),
+    ],
+)
+def test_other_types_of_integers_are_read(tmp_path, file, content, shape):
+    write(tmp_path, {**make_files(), file: content})
+    train = load_dataset("idx", data_dir=str(tmp_path)).train
+    assert (train.inputs.dtype, train.labels.dtype) == (np.uint8, np.int32)
+    got = train.labels if file == TRAIN_LABELS else train.inputs
+    expected = np.arange(7) if file == TRAIN_LABELS else PIXELS[..., None]
+    assert got.shape == shape
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colour_images_are_read(tmp_path, channels):
+    contents = make_files()
+    for file, count in ((TRAIN_IMAGES, 7), (TEST_IMAGES, 3)):
+        pixels = np.arange(count * 28 * 28 * channels) % 251
+        contents[file] = idx(pixels.reshape(count, 28, 28, channels))
+    write(tmp_path, contents)
+    dataset: Any = load_dataset("idx", data_dir=str(tmp_path))
+    assert dataset.train.inputs.shape == (7, 28, 28, channels)
+    assert dataset.test.inputs.tobytes() == contents[TEST_IMAGES][20:]
+    message = error_of("kmnist", tmp_path)
+    assert f"images of 28 x 28 x 1 pixels, got 28 x 28 x {channels}" in message
+
+
+@pytest.mark.parametrize("name", ["{}", "{}.gz"])
+def test_files_gzipped_twice_are_read(tmp_path, name):
+    contents = make_files()
+    for file, content in contents.items():
+        twice = gzip.compress(gzip.compress(content))
+        write(tmp_path, {name.format(file): twice})
+    check(load_dataset("idx", data_dir=str(tmp_path)), contents)
+
+
+def npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def archive(kind: str) -> bytes:
+    file = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(file, "w") as zipped:
+            zipped.writestr(TRAIN_IMAGES, b"0")
+    else:
+        with tarfile.open(fileobj=file, mode="w") as tarred:
+            tarred.addfile(tarfile.TarInfo(TRAIN_IMAGES))
+    return file.getvalue()
+
+
+def thrice(content: bytes) -> bytes:
+    return gzip.compress(gzip.compress(gzip.compress(content)))
+
+
+IN_PYTHON = "write it in the expected format, or make a cnnjax.Dataset of it in Python"
+UNPACK = "unpack it, and give the files that are in it"
+# What a file is that is whole, but none of images (above) or none of labels (below).
+NO_IMAGES = {
+    "float32": (idx(PIXELS, ">f4"), "got float32 with 3 axes (7 x 28 x 28); write pi"),
+    "channels first": (idx(PIXELS[:, None]), "uint8 with 4 axes (7 x 1 x 28 x 28)"),
+    "flat": (idx(PIXELS.reshape(7, -1)), "got uint8 with 2 axes (7 x 784)"),
+    "labels": (idx(np.arange(7)), "got uint8 with 1 axis (7)"),
+    "16 bits": (idx(PIXELS * 100, ">i2"), "expected pixels from 0 to 255, got 0 to "),
+    "negative": (idx(PIXELS // 2 - 128, "i1"), "pixels from 0 to 255, got -128 to -1"),
+    "HTML": (b"\n<html><head>", "got an HTML page; open the page, and save the file"),
+    "zip": (archive("zip"), f"got a zip archive (.zip, .npz, .xlsx); {UNPACK}"),
+    "tar": (archive("tar"), f"got a tar archive; {UNPACK}"),
+    "gzipped thrice": (thrice(idx(PIXELS)), f"gzipped more than twice; {UNPACK}"),
+    "PNG": (b"\x89PNG\r\n\x1a\n", f"got a PNG image; {IN_PYTHON}"),
+    "npy": (npy(PIXELS), f"got a NumPy array (.npy); {IN_PYTHON}"),
+    "pickle": (pickle.dumps(PIXELS), "got a Python pickle, which is never opened"),
+    "LFS": (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer; fetch"),
+    "text": (b"label,1x1\n5,0", "got text that begins with 'label,1x1'; check that"),
+    "zeros": (bytes(16), "got a file that begins with the bytes 00000000; check that"),
+}
+NO_LABELS = {
+    "QMNIST": (idx(np.ones((7, 8)), ">i4"), "got int32 with 2 axes (7 x 8); of QMNIST"),
+    "a column": (idx(np.ones((7, 1))), "got uint8 with 2 axes (7 x 1); write the cl"),
+    "float64": (idx(np.ones(7), ">f8"), "got float64 with 1 axis (7); write the cl"),
+    "negative": (idx(np.arange(7) - 1, ">i4"), "from 0 to 999999, got -1 to 5"),
+    "too large": (
+        idx(np.full(7, 2**31 - 1), ">i4"),
+        "999999, got 2147483647 to 2147483647",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [(TRAIN_IMAGES, *what) for what in NO_IMAGES.values()]
+    + [(TEST_LABELS, *what) for what in NO_LABELS.values()],
+    ids=[*NO_IMAGES, *NO_LABELS],
+)
+def test_a_whole_file_of_another_kind_is_called_what_it_is(
+    tmp_path, file, content, words
+):
+    write(tmp_path, {**make_files(test=7), file: content})
+    message = error_of("idx", tmp_path)
+    assert message.startswith(f"{tmp_path}/{file}: expected ")
+    assert words in message
+    assert "download it again" not in message
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
@@ -317,7 +448,7 @@ def test_a_label_out_of_range_is_told_before_the_number_of_images(tmp_path, name
 def test_images_of_another_size_are_sent_to_idx(tmp_path):
     write(tmp_path, make_files(size=(14, 15)))
     message = error_of("kmnist", tmp_path)
-    assert "kmnist images of 28 x 28 pixels, got 14 x 15" in message
+    assert "kmnist images of 28 x 28 x 1 pixels, got 14 x 15 x 1" in message
     assert "--dataset=idx" in message
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
+from pathlib import Path
 
 import pytest
 
@@ -48,8 +51,75 @@ def test_folder_that_does_not_exist(name, tmp_path):
     with pytest.raises(InputError) as caught:
         load_dataset(name, data_dir=str(tmp_path / "gone"))
     assert str(caught.value) == (
-        f"expected data_dir to be a folder, got '{tmp_path}/gone'"
+        f"expected data_dir to be a folder, got '{tmp_path}/gone': No such file or "
+        "directory"
     )
+
+
+FILE_NAMES = {
+    "idx": "train-images-idx3-ubyte",
+    "cifar10": "data_batch_1.bin",
+    "housing": "Housing.csv",
+}
+
+
+def error_of(name: str, folder: object) -> str:
+    with pytest.raises(InputError) as caught:
+        load_dataset(name, data_dir=str(folder))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", [*FILE_NAMES, "tfds:mnist"])
+def test_what_is_no_folder_is_called_what_it_is(name, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "lost").symlink_to("gone")
+    (tmp_path / "ring").symlink_to("ring")
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != locked)
+    start = "expected data_dir to be a folder, got "
+    for folder, reason in (
+        (tmp_path / "file", f"'{tmp_path}/file': it is a file"),
+        (tmp_path / "file" / "in", f"'{tmp_path}/file/in': Not a directory"),
+        (tmp_path / "lost", f"'{tmp_path}/lost': a link that leads nowhere"),
+        (tmp_path / "ring", f"'{tmp_path}/ring': Too many levels of symbolic links"),
+        ("~nosuchuser/data", "'~nosuchuser/data': there is no such home"),
+        (locked, f"'{locked}': Permission denied"),
+        ("a" * 300, f"'{'a' * 300}': File name too long"),
+        ("a\0b", "'a\\x00b': "),
+    ):
+        assert error_of(name, folder).startswith(start + reason)
+
+
+@pytest.mark.parametrize(("name", "file"), FILE_NAMES.items())
+def test_a_link_that_leads_nowhere_is_no_missing_file(name, file, tmp_path):
+    others = ["train-labels-idx1-ubyte", "t10k-images-idx3-ubyte"]
+    others += ["t10k-labels-idx1-ubyte", "test_batch.bin"]
+    for other in (*others, *(f"data_batch_{i}.bin" for i in range(2, 6))):
+        (tmp_path / other).write_bytes(b"")
+    (tmp_path / file).symlink_to(tmp_path / "unmounted" / file)
+    assert error_of(name, tmp_path) == (
+        f"{tmp_path / file}: cannot be read (a link that leads nowhere)"
+    )
+
+
+@pytest.mark.parametrize("name", FILE_NAMES)
+def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(
+    name, tmp_path, monkeypatch
+):
+    stat = Path.stat
+
+    def refused(path: Path, **options: bool) -> object:
+        if path.parent == tmp_path / name:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refused)
+    (tmp_path / name).mkdir()
+    message = error_of(name, tmp_path)
+    assert message.startswith(f"{tmp_path / name}/")
+    assert message.endswith(": cannot be read (Permission denied)")
 
 
 def test_tfds_names_are_passed_on(monkeypatch):

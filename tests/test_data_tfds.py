@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import logging
 import os
@@ -123,6 +124,69 @@ def test_tfds_itself_reads_what_is_prepared(tmp_path):
     assert {row["image"].tobytes() for row in rows} == {
         image.tobytes() for image in TEST.inputs
     }
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colour_images_are_kept(tmp_path, channels):
+    images = make_examples(12, 0, (6, 5, channels))
+    colours = dataclasses.replace(TOY, name=f"of_{channels}", train=images, test=None)
+    prepare_for_tfds(colours, output_dir=str(tmp_path))
+    dataset = read(f"of_{channels}", tmp_path)
+    assert dataset.test is None
+    assert dataset.train.inputs.shape == (12, 6, 5, channels)
+    assert multiset(dataset.train) == multiset(images)
+
+
+IMAGES, LABELS = make_examples(6, 2)
+NO_IMAGES = "expected an image classification dataset, uint8 [examples, height, width,"
+NOT_KEPT = {
+    "a regression": ({"class_names": ()}, NO_IMAGES),
+    "floats": ({"train": Examples(IMAGES / 255, LABELS)}, "got 'toy', float32 of"),
+    "no channels": ({"train": Examples(IMAGES[..., 0], LABELS)}, "shape (6, 6, 5),"),
+    "two channels": ({"train": Examples(IMAGES.repeat(2, -1), LABELS)}, NO_IMAGES),
+    "a label too large": (
+        {"train": Examples(IMAGES, LABELS + 1)},
+        "got labels 1 to 3; count classes from 0",
+    ),
+    "class names alike": ({"class_names": ("ant", "ant", "cow")}, "class names that"),
+    "an empty class name": ({"class_names": ("", "bee", "cow")}, "class names that"),
+    "a class name of two lines": (
+        {"class_names": ("ant\nbee", "bee", "cow")},
+        "class names that differ, each a line of text",
+    ),
+    "spaces beside one": ({"class_names": ("ant ", "bee", "cow")}, "class names that"),
+    **{
+        f"the name {name!r}": ({"name": name}, "expected a dataset name of small lett")
+        for name in (
+            *("", "Toy", "my toy", "my-toy", "1toy", "_toy", "toy_", "a__b", "caf\xe9"),
+            *("tfds:toy", "a/b", "..", "toy\n"),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize(("changes", "reason"), NOT_KEPT.values(), ids=NOT_KEPT)
+def test_what_tfds_cannot_keep_is_refused_and_nothing_is_written(
+    tmp_path, changes, reason
+):
+    wrong = dataclasses.replace(TOY, test=None, **changes)
+    with pytest.raises(InputError) as caught:
+        prepare_for_tfds(wrong, output_dir=str(tmp_path))
+    assert "\n" not in str(caught.value)
+    assert reason in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder, reason in (
+        (str(tmp_path / "file"), "(Not a directory); give another --output_dir"),
+        (str(tmp_path / "file/in"), f"cannot write to {tmp_path}/file/in ("),
+        ("~nosuchuser/tfds", "expected output_dir to be a folder, got '~nosuchuser/t"),
+    ):
+        with pytest.raises(InputError) as caught:
+            prepare_for_tfds(TOY, output_dir=folder)
+        assert reason in str(caught.value)
 
 
 def test_absl_is_quiet_only_while_reading(tmp_path, caplog, monkeypatch):

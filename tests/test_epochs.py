@@ -323,13 +323,12 @@ def test_a_loop_that_cannot_run_is_refused(changes, message):
 
 
 def test_a_dataset_that_does_not_fit_is_refused():
-    wrong = dataclasses.replace(
-        DATASET, train=Examples(DATASET.train.inputs[:, :7], DATASET.train.labels)
-    )
+    smaller = Examples(DATASET.train.inputs[:, :7], DATASET.train.labels)
+    wrong = dataclasses.replace(DATASET, train=smaller, test=smaller)
     with pytest.raises(InputError, match=r"shape \(8, 8, 1\), got \(7, 8, 1\) from"):
         prepare(TINY, wrong)
-    wrong = dataclasses.replace(DATASET, class_names=("a", "b"))
-    with pytest.raises(InputError, match="tells 3 classes apart, but .* has 2"):
+    wrong = dataclasses.replace(DATASET, class_names=tuple("abcd"))
+    with pytest.raises(InputError, match="predicts 3 classes, but .* has 4 classes"):
         prepare(TINY, wrong)
     with pytest.raises(InputError, match="seed from 0 to"):
         prepare(TINY, DATASET, seed=-1)

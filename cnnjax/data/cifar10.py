@@ -14,14 +14,25 @@ from pathlib import Path
 import numpy as np
 
 from cnnjax.data.dataset import Dataset
-from cnnjax.data.files import File, download, read_file, search_folders
+from cnnjax.data.files import File, download, is_file, read_file, search_folders
+from cnnjax.data.signatures import TAR, kind_of
 from cnnjax.errors import InputError
 from cnnjax.types import Examples
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 ARCHIVE_HASH = "md5:c32a1d4ab5d03f1284b67883e8d87530"
 ARCHIVE, FOLDER = "cifar-10-binary.tar.gz", "cifar-10-batches-bin"
-PYTHON_VERSION = ("cifar-10-python.tar.gz", "cifar-10-batches-py")
+ARCHIVES = (ARCHIVE, "cifar-10-binary.tar")  # some browsers un-gzip what they save
+# Other sets that may lie there, and what they are called.
+OTHERS = {
+    "cifar-10-python.tar.gz": "the python version, whose pickles are never opened",
+    "cifar-10-batches-py": "the python version, whose pickles are never opened",
+    "cifar-100-binary.tar.gz": "CIFAR-100",
+    "cifar-100-binary": "CIFAR-100",
+    "cifar-100-python.tar.gz": "CIFAR-100",
+    "cifar-100-python": "CIFAR-100",
+    "train.bin": "CIFAR-100",
+}
 # The five training files, then the test file: always in this order.
 FILES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
 RECORD_BYTES = 1 + 3 * 32 * 32
@@ -59,10 +70,11 @@ def load_cifar10(data_dir: str | None = None) -> Dataset:
 
 def _read_folders(folders: tuple[Path, ...]) -> list[File]:
     for folder in folders:
-        if (folder / ARCHIVE).is_file():
-            return _read_archive(folder / ARCHIVE)
+        for archive in ARCHIVES:
+            if is_file(folder / archive):
+                return _read_archive(folder / archive)
         for place in (folder / FOLDER, folder):
-            missing = [file for file in FILES if not (place / file).is_file()]
+            missing = [file for file in FILES if not is_file(place / file)]
             if not missing:
                 return [read_file(place / file) for file in FILES]
             if len(missing) < len(FILES):
@@ -71,40 +83,43 @@ def _read_folders(folders: tuple[Path, ...]) -> list[File]:
                     f"got all but {', '.join(missing)}"
                 )
     for folder in folders:
-        for name in PYTHON_VERSION:
+        for name, other in OTHERS.items():
             if (folder / name).exists():
                 raise InputError(
                     f"{folder / name}: expected the binary version of CIFAR-10 "
-                    f"({ARCHIVE}), got the python version, whose pickles are never "
-                    f"opened; download {URL}"
+                    f"({ARCHIVE}), got {other}; download {URL}"
                 )
     raise InputError(
-        f"expected {ARCHIVE} or its files ({', '.join(FILES)}), got none of them in "
-        f"{folders[0]} or {folders[1]}"
+        f"expected {' or '.join(ARCHIVES)} or its files ({', '.join(FILES)}), got none "
+        f"of them in {folders[0]} or {folders[1]}"
     )
 
 
 def _read_archive(path: Path) -> list[File]:
     # Un-gzipped whole: tarfile alone stops before the checksum at the end.
     content = read_file(path).content
-    found = {}
+    found, names = {}, []
     try:
         # Members are read in memory; nothing is extracted to disk.
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             for member in archive:
                 name = Path(member.name).name
+                names.append(name)
                 file = archive.extractfile(member) if member.isreg() else None
                 if name in FILES and file is not None:
                     found[name] = File(path / name, file.read())
     except tarfile.TarError as error:
+        words = kind_of(content).words
+        got = f"a damaged one ({error})" if words == TAR else words
         raise InputError(
-            f"{path}: not a tar archive, or a damaged one ({error}); download {URL}"
+            f"{path}: expected a tar archive, got {got}; download {URL}"
         ) from error
     missing = [name for name in FILES if name not in found]
     if missing:
         raise InputError(
             f"{path}: expected the six files of CIFAR-10's binary version, not found: "
-            f"{', '.join(missing)}; download {URL}"
+            f"{', '.join(missing)}, among {', '.join(names[:9]) or 'no files'}; "
+            f"download {URL}"
         )
     return [found[name] for name in FILES]
 
@@ -114,7 +129,7 @@ def _parse(file: File) -> Examples:
     if not content or len(content) % RECORD_BYTES:
         raise InputError(
             f"{path}: expected one or more records of {RECORD_BYTES} bytes, got "
-            f"{len(content)} bytes; copy or download it again"
+            f"{len(content)} bytes, {_what_else(content)}"
         )
     records = np.frombuffer(content, np.uint8).reshape(-1, RECORD_BYTES)
     labels = records[:, 0].astype(np.int32)
@@ -122,3 +137,12 @@ def _parse(file: File) -> Examples:
         raise InputError(f"{path}: expected labels 0 to 9, got {labels.max()}")
     images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return Examples(np.ascontiguousarray(images), labels)
+
+
+def _what_else(content: bytes) -> str:
+    if content and len(content) % (RECORD_BYTES + 1) == 0:
+        return "records of two labels, as CIFAR-100 has; give the files of CIFAR-10"
+    if content and content[0] <= 9:
+        whole, rest = divmod(len(content), RECORD_BYTES)
+        return f"{whole} records and {rest} bytes; copy or download it again"
+    return "{}; {}".format(*kind_of(content))

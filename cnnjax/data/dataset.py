@@ -7,13 +7,19 @@ from dataclasses import dataclass
 from cnnjax.types import Examples
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
     """A dataset held in memory, as it was read.
 
     Images are uint8 [examples, height, width, channels] with int32 [examples] labels
-    that index `class_names`; a regression has float32 inputs and targets, and no class
-    names.
+    that index `class_names`; a regression has float32 inputs and targets [examples,
+    targets], and no class names. Other numeric arrays that mean the same will do, and
+    lists: `checks.check_dataset`, which everything that trains calls, converts them or
+    says what is wrong.
+
+    A dataset equals only itself, so that it can be a key: to compare all the examples
+    at every look-up would take long, and they could change afterwards. Compare the
+    arrays of two datasets with `np.array_equal`.
     """
 
     name: str

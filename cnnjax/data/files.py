@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import stat
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -21,34 +23,82 @@ class File(NamedTuple):
     content: bytes
 
 
+def expand_home(folder: str, *, what: str = "data_dir") -> Path:
+    """Return the path of a folder, with `~` as the user's home.
+
+    Raises:
+        InputError: the home of a user that is not there.
+    """
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError as error:
+        raise InputError(
+            f"expected {what} to be a folder, got {folder!r}: there is no such home"
+        ) from error
+
+
+def open_folder(data_dir: str) -> Path:
+    """Return the path of a folder that is there and may be entered.
+
+    Raises:
+        InputError: it is no folder, or may not be entered, with the reason.
+    """
+    root = expand_home(data_dir)
+    try:
+        is_folder = stat.S_ISDIR(root.stat().st_mode)
+        if is_folder and os.access(root, os.X_OK):
+            return root
+        reason = "Permission denied" if is_folder else "it is a file"
+    except OSError as error:
+        reason = _reason(root, error)
+    except ValueError as error:  # a null character
+        reason = str(error)
+    raise InputError(f"expected data_dir to be a folder, got {str(root)!r}: {reason}")
+
+
 def search_folders(name: str, data_dir: str) -> tuple[Path, Path]:
     """Return the folders that a dataset is looked for in, the more specific first.
 
     Raises:
         InputError: `data_dir` is not a folder.
     """
-    root = Path(data_dir).expanduser()
-    if not root.is_dir():
-        raise InputError(f"expected data_dir to be a folder, got {str(root)!r}")
+    root = open_folder(data_dir)
     return root / name, root
 
 
+def is_file(path: Path) -> bool:
+    """Return whether a file is there, or a link to one that is gone.
+
+    Such a link is no missing file: `read_file` then says what is wrong.
+
+    Raises:
+        InputError: the folder cannot be read.
+    """
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return path.is_symlink()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({_reason(path, error)})") from error
+
+
 def read_file(path: Path) -> File:
-    """Read a file, raw or gzipped: its first bytes tell, whatever its name.
+    """Read a file, raw or gzipped, or gzipped twice, whatever its name.
 
     Raises:
         InputError: the file cannot be read, or is a damaged gzip file.
     """
     try:
         content = path.read_bytes()
-        if content.startswith(b"\x1f\x8b"):
-            content = gzip.decompress(content)
+        for _ in range(2):
+            if content.startswith(b"\x1f\x8b"):
+                content = gzip.decompress(content)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(
             f"{path}: damaged gzip file ({error}); copy or download it again"
         ) from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{path}: cannot be read ({_reason(path, error)})") from error
     return File(path, content)
 
 
@@ -117,3 +167,8 @@ def _stream(url: str, output_file: str, _: object) -> None:
             for piece in response.iter_content(2**16):
                 file.write(piece)
                 bar.update(len(piece))
+
+
+def _reason(path: Path, error: OSError) -> str:
+    lost = isinstance(error, FileNotFoundError) and path.is_symlink()
+    return "a link that leads nowhere" if lost else error.strerror or str(error)

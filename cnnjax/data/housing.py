@@ -7,13 +7,16 @@ https://www.kaggle.com/datasets/yasserh/housing-prices-dataset.
 from __future__ import annotations
 
 import csv
+import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from cnnjax.data.dataset import Dataset
-from cnnjax.data.files import search_folders
+from cnnjax.data.files import is_file, read_file, search_folders
+from cnnjax.data.signatures import kind_of
 from cnnjax.errors import InputError
 from cnnjax.types import Examples
 
@@ -26,14 +29,16 @@ def load_housing(data_dir: str | None = None) -> Dataset:
     """Read the table, every column mapped to 0..1 over all of its rows.
 
     x = (value - min) / (max - min), min and max of the whole table, as system B does:
-    rows that are held out later have taken part in them. There is no test set.
+    rows that are held out later have taken part in them. There is no test set. Cells
+    are separated by commas; spaces beside them, and the case of the header, do not
+    count.
 
     Returns:
         float32 inputs [545, 5] and float32 targets [545, 1].
 
     Raises:
-        InputError: the file is missing, lacks a column, or holds a value that cannot
-            be used.
+        InputError: the file is missing, lacks a column or has one twice, or holds a
+            value that cannot be used.
     """
     columns = (*INPUTS, TARGET)
     path = _find(data_dir)
@@ -62,34 +67,56 @@ def _find(data_dir: str | None) -> Path:
         )
     folders = search_folders("housing", data_dir)
     for folder in folders:
-        if (folder / FILE).is_file():
+        if is_file(folder / FILE):
             return folder / FILE
     raise InputError(f"expected {FILE} in {folders[0]} or {folders[1]}, got none")
 
 
 def _read_table(path: Path, columns: tuple[str, ...]) -> np.ndarray:
+    content = read_file(path).content
     rows = []
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [c for c in columns if c not in (reader.fieldnames or ())]
-            if missing:
-                raise InputError(
-                    f"{path}: expected columns {', '.join(columns)}, missing "
-                    f"{', '.join(missing)}"
-                )
-            for row in reader:
-                where = f"{path}, line {reader.line_num}"
-                if None in row:  # where the csv module puts cells without a header
-                    raise InputError(f"{where}: expected as many cells as the header")
-                rows.append([_number(row[c], c, where=where) for c in columns])
+        lines = io.StringIO(content.decode("utf-8-sig"), newline="")
+        reader = csv.DictReader(lines, skipinitialspace=True)
+        header = reader.fieldnames or ()
+        reader.fieldnames = [name.strip().lower() for name in header]
+        _check_header(path, header, reader.fieldnames, columns=columns)
+        for row in reader:
+            where = f"{path}, line {reader.line_num}"
+            if None in row:  # where the csv module puts cells without a header
+                raise InputError(f"{where}: expected as many cells as the header")
+            rows.append([_number(row[c], c, where=where) for c in columns])
     except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a CSV file ({error})") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        kind = kind_of(content)
+        raise InputError(
+            f"{path}: not a CSV file in UTF-8 ({error}), but {kind.words}; "
+            f"{kind.way_out}"
+        ) from error
     if not rows:
         raise InputError(f"{path}: expected at least two rows, got an empty table")
     return np.array(rows, np.float64)
+
+
+def _check_header(
+    path: Path, header: Sequence[str], names: Sequence[str], *, columns: Sequence[str]
+) -> None:
+    """Refuse a header that lacks a column, or has one twice; case does not count."""
+    missing = [column for column in columns if column not in names]
+    if missing:
+        way_out = ""
+        for sign, name in ((";", "semicolons"), ("\t", "tabs")):
+            if any(sign in cell for cell in header):
+                way_out = f"; it is separated by {name}: save it with commas"
+        raise InputError(
+            f"{path}: expected columns {', '.join(columns)}, missing "
+            f"{', '.join(missing)}, got the header {','.join(header)[:200]!r}{way_out}"
+        )
+    for column in columns:
+        if (count := names.count(column)) > 1:
+            raise InputError(
+                f"{path}: expected one column {column!r}, got {count} in the header "
+                f"{','.join(header)[:200]!r}; delete or rename the others"
+            )
 
 
 def _number(text: str | None, column: str, *, where: str) -> float:

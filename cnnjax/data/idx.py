@@ -1,7 +1,9 @@
 """The idx format of MNIST: any four files of images and labels.
 
 Big-endian: two zero bytes, the element type (8 = unsigned byte), the number of axes,
-the length of each axis (32 bits), the elements. Source: Y. LeCun, C. Cortes,
+the length of each axis (32 bits), the elements. Images are of unsigned bytes, and have
+three axes, or four with the channels last; labels have one axis. Other types of
+integers are read where their values are the same. Source: Y. LeCun, C. Cortes,
 C. Burges, "The MNIST database of handwritten digits", 1998,
 http://yann.lecun.com/exdb/mnist/.
 """
@@ -15,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from cnnjax.data.dataset import Dataset
-from cnnjax.data.files import File, read_file, search_folders
+from cnnjax.data.files import File, is_file, read_file, search_folders
+from cnnjax.data.signatures import kind_of
 from cnnjax.errors import InputError
 from cnnjax.types import Examples
 
@@ -26,16 +29,26 @@ FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
+TYPES = {
+    code: np.dtype(name)
+    for code, name in (
+        *((8, "u1"), (9, "i1"), (11, ">i2"), (12, ">i4")),
+        *((13, ">f4"), (14, ">f8")),
+    )
+}
+CHANNELS = (1, 3, 4)
+MOST_CLASSES = 1_000_000  # a label above is no class: each class has a name in memory
 
 
 def load_idx(data_dir: str | None = None) -> Dataset:
     """Read any four idx files; the classes are 0 to the largest label.
 
     Returns:
-        uint8 images [examples, height, width, 1] and int32 labels [examples].
+        uint8 images [examples, height, width, channels] and int32 labels [examples].
 
     Raises:
-        InputError: files that are missing, damaged, or do not fit each other.
+        InputError: files that are missing, damaged, of another kind, or do not fit each
+            other.
     """
     if data_dir is None:
         raise InputError(
@@ -86,7 +99,8 @@ def parse_idx_files(files: list[File]) -> tuple[Examples, Examples]:
     """Return the training and test examples of four files in the order of `FILES`.
 
     Raises:
-        InputError: a file is damaged, or two files do not fit each other.
+        InputError: a file is damaged or of another kind, or two files do not fit each
+            other.
     """
     train, test = _parse_pair(*files[:2]), _parse_pair(*files[2:])
     if train.inputs.shape[1:] != test.inputs.shape[1:]:
@@ -100,44 +114,85 @@ def parse_idx_files(files: list[File]) -> tuple[Examples, Examples]:
 def _find(folder: Path, file: str) -> Path | None:
     dotted = file.replace("-idx", ".idx")
     for spelling in (file, f"{file}.gz", dotted, f"{dotted}.gz"):
-        if (folder / spelling).is_file():
+        if is_file(folder / spelling):
             return folder / spelling
     return None
 
 
 def _parse_pair(images_file: File, labels_file: File) -> Examples:
-    images = _parse(images_file, kind="images", num_axes=3)
-    labels = _parse(labels_file, kind="labels", num_axes=1)
+    images, labels = _images(images_file), _labels(labels_file)
     if len(images) != len(labels):
         raise InputError(
             f"expected one label per image, got {len(images)} images in "
             f"{images_file.path} and {len(labels)} labels in {labels_file.path}"
         )
-    return Examples(images[..., None], labels.astype(np.int32))
+    return Examples(images, labels)
 
 
-def _parse(file: File, *, kind: str, num_axes: int) -> np.ndarray:
-    path, content = file
-    magic = bytes((0, 0, 8, num_axes))
-    if content[:4] != magic:
+def _images(file: File) -> np.ndarray:
+    array = _parse(file, kind="images")
+    images = array[..., None] if array.ndim == 3 else array
+    if images.ndim != 4 or images.shape[-1] not in CHANNELS or images.dtype.kind == "f":
         raise InputError(
-            f"{path}: expected an idx file of {kind}, raw or gzipped, with first bytes "
-            f"{magic.hex()}, got {content[:4].hex() or 'an empty file'}; copy or "
-            "download it again"
+            f"{file.path}: expected images of unsigned bytes, images x height x width, "
+            f"or these x 1, 3 or 4 channels, got {_type(array)}; write pixels 0 to 255 "
+            "in that order"
         )
-    header = 4 + 4 * num_axes
+    _check_range(images, 255, of=f"{file.path}: expected pixels")
+    return images.astype(np.uint8, copy=False)
+
+
+def _labels(file: File) -> np.ndarray:
+    labels = _parse(file, kind="labels")
+    if labels.ndim != 1 or labels.dtype.kind == "f":
+        way_out = "write the classes alone, as integers"
+        if labels.ndim == 2 and labels.shape[1] == 8:
+            way_out = "of QMNIST's 8 columns the first is the class: write it alone"
+        raise InputError(
+            f"{file.path}: expected labels as integers, one per image, got "
+            f"{_type(labels)}; {way_out}"
+        )
+    _check_range(labels, MOST_CLASSES - 1, of=f"{file.path}: expected labels")
+    return labels.astype(np.int32)
+
+
+def _check_range(array: np.ndarray, largest: int, *, of: str) -> None:
+    if array.dtype == np.uint8:
+        return
+    low, high = array.min(), array.max()
+    if low < 0 or high > largest:
+        raise InputError(f"{of} from 0 to {largest}, got {low} to {high}")
+
+
+def _parse(file: File, *, kind: str) -> np.ndarray:
+    """Return what an idx file holds, as it is, of any type and number of axes."""
+    path, content = file
+    if content[:2] != bytes(2) or (len(content) > 2 and content[2] not in TYPES):
+        words, way_out = kind_of(content)
+        raise InputError(
+            f"{path}: expected an idx file of {kind}, raw or gzipped, got {words}; "
+            f"{way_out}"
+        )
+    header = 4 + 4 * content[3] if len(content) > 3 else 4
     if len(content) < header:
         raise InputError(f"{path}: cut off in its header; copy or download it again")
-    shape = struct.unpack(f">{num_axes}I", content[4:header])
+    dtype = TYPES[content[2]]
+    shape = struct.unpack(f">{content[3]}I", content[4:header])
     if 0 in shape:
         raise InputError(f"{path}: expected at least one of {kind}, got shape {shape}")
-    if len(content) - header != math.prod(shape):
+    size = math.prod(shape) * dtype.itemsize
+    if len(content) - header != size:
         raise InputError(
-            f"{path}: expected {math.prod(shape)} bytes of {kind} as its header says "
-            f"{shape}, got {len(content) - header}; copy or download it again"
+            f"{path}: expected {size} bytes of {kind} as its header says {shape}, got "
+            f"{len(content) - header}; copy or download it again"
         )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(content, dtype, offset=header).reshape(shape)
+
+
+def _type(array: np.ndarray) -> str:
+    axes = f"{array.ndim} ax{'i' if array.ndim == 1 else 'e'}s"
+    return f"{array.dtype.name} with {axes} ({' x '.join(map(str, array.shape))})"
 
 
 def _size(examples: Examples) -> str:
-    return "{} x {}".format(*examples.inputs.shape[1:3])
+    return " x ".join(map(str, examples.inputs.shape[1:]))

@@ -66,7 +66,7 @@ OFFICIAL = {
         ),
     ),
     # Only the MD5 of the gzipped files is published: they are checked when downloaded.
-    # Files that are given may be gzipped anew: it is only known whose they are not.
+    # Files that are given may be gzipped anew: only another dataset's are detected.
     "kmnist": OfficialFiles(
         url="http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
         gz_hashes=(
@@ -115,10 +115,10 @@ def load_official(name: str, data_dir: str | None = None) -> Dataset:
 
 
 def _check_examples(name: str, examples: Examples, *, labels_file: File) -> None:
-    height, width = examples.inputs.shape[1:3]
-    if (height, width) != (28, 28):
+    size = " x ".join(map(str, examples.inputs.shape[1:]))
+    if size != "28 x 28 x 1":
         raise InputError(
-            f"expected {name} images of 28 x 28 pixels, got {height} x {width}; use "
+            f"expected {name} images of 28 x 28 x 1 pixels, got {size}; use "
             "--dataset=idx for files of your own"
         )
     if examples.labels.max() > 9:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from cnnjax.data.dataset import Dataset
+from cnnjax.data.files import open_folder
 from cnnjax.errors import InputError
 from cnnjax.types import Examples
 
@@ -46,6 +47,8 @@ def load_tfds(name: str, data_dir: str | None = None) -> Dataset:
             "expected tfds: and a name of letters, digits and underscores, as in "
             f"tfds:mnist, tfds:emnist/letters or tfds:mnist:3.0.1, got {name!r}"
         )
+    if data_dir is not None:
+        data_dir = str(open_folder(data_dir))
     with quiet_absl():
         builder = _builder(name, data_dir)
         splits, features = builder.info.splits, builder.info.features

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,17 +14,23 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cnnjax.data.checks import check_dataset
 from cnnjax.data.dataset import Dataset
+from cnnjax.data.files import expand_home
 from cnnjax.data.tfds import quiet_absl
 from cnnjax.errors import InputError
 from cnnjax.types import Examples
 
 # The version of TFDS's own builders, whose features these sets share.
 VERSION = "3.0.1"
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+CHANNELS = (1, 3, 4)  # grey, RGB, RGBA: what TFDS keeps in a PNG file
 
 
 def prepare_for_tfds(dataset: Dataset, *, output_dir: str) -> Path:
     """Write an image classification dataset as TFDS would, in array_record files.
+
+    Its images are uint8 [examples, height, width, channels], of 1, 3 or 4 channels.
 
     `tfds.data_source(dataset.name, data_dir=output_dir)` then reads it, as it reads the
     set of the same name that TFDS prepares where TensorFlow is installed. TFDS shuffles
@@ -33,8 +40,12 @@ def prepare_for_tfds(dataset: Dataset, *, output_dir: str) -> Path:
         The folder that was written, `output_dir/name/version`.
 
     Raises:
-        InputError: the folder is already there, or cannot be written.
+        InputError: the dataset is none of images and classes or has names that TFDS
+            cannot keep; the folder is already there, or cannot be written.
     """
+    dataset = check_dataset(dataset)
+    _check_can_be_kept(dataset)
+    output_dir = str(expand_home(output_dir, what="output_dir"))
     import tensorflow_datasets as tfds
 
     with quiet_absl(), contextlib.redirect_stdout(io.StringIO()):
@@ -54,11 +65,36 @@ def prepare_for_tfds(dataset: Dataset, *, output_dir: str) -> Path:
                     ),
                 )
         except OSError as error:
+            reason = error.strerror or error
             raise InputError(
-                f"cannot write to {output_dir} ({error.strerror}); give another "
-                "--output_dir"
+                f"cannot write to {output_dir} ({reason}); give another --output_dir"
             ) from error
     return folder
+
+
+def _check_can_be_kept(dataset: Dataset) -> None:
+    inputs, names = dataset.train.inputs, dataset.class_names
+    got = f"{inputs.dtype.name} of shape {inputs.shape}"
+    images = inputs.ndim == 4 and inputs.dtype == np.uint8
+    if not names or not images or inputs.shape[3] not in CHANNELS:
+        raise InputError(
+            "expected an image classification dataset, uint8 [examples, height, width, "
+            f"channels] of 1, 3 or 4 channels, got {dataset.name!r}, {got}, with "
+            f"{len(names)} classes; TFDS keeps no other"
+        )
+    if not NAME.fullmatch(dataset.name):
+        raise InputError(
+            "expected a dataset name of small letters, digits and single underscores, "
+            f"from which TFDS makes file names, got {dataset.name!r}; rename it with "
+            "dataclasses.replace(dataset, name=...)"
+        )
+    lines = [line.strip() for name in names for line in name.splitlines()]
+    if lines != list(names) or "" in lines or len(set(lines)) < len(lines):
+        raise InputError(
+            "expected class names that differ, each a line of text without spaces "
+            f"around it, as TFDS keeps them, got {names[:9]}; rename them with "
+            "dataclasses.replace(dataset, class_names=...)"
+        )
 
 
 def _make_builder(dataset: Dataset, *, data_dir: str) -> Any:
@@ -72,7 +108,7 @@ def _make_builder(dataset: Dataset, *, data_dir: str) -> Any:
         def _info(self) -> Any:
             return tfds.core.DatasetInfo(
                 builder=self,
-                description=f"{dataset.name}, prepared by cnnjax from the idx files.",
+                description=f"{dataset.name}, prepared by cnnjax.",
                 features=tfds.features.FeaturesDict(
                     {
                         "image": tfds.features.Image(
@@ -106,6 +142,6 @@ def _make_builder(dataset: Dataset, *, data_dir: str) -> Any:
 def _png(image: np.ndarray) -> io.BytesIO:
     # TFDS encodes arrays with TensorFlow, and takes encoded images as they are.
     file = io.BytesIO()
-    Image.fromarray(image.squeeze(axis=-1)).save(file, "png")
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "png")
     file.seek(0)
     return file

@@ -1,0 +1,186 @@
+"""What examples and datasets must be: checked once, on the host, before any tracing."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnnjax.data.dataset import Dataset
+from cnnjax.errors import InputError
+from cnnjax.types import Examples
+
+# What JAX holds, without jax_enable_x64, of floats and of integers.
+_FLOAT32, _INT32 = np.finfo(np.float32), np.iinfo(np.int32)
+_NUMBERED = "number the classes with np.unique(labels, return_inverse=True)[1]"
+_WAY_TO_NUMBERS = {  # by the kind of a dtype
+    "O": "np.stack examples of one shape, or convert it with .astype",
+    "U": _NUMBERED,
+    "S": _NUMBERED,
+}
+
+
+def check_dataset(dataset: Dataset) -> Dataset:
+    """Return the dataset with its examples as `check_examples` makes them.
+
+    Raises:
+        InputError: examples that it refuses, labels that are no class of `class_names`,
+            or a test set of another kind than the training set.
+    """
+
+    def checked(examples: Examples, part: str) -> Examples:
+        where = f"dataset {dataset.name!r}, {part} "
+        return check_examples(examples, where=where, num_classes=dataset.num_classes)
+
+    train = checked(dataset.train, "training")
+    if dataset.test is None:
+        return dataclasses.replace(dataset, train=train)
+    test = checked(dataset.test, "test")
+    for part, ours, theirs in zip(Examples._fields, train, test, strict=True):
+        if ours.shape[1:] != theirs.shape[1:] or _kind(ours) != _kind(theirs):
+            raise InputError(
+                f"dataset {dataset.name!r}: expected test {part} like the training "
+                f"{part} ({_each(ours)}), got {_each(theirs)}; prepare both alike"
+            )
+    return dataclasses.replace(dataset, train=train, test=test)
+
+
+def check_examples(
+    examples: Examples, *, where: str = "", num_classes: int | None = None
+) -> Examples:
+    """Return examples as NumPy arrays that a device can hold, or refuse them.
+
+    Lists, and arrays of any library, layout and byte order, will do; 64 bits become 32
+    without jax_enable_x64. Class labels become int32, whole numbers that are targets
+    float32. Nothing else is changed.
+
+    Args:
+        examples: anything that NumPy makes two arrays of.
+        where: stands before "inputs" and "labels" in messages.
+        num_classes: labels are classes below it; 0: they are targets, of any shape;
+            None: not known, as the loss is the caller's own; one integer per example
+            is a class then.
+
+    Raises:
+        InputError: no examples, not one label per input, values that are no finite
+            numbers or too large for 32 bits, or labels that are no classes.
+    """
+    inputs, labels = (
+        _as_array(values, f"{where}{part}")
+        for values, part in zip(examples, Examples._fields, strict=True)
+    )
+    check_counts(Examples(inputs, labels), where=where)
+    one_integer = labels.ndim == 1 and labels.dtype.kind in "iu"
+    if num_classes or (num_classes is None and one_integer):
+        labels = _as_classes(labels, f"{where}labels", num_classes)
+    elif num_classes == 0 and labels.dtype.kind in "biu":
+        labels = labels.astype(np.float32)
+    return Examples(inputs, labels)
+
+
+def check_counts(examples: Examples, *, where: str = "", axis: int = 0) -> None:
+    """Raise InputError unless there is one label per input, counted along an axis."""
+    num_inputs, num_labels = (np.shape(a)[axis] for a in examples)
+    if num_inputs != num_labels:
+        raise InputError(
+            f"{where}examples: expected one label per input, got {num_inputs} inputs "
+            f"and {num_labels} labels"
+        )
+
+
+def check_alike(examples: Examples, like: Examples) -> None:
+    """Raise InputError unless shapes and types are what a program was made for."""
+    for part, got, expected in zip(Examples._fields, examples, like, strict=True):
+        if (got.shape, got.dtype) != (expected.shape, expected.dtype):
+            raise InputError(
+                f"expected {len(expected)} {part} of {_each(expected)}, as compiled "
+                f"for, got {len(got)} of {_each(got)}; compile for these examples"
+            )
+
+
+def _as_array(values: Any, what: str) -> np.ndarray:
+    if np.ma.is_masked(values):
+        raise InputError(
+            f"{what}: expected a number everywhere, got a masked array with "
+            f"{np.ma.count_masked(values)} gaps; leave those examples out"
+        )
+    try:
+        fetched = jax.device_get(values) if isinstance(values, jax.Array) else values
+        array = np.asarray(fetched)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:80]
+        raise InputError(
+            f"{what}: expected one array of numbers, got {type(values).__name__} that "
+            f"makes none ({reason}); give all examples one shape"
+        ) from error
+    dtype = array.dtype
+    is_float = bool(jnp.issubdtype(dtype, jnp.floating))
+    if not (is_float or dtype.kind in "biu") or dtype.itemsize > 8:
+        raise InputError(
+            f"{what}: expected integers or floats, got an array of {dtype.name}; "
+            f"{_WAY_TO_NUMBERS.get(dtype.kind, 'convert it with .astype(np.float32)')}"
+        )
+    if not array.ndim:
+        raise InputError(f"{what}: expected one for each example, got a single {array}")
+    if not array.size:
+        raise InputError(
+            f"{what}: expected at least one example, got an empty array of shape "
+            f"{array.shape}; a dataset without a test set has test=None"
+        )
+    if is_float or dtype.itemsize == 8:
+        _check_values(array, what, limits=_FLOAT32 if is_float else _INT32)
+    held = jax.dtypes.canonicalize_dtype(dtype.newbyteorder("="))
+    return array.astype(held, copy=False)
+
+
+def _check_values(array: np.ndarray, what: str, *, limits: np.finfo | np.iinfo) -> None:
+    """Refuse NaN, infinity, and what JAX would wrap around or make infinite."""
+    low, high = limits.min, limits.max
+    with np.errstate(invalid="ignore"):
+        # Of NaN, no comparison holds. Two scans, which make no array.
+        if low <= array.min() and array.max() <= high:
+            return
+        wrong = ~((low <= array) & (array <= high)).reshape(len(array), -1).all(axis=1)
+    first = int(wrong.argmax())
+    raise InputError(
+        f"{what}: expected finite numbers that {limits.dtype} holds, got others in "
+        f"{wrong.sum()} of {len(array)} examples, first in number {first} "
+        f"({array[first].min()} to {array[first].max()}); leave them out, or mend them"
+    )
+
+
+def _as_classes(labels: np.ndarray, what: str, num_classes: int | None) -> np.ndarray:
+    last = "" if num_classes is None else f" to {num_classes - 1}"
+    expected = f"{what}: expected one whole number from 0{last} per example"
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise InputError(f"{expected}, got {_each(labels)}; {_way_to_classes(labels)}")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0:
+        way = f"{low} marks nothing here: leave those examples out"
+    elif num_classes is None or high < num_classes:
+        return labels.astype(np.int32, copy=False)
+    elif (low, high) == (1, num_classes):
+        way = "count classes from 0, not from 1: labels - 1"
+    else:
+        way = "give each class a name in class_names, counted from 0"
+    raise InputError(f"{expected}, got labels {low} to {high}; {way}")
+
+
+def _way_to_classes(labels: np.ndarray) -> str:
+    if labels.ndim == 1:
+        return "convert them with labels.astype(np.int32)"
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        return "use labels[:, 0].astype(np.int32)"
+    return "of one-hot rows the classes are labels.argmax(axis=1)"
+
+
+def _kind(array: np.ndarray) -> str:
+    return array.dtype.kind.replace("u", "i")  # of integers, the sign is no matter
+
+
+def _each(array: np.ndarray) -> str:
+    shape = f" of shape {array.shape[1:]}" if array.ndim > 1 else ""
+    return f"{array.dtype.name}{shape} each"

@@ -1,0 +1,57 @@
+"""Whether a dataset is what a recipe expects: shapes, classes, scale of pixels."""
+
+from __future__ import annotations
+
+from cnnjax import stack
+from cnnjax.data.dataset import Dataset
+from cnnjax.data.preprocessing import Standardize
+from cnnjax.errors import InputError
+from cnnjax.recipes import Recipe
+from cnnjax.types import Examples
+
+_WAY_TO_FIT = (
+    "choose another recipe or dataset, or from Python give the recipe a model that fits"
+)
+
+
+def check_shapes(recipe: Recipe, dataset: Dataset) -> None:
+    """Raise InputError where the dataset's examples are not what the network takes."""
+    expected = recipe.model.input_shape
+    got = tuple(dataset.train.inputs.shape[1:])
+    if got != expected:
+        raise InputError(
+            f"recipe {recipe.name!r} expects inputs of shape {expected}, got {got} "
+            f"from dataset {dataset.name!r}; {_WAY_TO_FIT}"
+        )
+    outputs = stack.layer_rows(recipe.model)[-1].output_shape
+    targets = tuple(dataset.train.labels.shape[1:])
+    if recipe.loss == "softmax_cross_entropy":
+        if dataset.num_classes != outputs[0]:
+            has = f"{dataset.num_classes} classes" * bool(dataset.num_classes)
+            raise InputError(
+                f"recipe {recipe.name!r} predicts {outputs[0]} classes, but dataset "
+                f"{dataset.name!r} has {has or 'no class_names'}; {_WAY_TO_FIT}"
+            )
+    elif dataset.num_classes or targets != outputs:
+        has = "classes" if dataset.num_classes else f"targets of shape {targets}"
+        raise InputError(
+            f"recipe {recipe.name!r} regresses targets of shape {outputs}, but dataset "
+            f"{dataset.name!r} has {has}; {_WAY_TO_FIT}"
+        )
+
+
+def check_pixels(recipe: Recipe, examples: Examples, *, part: str) -> None:
+    """Raise InputError where pixels to be divided by 255 are not from 0 to 255.
+
+    No pixel above 1 means that they have been divided by it already.
+    """
+    if not isinstance(recipe.preprocessing, Standardize):
+        return
+    inputs = examples.inputs
+    low, high = float(inputs.min()), float(inputs.max())
+    if low < 0 or 0 < high <= 1 or high > 255:
+        raise InputError(
+            f"recipe {recipe.name!r} divides pixels by 255, and expects 0 to 255; got "
+            f"{part} pixels from {low:g} to {high:g} ({inputs.dtype}); give pixels 0 "
+            "to 255, or the recipe preprocessing=Identity(), which divides by nothing"
+        )
