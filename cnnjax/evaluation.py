@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Num, PyTree
 
 from cnnjax.data.order import num_batches, take_batch
+from cnnjax.losses import predicted_class
 from cnnjax.trees import at_least_float32, zeros_like_output
 from cnnjax.types import Batch, Count, Examples, LossFn, Params
 
@@ -96,16 +97,17 @@ def make_evaluate(
 def make_predict(
     apply_fn: Callable[..., Float[Array, " classes"]], examples: Examples
 ) -> Callable[[Params], Int[np.ndarray, " examples"]]:
-    """Build `predict(params)`: the class of every example, in their order.
+    """Build `predict(params)`: `losses.predicted_class` of every example, in order.
 
-    Of equal logits the first is the prediction. `apply_fn` takes one raw example.
+    It is NO_PREDICTION, -1, where the logits name no class. `apply_fn` takes one raw
+    example.
     """
     num_examples = len(examples.labels)
 
     @jax.jit
     def classes(params: Params, inputs: Num[Array, "examples *example"]) -> Array:
         return lax.map(
-            lambda example: jnp.argmax(apply_fn(params, example)),
+            lambda example: predicted_class(apply_fn(params, example)),
             inputs,
             batch_size=min(BATCH_SIZE, num_examples),
         )

@@ -30,7 +30,8 @@ def write_run(folder: Path, scores: dict[int, float], **fields) -> str:
     config = {"recipe": recipe, "faults": fields.pop("faults", [])}
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
-    rows = [{"seed": seed, metric: scores[seed]} for seed in scores]
+    of_seed = fields.pop("of_seed", {})
+    rows = [{"seed": s, metric: scores[s], **of_seed.get(s, {})} for s in scores]
     result = {"recipe": "adam_cosine_cnn", "dataset": "mnist", **rows[0], **fields}
     (folder / "result.json").write_text(json.dumps(result))
     if len(rows) > 1:
