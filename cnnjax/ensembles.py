@@ -25,7 +25,14 @@ from cnnjax.experiments import Experiment
 from cnnjax.faults import corrupted, get_fault
 from cnnjax.outcomes import dead_classes
 from cnnjax.records import EpochRecord
-from cnnjax.runs import Run, is_due, make_test, predict_test, run
+from cnnjax.runs import (
+    Run,
+    count_unpredicted,
+    is_due,
+    make_test,
+    predict_test,
+    run,
+)
 from cnnjax.strategies import DIVIDED, make_strategy
 from cnnjax.types import Examples
 from cnnjax.updates import LoopKeys, Updates, compile_updates
@@ -218,7 +225,9 @@ def _train_group(
         with clock.part("evaluate"):
             epochs = experiment.loop.epochs
             test = tests[index](epochs, own) if last is None else last
-        yield _seed_run(experiment, Run(own, records[index], test), clock)
+            unpredicted = count_unpredicted(experiment, own, test)
+        ended = Run(own, records[index], test, unpredicted)
+        yield _seed_run(experiment, ended, clock)
 
 
 def take(tree: PyTree, index: int) -> PyTree:

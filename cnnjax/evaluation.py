@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Num, PyTree
 from cnnjax.contract import checked
 from cnnjax.data.checks import check_alike, check_examples
 from cnnjax.data.order import num_batches, take_batch
+from cnnjax.losses import predicted_class
 from cnnjax.types import Batch, Count, Examples, LossFn, Params
 
 # Of each device. Larger ones leave the cache: 10 to 50 % slower on a CPU.
@@ -99,9 +100,10 @@ def make_evaluate(
 def make_predict(
     apply_fn: Callable[..., Float[Array, " classes"]], examples: Examples
 ) -> Callable[[Params], Int[np.ndarray, " examples"]]:
-    """Build `predict(params)`: the class of every example, in their order.
+    """Build `predict(params)`: `losses.predicted_class` of every example, in order.
 
-    Of equal logits the first is the prediction. `apply_fn` takes one raw example.
+    It is NO_PREDICTION, -1, where the logits name no class. `apply_fn` takes one raw
+    example.
 
     Raises:
         InputError: examples that cannot be used.
@@ -112,7 +114,7 @@ def make_predict(
     @jax.jit
     def classes(params: Params, inputs: Num[Array, "examples *example"]) -> Array:
         return lax.map(
-            lambda example: jnp.argmax(apply_fn(params, example)),
+            lambda example: predicted_class(apply_fn(params, example)),
             inputs,
             batch_size=min(BATCH_SIZE, num_examples),
         )

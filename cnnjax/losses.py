@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key, Num
 
 from cnnjax.errors import unknown_name
-from cnnjax.types import Label, LossFn, Params, TappedLossFn
+from cnnjax.types import NO_PREDICTION, Label, LossFn, Params, TappedLossFn
 
 Loss = tuple[Float[Array, ""], dict[str, Float[Array, ""]]]
 # loss_of_output(output of the network, label) -> (loss, metrics), of ONE example.
@@ -19,13 +19,23 @@ LossOfOutput = Callable[[Float[Array, " classes"], Label], Loss]
 def softmax_cross_entropy(
     logits: Float[Array, " classes"], label: Int[Array, ""]
 ) -> Loss:
-    """Return -log softmax(logits)[label] in nats, and whether the argmax is right.
+    """Return -log softmax(logits)[label] in nats, and whether the prediction is right.
 
-    Of equal logits the first is the prediction.
+    The prediction is `predicted_class`; where there is none, it is wrong.
     """
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, label)
-    correct = jnp.argmax(logits) == label
+    correct = predicted_class(logits) == label
     return loss, {"accuracy": correct.astype(logits.dtype)}
+
+
+def predicted_class(logits: Float[Array, " classes"]) -> Int[Array, ""]:
+    """Return the class of the largest logit, the first of equal ones.
+
+    It is NO_PREDICTION where the softmax is undefined: where a logit is NaN or
+    +infinity, or all are -infinity. (Some of -infinity are classes ruled out.)
+    """
+    has_softmax = jnp.isfinite(jnp.max(logits))  # the largest of any and NaN is NaN
+    return jnp.where(has_softmax, jnp.argmax(logits), NO_PREDICTION)
 
 
 def mean_squared_error(

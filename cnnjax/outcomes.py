@@ -26,6 +26,9 @@ class Outcome(NamedTuple):
     dataset: str
     metric: str  # test_accuracy, a fraction; or test_loss, nats or squared units
     scores: Mapping[int, float]  # by seed
+    # Seeds that diverged, and how many of their test examples have no prediction, which
+    # their scores count as wrong. None: a regression, or a run that did not count them.
+    diverged: Mapping[int, int | None]
     faults: tuple[str, ...]  # switched in on purpose
     settings: Mapping[str, Any]  # of its recipe, by their paths: "optimizer.l2"
 
@@ -36,7 +39,10 @@ class Outcome(NamedTuple):
 
 
 class PairedPredictions(NamedTuple):
-    """What two runs of one seed each say of the same test examples."""
+    """What two runs of one seed each say of the same test examples.
+
+    A prediction is `types.NO_PREDICTION`, -1, where the network predicts no class.
+    """
 
     labels: Int[np.ndarray, " examples"]
     predictions_a: Int[np.ndarray, " examples"]
@@ -64,6 +70,7 @@ def read_outcome(path: str) -> Outcome:
     metric = next((name for name in METRICS if name in rows[0]), METRICS[-1])
     source = seeds if seeds.exists() else folder / "result.json"
     scores: dict[int, float] = {}
+    diverged: dict[int, int | None] = {}
     for row in rows:
         seed = _field(source, row, "seed", int)
         expect(f"each seed once in {source}", seed, seed not in scores)
@@ -71,6 +78,11 @@ def read_outcome(path: str) -> Outcome:
         what = f"a finite {metric} of seed {seed} in {source}"
         expect(what, score, math.isfinite(score))
         scores[seed] = score
+        if row.get("diverged", False) or _not_finite(row.get("test_loss", 0.0)):
+            counted = row.get("test_no_prediction") is not None
+            diverged[seed] = (
+                _field(source, row, "test_no_prediction", int) if counted else None
+            )
     names = ("recipe", "dataset")
     recipe, dataset = (_field(folder / "result.json", result, n, str) for n in names)
     config = _parse(folder / "config.json", _read_text(folder / "config.json"))
@@ -80,6 +92,7 @@ def read_outcome(path: str) -> Outcome:
         dataset=dataset,
         metric=metric,
         scores=scores,
+        diverged=diverged,
         faults=tuple(config.get("faults", ())),
         settings=_by_path(config.get("recipe", {})),
     )
@@ -96,6 +109,8 @@ def dead_classes(
     labels: Sequence[int] | np.ndarray, predictions: Sequence[int] | np.ndarray
 ) -> list[int]:
     """Return the classes of test examples that are predicted for none of them.
+
+    An example without a prediction (`types.NO_PREDICTION`) is predicted none.
 
     >>> dead_classes([0, 1, 2, 2], [1, 1, 3, 1])
     [0, 2]
@@ -124,6 +139,10 @@ def pair_predictions(a: Outcome, b: Outcome) -> PairedPredictions:
         np.array([prediction for _, prediction in rows_a.values()]),
         np.array([rows_b[example][1] for example in rows_a]),
     )
+
+
+def _not_finite(loss: Any) -> bool:
+    return loss is None or (isinstance(loss, float) and not math.isfinite(loss))
 
 
 def _read_predictions(outcome: Outcome) -> dict[int, tuple[int, int]]:

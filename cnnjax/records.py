@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,12 @@ class EpochRecord:
     seconds: float  # of the training calls
     examples_per_second: float
     steps: Metrics  # the same means update by update: arrays of shape [steps]
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss is not finite, in training or on the test set."""
+        losses = (self.train["loss"], (self.test or {}).get("loss", 0.0))
+        return not all(map(math.isfinite, losses))
 
     def to_json(self) -> dict[str, Any]:
         """Return the flat dictionary that is one line of metrics.jsonl."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -9,15 +10,17 @@ import jax
 import numpy as np
 from jaxtyping import Int, Num
 
+from cnnjax import parallel
 from cnnjax.clock import Clock
 from cnnjax.data.dataset import Dataset
 from cnnjax.epochs import Callbacks, ignore, train
 from cnnjax.evaluation import make_evaluate, make_predict
 from cnnjax.experiments import Experiment, prepare
+from cnnjax.losses import predicted_class
 from cnnjax.recipes import Recipe
 from cnnjax.records import EpochRecord
 from cnnjax.strategies import make_strategy
-from cnnjax.types import Params
+from cnnjax.types import NO_PREDICTION, Params
 from cnnjax.updates import Updates
 
 
@@ -27,6 +30,14 @@ class Run(NamedTuple):
     params: Params
     records: list[EpochRecord]
     test: Mapping[str, float]  # of the last parameters, over every test example
+    # Test examples for which no class is predicted, which are wrong; None: a regression
+    no_prediction: int | None = None
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a loss was ever not finite, in training or on the test set."""
+        ended_well = math.isfinite(self.test.get("loss", 0.0))
+        return not ended_well or any(record.diverged for record in self.records)
 
 
 def run(
@@ -64,10 +75,11 @@ def run(
         clock=clock,
         updates=updates,
     )
-    if records and records[-1].test is not None:
-        return Run(params, records, records[-1].test)
+    test = records[-1].test if records else None
     with clock.part("evaluate"):
-        return Run(params, records, evaluate(experiment.loop.epochs, params))
+        test = test or evaluate(experiment.loop.epochs, params)
+        unpredicted = count_unpredicted(experiment, params, test)
+    return Run(params, records, test, unpredicted)
 
 
 def is_due(epoch: int, epochs: int, evaluate_every: int) -> bool:
@@ -124,16 +136,39 @@ def fit(
 def predict(
     experiment: Experiment, params: Params, example: Num[np.ndarray, "*example"]
 ) -> np.ndarray:
-    """Return the class of one raw example (int), or the regressed targets (float)."""
-    outputs = np.asarray(jax.jit(experiment.apply_fn)(params, example))
+    """Return the class of one raw example (int), or the regressed targets (float).
+
+    The class is NO_PREDICTION, -1, where the logits name none.
+    """
+    outputs = jax.jit(experiment.apply_fn)(params, example)
     classifies = experiment.recipe.loss == "softmax_cross_entropy"
-    return np.asarray(outputs.argmax()) if classifies else outputs
+    return np.asarray(predicted_class(outputs) if classifies else outputs)
 
 
 def predict_test(
     experiment: Experiment, params: Params
 ) -> Int[np.ndarray, " examples"] | None:
-    """Return the class of every test example, in their order; None for a regression."""
+    """Return the class of every test example, in their order; None for a regression.
+
+    It is NO_PREDICTION, -1, where the logits of an example name no class.
+    """
     if experiment.recipe.loss != "softmax_cross_entropy":
         return None
     return make_predict(experiment.apply_fn, experiment.test)(params)
+
+
+def count_unpredicted(
+    experiment: Experiment, params: Params, test: Mapping[str, float]
+) -> int | None:
+    """Count the test examples without a predicted class; None for a regression.
+
+    They are looked for only where the test loss is not finite: an example without a
+    softmax makes it so.
+    """
+    if experiment.recipe.loss != "softmax_cross_entropy":
+        return None
+    if math.isfinite(test["loss"]):
+        return 0
+    whole = jax.device_put(parallel.to_host(params))
+    predictions = predict_test(experiment, whole)
+    return int(np.sum(predictions == NO_PREDICTION))

@@ -12,9 +12,10 @@ from cnnjax.ensembles import SeedRun
 from cnnjax.experiments import Experiment
 from cnnjax.faults import get_fault
 from cnnjax.records import EpochRecord
+from cnnjax.runs import Run
 from cnnjax.stack import ModelConfig, layer_rows
 from cnnjax.statistics import MeanInterval
-from cnnjax.types import Examples
+from cnnjax.types import NO_PREDICTION, Examples
 
 SHADES = " .:-=+*#%@"
 
@@ -101,6 +102,8 @@ def seed_line(seed_run: SeedRun) -> str:
     parts = [f"seed {seed_run.seed:>3}"]
     parts += [f"test {name} {metric_text(name, test[name])}" for name in _named(test)]
     parts.append(f"{sum(record.seconds for record in seed_run.run.records):.1f} s")
+    if seed_run.run.diverged:
+        parts.append(f"diverged{_unpredicted(seed_run.run)}")
     if seed_run.dead_classes:
         dead = ", ".join(map(str, seed_run.dead_classes))
         parts.append(f"never predicts {dead}")
@@ -108,28 +111,37 @@ def seed_line(seed_run: SeedRun) -> str:
 
 
 def interval_lines(
-    metric: str, over_seeds: MeanInterval | None, *, not_finite: Sequence[int] = ()
+    metric: str,
+    over_seeds: MeanInterval | None,
+    *,
+    not_finite: Sequence[int] = (),
+    diverged: Sequence[int] = (),
 ) -> list[str]:
     """Say what the seeds have in common: mean, deviation, and two intervals.
 
-    They are of the seeds whose metric is finite; None: there is none.
+    They are of the seeds whose metric is finite; None: there is none. Seeds that have
+    diverged and still have one (an accuracy: no prediction is a wrong one) count.
 
-    >>> interval_lines("loss", None, not_finite=[3, 4])
+    >>> interval_lines("loss", None, not_finite=[3, 4], diverged=[3, 4])
     ['left out, as their test loss is not finite: seed 3, seed 4',
      'test loss: no seed is left to take a mean of']
     """
     lines = []
+    if counted := [seed for seed in diverged if seed not in not_finite]:
+        lines.append(f"diverged, and counted as they are: {_seeds(counted)}")
     if not_finite:
-        left_out = ", ".join(f"seed {seed}" for seed in not_finite)
+        left_out = _seeds(not_finite)
         lines.append(f"left out, as their test {metric} is not finite: {left_out}")
     if over_seeds is None:
         return [*lines, f"test {metric}: no seed is left to take a mean of"]
     n, mean, std, student, bootstrap = over_seeds
     seeds = f"{n} seed{'s' if n > 1 else ''}"
     lines.append(f"test {metric}, {seeds}: mean {metric_text(metric, mean)}")
-    if std is None or student is None or bootstrap is None:
+    if std is None:
         return lines
     lines[-1] += f", standard deviation {metric_text(metric, std)}"
+    if student is None or bootstrap is None:
+        return [*lines, "no interval of the mean: the seeds are all alike"]
     for name, (low, high) in (("Student", student), ("bootstrap", bootstrap)):
         bounds = f"{metric_text(metric, low)} to {metric_text(metric, high)}"
         lines.append(f"95 % interval of the mean: {bounds} ({name})")
@@ -137,13 +149,32 @@ def interval_lines(
 
 
 def divergence(record: EpochRecord) -> list[str]:
-    """Return a line of warning where the loss of an epoch is not finite, else none."""
-    if math.isfinite(record.train["loss"]):
+    """Return a line of warning where a loss of an epoch is not finite, else none."""
+    if not record.diverged:
         return []
+    of, loss = "loss", record.train["loss"]
+    if math.isfinite(loss) and record.test is not None:
+        of, loss = "test loss", record.test["loss"]
     return [
-        f"warning: the loss of epoch {record.epoch} is {record.train['loss']}: the run "
-        "has diverged; a lower learning rate may help"
+        f"warning: the {of} of epoch {record.epoch} is {loss}: the run has diverged; "
+        "a lower learning rate may help"
     ]
+
+
+def divergence_of_run(run: Run) -> list[str]:
+    """Return a line on a run that has diverged, and what it predicts; else none.
+
+    >>> divergence_of_run(Run({}, [], {"loss": math.nan, "examples": 9}, 8))
+    ['warning: the run has diverged: no prediction for 8 of 9 test examples']
+    """
+    return [f"warning: the run has diverged{_unpredicted(run)}"] if run.diverged else []
+
+
+def _unpredicted(run: Run) -> str:
+    if run.no_prediction is None:
+        return f": its test loss is {metric_text('loss', run.test['loss'])}"
+    examples = f"{run.test['examples']:,} test examples"
+    return f": no prediction for {run.no_prediction:,} of {examples}"
 
 
 def fault_lines(names: Iterable[str]) -> list[str]:
@@ -171,7 +202,8 @@ def prediction_line(examples: Examples, index: int, prediction: np.ndarray) -> s
     """Say what the network makes of one example, beside its label."""
     label = examples.labels[index]
     if prediction.ndim == 0:
-        return f"test example {index}: label {label}, predicted {prediction}"
+        predicted = "nothing" if prediction == NO_PREDICTION else prediction
+        return f"test example {index}: label {label}, predicted {predicted}"
     values = (", ".join(f"{v:.4f}" for v in part) for part in (label, prediction))
     return "test example {}: target {}, predicted {}".format(index, *values)
 
@@ -180,6 +212,10 @@ def time_line(seconds: Mapping[str, float], *, total: float, cache: str) -> str:
     """Say where the time of a run went; `cache` is the state of the compile cache."""
     parts = ", ".join(f"{name} {spent:.2f}" for name, spent in seconds.items())
     return f"seconds: {parts}; total {total:.2f} (compile cache {cache})"
+
+
+def _seeds(seeds: Iterable[int]) -> str:
+    return ", ".join(f"seed {seed}" for seed in seeds)
 
 
 def _named(test: Mapping[str, float]) -> list[str]:

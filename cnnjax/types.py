@@ -17,6 +17,7 @@ Params = PyTree[Float[Array, "..."], "params"]
 # A number of updates, epochs or batches: traced or not.
 Count = Int[Array, ""] | int | np.integer
 Label = Int[Array, ""] | Float[Array, " targets"]
+NO_PREDICTION = -1  # in place of a class, where the logits of an example name none
 
 
 class Examples(NamedTuple):

@@ -82,7 +82,8 @@ class Workdir(NamedTuple):
     ) -> None:
         """Append to predictions.csv what a run predicts; None (a regression): nothing.
 
-        A line an example, with a line of names above the first.
+        One line per example, with a line of names above the first; the prediction is
+        `types.NO_PREDICTION`, -1, where there is none.
         """
         if predictions is None or self.path is None:
             return

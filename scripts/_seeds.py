@@ -118,6 +118,7 @@ def train(clock: Clock, cache: _script.CompileCache) -> None:
     scores = {seed_run.seed: seed_run.run.test[metric] for seed_run in ended}
     finite = [score for score in scores.values() if math.isfinite(score)]
     not_finite = [seed for seed, score in scores.items() if not math.isfinite(score)]
+    diverged = [seed_run.seed for seed_run in ended if seed_run.run.diverged]
     interval = mean_interval(finite) if finite else None
     workdir.write_json(
         "result.json",
@@ -133,6 +134,7 @@ def train(clock: Clock, cache: _script.CompileCache) -> None:
             f"test_{metric}": interval and interval.mean,
             f"test_{metric}_over_seeds": interval and interval._asdict(),
             "seeds_not_finite": not_finite,
+            "seeds_diverged": diverged,
             **{f"{part}_seconds": spent for part, spent in clock.seconds.items()},
             "total_seconds": clock.total(),
             "compile_cache": cache.state,
@@ -143,7 +145,9 @@ def train(clock: Clock, cache: _script.CompileCache) -> None:
     print(text.time_line(clock.seconds, total=clock.total(), cache=cache.state))
     if workdir.path is not None:
         print(f"results in {workdir.path}")
-    told = text.interval_lines(metric, interval, not_finite=not_finite)
+    told = text.interval_lines(
+        metric, interval, not_finite=not_finite, diverged=diverged
+    )
     print(*faults, *told, sep="\n")
 
 
@@ -154,6 +158,7 @@ def summary_of(seed_run: ensembles.SeedRun) -> dict[str, Any]:
         "seed": seed_run.seed,
         **{f"test_{name}": value for name, value in run.test.items()},
         "dead_classes": seed_run.dead_classes,
-        "diverged": any(map(text.divergence, run.records)),
+        "diverged": run.diverged,
+        "test_no_prediction": run.no_prediction,
         "train_seconds": sum(record.seconds for record in run.records),
     }

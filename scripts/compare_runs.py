@@ -39,6 +39,7 @@ def main(args: list[str]) -> None:
         found, lines = _mixed(a, b)
     else:
         found, lines = _single(a, b)
+    found["verdict"] += "".join(_divergence("A", a) + _divergence("B", b))
     if FLAGS.json:
         sides = {"a": _side(a), "b": _side(b), "differ_in": differences(a, b)}
         print(json.dumps({"metric": a.metric, **sides, **found}, allow_nan=False))
@@ -65,8 +66,10 @@ def _many(a: Outcome, b: Outcome) -> tuple[dict[str, Any], list[str]]:
     """Compare the means over seeds; the verdict is that of Welch's test."""
     welch = statistics.compare_means(list(a.scores.values()), list(b.scores.values()))
     found: dict[str, Any] = {"welch": welch._asdict(), "paired": None}
-    low, high = (_difference(a, bound) for bound in welch.interval)
-    lines = [f"A - B: {_difference(a, welch.difference)}, 95 % from {low} to {high}"]
+    lines = [f"A - B: {_difference(a, welch.difference)}"]
+    if welch.interval is not None:
+        low, high = (_difference(a, bound) for bound in welch.interval)
+        lines[0] += f", 95 % from {low} to {high}"
     lines += _test_lines(f"Welch, {welch.n_a} and {welch.n_b} seeds", welch)
     shared = sorted(a.scores.keys() & b.scores.keys())
     if len(shared) > 2:
@@ -88,6 +91,13 @@ def _mixed(a: Outcome, b: Outcome) -> tuple[dict[str, Any], list[str]]:
     )
     (value,) = one.scores.values()
     interval = statistics.prediction_interval(list(many.scores.values()))
+    if interval is None:
+        verdict = (
+            f"none: the {len(many.scores)} seeds of {other} are all alike, which does "
+            f"not tell how far one more may fall; train several seeds of {name}"
+        )
+        alone = {"prediction_interval": None, "inside": None, "verdict": verdict}
+        return alone, [f"the one seed of {name}: {_value(a, value)}"]
     inside = interval[0] <= value <= interval[1]
     low, high = (_value(a, bound) for bound in interval)
     lines = [
@@ -133,6 +143,7 @@ def _side(outcome: Outcome) -> dict[str, Any]:
         "dataset": outcome.dataset,
         "faults": outcome.faults,
         "seeds": list(outcome.scores),
+        "diverged": dict(outcome.diverged),  # seeds: test examples without a prediction
         **statistics.mean_interval(list(outcome.scores.values()))._asdict(),
     }
 
@@ -143,10 +154,17 @@ def _side_lines(name: str, outcome: Outcome) -> list[str]:
     faults = [f"fault {fault}" for fault in outcome.faults]
     what = ", ".join([f"dataset {outcome.dataset}", *faults, seeds])
     lines = [f"{name}  {outcome.path}: recipe {outcome.recipe}, {what}"]
+    lines += [
+        f"   diverged: seed {seed}, {_unpredicted(outcome, count)}"
+        for seed, count in outcome.diverged.items()
+    ]
     what = outcome.metric.replace("_", " ")
-    if side.std is None or side.student is None or side.bootstrap is None:
+    if side.std is None:
         value = _value(outcome, side.mean)
         return [*lines, f"   {what} {value}; n = 1, which gives no interval"]
+    if side.student is None or side.bootstrap is None:
+        value = f"{_value(outcome, side.mean)} in each of {side.n} seeds"
+        return [*lines, f"   {what} {value}, which gives no interval"]
     mean, std = _value(outcome, side.mean), _difference(outcome, side.std, sign="")
     student, bootstrap = (
         " to ".join(_value(outcome, bound) for bound in interval)
@@ -157,6 +175,24 @@ def _side_lines(name: str, outcome: Outcome) -> list[str]:
         f"   {what}: mean {mean}, std {std}; n = {side.n}",
         f"   95 % of the mean: {student} (Student), {bootstrap} (bootstrap)",
     ]
+
+
+def _unpredicted(outcome: Outcome, count: int | None) -> str:
+    if outcome.regresses:
+        return "a loss in training was not finite"
+    if count is None:
+        return (
+            "and did not count the test examples without a prediction; train it again"
+        )
+    return f"no prediction for {count:,} test examples, which count as wrong"
+
+
+def _divergence(name: str, outcome: Outcome) -> list[str]:
+    """Say at the end of a verdict that a side has diverged."""
+    if not outcome.diverged:
+        return []
+    of = f" in {len(outcome.diverged)} of {len(outcome.scores)} seeds"
+    return [f"; {name} diverged{of if len(outcome.scores) > 1 else ''}"]
 
 
 def _settings_line(a: Outcome, b: Outcome) -> str:

@@ -160,7 +160,8 @@ def main(args: list[str]) -> None:
             **{f"{part}_seconds": spent for part, spent in seconds.items()},
             "total_seconds": clock.total(),
             "examples_per_second": trained_on / seconds["train"] if lines else None,
-            "diverged": any(map(text.divergence, run.records)),
+            "diverged": run.diverged,
+            "test_no_prediction": run.no_prediction,
             "parameters": sum(row.parameters for row in rows),
             "macs_per_example": sum(row.macs for row in rows),
             "compile_cache": cache.state,
@@ -172,7 +173,8 @@ def main(args: list[str]) -> None:
     print(text.time_line(seconds, total=clock.total(), cache=cache.state))
     if workdir.path is not None:
         print(f"results in {workdir.path}")
-    print(*faults, text.test_line(run.test), sep="\n")
+    diverged = text.divergence_of_run(run)
+    print(*faults, *diverged, text.test_line(run.test), sep="\n")
 
 
 if __name__ == "__main__":

@@ -21,11 +21,10 @@ MODULES = sorted(
 FLOORS = [
     {"types", "errors", "clock", "programs"},
     {"trees", "comparison", "layers", "initializers", "data", "environment", "workdir"}
-    | {"effects", "outcomes", "timing"},
+    | {"effects", "permutations", "outcomes", "timing"},
     {"stack", "losses", "training", "records", "reductions", "partitioning"}
-    | {"contract", "padding"}
-    | {"statistics"},
-    {"models"},
+    | {"contract", "padding", "intervals", "mcnemar"},
+    {"models", "statistics"},
     {"gradients", "optimizers", "plots"},
     {"microbatches", "rows", "factors", "law"},
     {"parallel"},

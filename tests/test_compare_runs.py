@@ -15,6 +15,7 @@ from absl import flags
 from cnnjax.errors import InputError
 from cnnjax.outcomes import pair_predictions, read_outcome
 from cnnjax.statistics import compare_means, compare_pairs, prediction_interval
+from cnnjax.types import NO_PREDICTION
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "compare_runs.py"
 MEAN_SQUARED = "mean_squared_error"
@@ -30,7 +31,8 @@ def write_run(folder: Path, scores: dict[int, float], **fields) -> str:
     config = {"recipe": recipe, "faults": fields.pop("faults", [])}
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
-    rows = [{"seed": seed, metric: scores[seed]} for seed in scores]
+    of_seed = fields.pop("of_seed", {})
+    rows = [{"seed": s, metric: scores[s], **of_seed.get(s, {})} for s in scores]
     result = {"recipe": "adam_cosine_cnn", "dataset": "mnist", **rows[0], **fields}
     (folder / "result.json").write_text(json.dumps(result))
     if len(rows) > 1:
@@ -231,6 +233,74 @@ def test_runs_that_cannot_be_compared_are_refused(tmp_path, compare):
         compare(a, f"{a}/../a")
     with pytest.raises(InputError, match="two workdirs, A and B, got 1"):
         compare(a)
+
+
+LOST = {"diverged": True, "test_no_prediction": 360, "test_loss": None}
+
+
+def run_of(folder: Path, scores: dict[int, float], lost=(), **fields) -> str:
+    """Write a run of which some seeds diverged; `fields` replace what is kept."""
+    rows = dict.fromkeys(lost, LOST | fields)
+    return write_run(folder, scores, of_seed=rows)
+
+
+@pytest.mark.parametrize(
+    ("scores", "lost", "verdict"),
+    [
+        ({0: 0.0}, [0], "; B diverged"),
+        ({0: 0.0, 1: 0.0, 2: 0.0}, [0, 1, 2], "; B diverged in 3 of 3 seeds"),
+        ({0: 0.98, 1: 0.0, 2: 0.97}, [1], "; B diverged in 1 of 3 seeds"),
+        ({5: 0.96, 6: 0.97, 7: 0.2}, [7], "; B diverged in 1 of 3 seeds"),
+        ({5: 0.96, 6: 0.97}, [], ""),
+    ],
+)
+@pytest.mark.parametrize("both", [False, True])
+def test_a_comparison_says_who_diverged(tmp_path, compare, scores, lost, verdict, both):
+    a = run_of(tmp_path / "a", {**HIGH, 9: 0.0}, [9] if both else [])
+    b = run_of(tmp_path / "b", scores, lost)
+    verdict = ("; A diverged in 1 of 5 seeds" if both else "") + verdict
+    text, found = compare(a, b), compare(a, b, as_json=True)
+    assert text.splitlines()[-1] == f"verdict: {found['verdict']}"
+    assert found["verdict"].endswith(verdict)
+    assert found["verdict"].count("diverged") == bool(lost) + both
+    assert found["b"]["diverged"] == {str(seed): 360 for seed in lost}
+    assert found["b"]["mean"] == pytest.approx(np.mean(list(scores.values())))
+    for seed in lost:
+        told = f"   diverged: seed {seed}, no prediction for 360 test examples, which "
+        assert told in text
+
+
+def test_two_single_runs_are_compared_by_what_they_predict(tmp_path, compare):
+    runs = [write_run(tmp_path / "a", {0: 0.9}), run_of(tmp_path / "b", {0: 0.0}, [0])]
+    labels = np.arange(20) % 4
+    write_predictions(runs[0], labels, np.where(labels == 3, 0, labels))
+    write_predictions(runs[1], labels, np.full(20, NO_PREDICTION))
+    found = compare(*runs, as_json=True)
+    assert (found["mcnemar"]["only_a_right"], found["mcnemar"]["both_wrong"]) == (15, 5)
+    assert found["verdict"] == "the two networks differ; A is better; B diverged"
+
+
+def test_runs_of_before_no_prediction_was_counted_are_to_be_trained_again(
+    tmp_path, compare
+):
+    """There, a NaN predicted class 0; but its loss was kept as null."""
+    a = run_of(tmp_path / "a", {0: 0.98, 1: 0.1}, [1], test_no_prediction=None)
+    b = run_of(tmp_path / "b", {0: 0.98, 1: 0.97})
+    assert read_outcome(a).diverged == {1: None}
+    text = compare(a, b)
+    assert "diverged: seed 1, and did not count the test examples without" in text
+    assert text.splitlines()[-1].endswith("; A diverged in 1 of 2 seeds")
+
+
+def test_a_regression_whose_loss_was_not_finite_for_a_time_is_told(tmp_path, compare):
+    lost = {"diverged": True, "test_no_prediction": None}
+    a, b = (
+        write_run(tmp_path / name, {0: 0.1, 1: 0.2}, metric="test_loss", of_seed=rows)
+        for name, rows in (("a", {1: lost}), ("b", {}))
+    )
+    text = compare(a, b)
+    assert "   diverged: seed 1, a loss in training was not finite\n" in text
+    assert text.splitlines()[-1].endswith("; A diverged in 1 of 2 seeds")
 
 
 RESULT = {"recipe": "r", "dataset": "d", "seed": 0, "test_accuracy": 0.9}

@@ -9,7 +9,13 @@ import pytest
 from scipy.special import log_softmax
 
 from cnnjax.errors import InputError
-from cnnjax.losses import get_loss, mean_squared_error, softmax_cross_entropy
+from cnnjax.losses import (
+    get_loss,
+    mean_squared_error,
+    predicted_class,
+    softmax_cross_entropy,
+)
+from cnnjax.types import NO_PREDICTION
 
 
 def test_cross_entropy_is_minus_the_log_probability():
@@ -32,6 +38,38 @@ def test_of_equal_logits_the_first_is_predicted():
     for label, correct in ((0, 1.0), (1, 0.0)):
         _, metrics = softmax_cross_entropy(jnp.zeros(3), jnp.asarray(label))
         assert metrics["accuracy"] == correct
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+# Of every label there is, none is right where nothing is predicted.
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("logits", "predicted"),
+    [
+        ([NAN, NAN, NAN], NO_PREDICTION),
+        ([NAN, 1.0, 2.0], NO_PREDICTION),
+        ([2.0, 1.0, NAN], NO_PREDICTION),
+        ([INF, NAN, -INF], NO_PREDICTION),
+        ([INF, 1.0, 2.0], NO_PREDICTION),  # inf / inf: no softmax
+        ([1.0, INF, INF], NO_PREDICTION),
+        ([-INF, -INF, -INF], NO_PREDICTION),
+        ([-INF, -1.0, -2.0], 1),  # a class ruled out
+        ([-INF, -INF, 0.0], 2),
+        ([3e38, -3e38, 0.0], 0),
+        ([0.0, -0.0, 0.0], 0),
+    ],
+)
+def test_where_there_is_no_softmax_nothing_is_predicted(logits, predicted, dtype):
+    logits = jnp.asarray(logits, dtype)
+    assert predicted_class(logits) == jax.jit(predicted_class)(logits) == predicted
+    for label in range(3):
+        loss, metrics = softmax_cross_entropy(logits, jnp.asarray(label))
+        assert metrics["accuracy"] == (label == predicted)
+        assert metrics["accuracy"].dtype == dtype
+        if predicted == NO_PREDICTION:  # which is why a loss tells where to look
+            assert not jnp.isfinite(loss)
 
 
 def test_mean_squared_error_is_a_mean_over_targets():

@@ -1,15 +1,17 @@
-"""Intervals and tests against published examples, SciPy's own, and simulation."""
+"""Intervals and tests against published examples, and SciPy's own."""
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from cnnjax.effects import hedges_g, num_needed, power_of_means, power_of_pairs
+from cnnjax.effects import hedges_g, num_needed, power_of_means
 from cnnjax.errors import InputError
+from cnnjax.permutations import p_of_sides
 from cnnjax.statistics import (
     compare_means,
     compare_pairs,
@@ -17,6 +19,7 @@ from cnnjax.statistics import (
     mean_interval,
     prediction_interval,
 )
+from cnnjax.types import NO_PREDICTION
 
 # Extra hours of sleep of ten people with each of two drugs (Student, 1908). R's
 # documentation of t.test works on them; the numbers below are those that it prints.
@@ -32,9 +35,11 @@ def test_welch_of_students_sleep_data():
     assert test.p_value == pytest.approx(0.07939, abs=5e-6)
     assert test.interval == pytest.approx((-3.3654832, 0.2054832), abs=5e-8)
     assert not test.different
-    assert test.num_needed == 26  # Cohen (1988) has 26 a side for d = 0.8; g is -0.797
-    wording = "not shown to differ; you would need about 26 seeds each"
-    assert test.verdict == wording
+    assert (test.num_needed, test.num_needed_cautious) == (24, 33)
+    assert test.verdict == (
+        "not shown to differ; you would need about 24 seeds each "
+        "(33 if these few hide a larger spread)"
+    )
 
 
 def test_pairs_of_students_sleep_data():
@@ -43,7 +48,7 @@ def test_pairs_of_students_sleep_data():
     assert test.degrees_of_freedom == 9
     assert test.p_value == pytest.approx(0.002833, abs=5e-7)
     assert test.interval == pytest.approx((-2.4598858, -0.7001142), abs=5e-8)
-    assert test.num_needed == num_needed(test.effect_size, power_of_pairs) == 8
+    assert (test.num_needed, test.num_needed_cautious) == (7, 11)
     assert test.different
     assert test.verdict == "different"
 
@@ -96,20 +101,6 @@ def test_student_interval_by_hand():
     assert interval.student == pytest.approx((2 - half, 2 + half), abs=1e-6)
 
 
-def test_the_student_interval_holds_the_mean_19_times_in_20():
-    """Of 1,000, standard error 7; with z for t it would be 880. The bootstrap: 820."""
-    samples = np.random.default_rng(3).normal(0.98, 0.01, (1000, 5))
-    rows = [mean_interval(sample) for sample in samples]
-    student, bootstrap = (
-        sum(low <= 0.98 <= high for low, high in intervals)
-        for intervals in zip(
-            *((row.student, row.bootstrap) for row in rows), strict=True
-        )
-    )
-    assert 928 <= student <= 972
-    assert 780 <= bootstrap <= 860  # as the docstring warns
-
-
 def test_the_bootstrap_interval_follows_a_skew():
     values = np.random.default_rng(4).exponential(size=200)
     interval = mean_interval(values)
@@ -119,89 +110,127 @@ def test_the_bootstrap_interval_follows_a_skew():
     assert mean_interval(values) == interval  # the same resamples every time
 
 
-def test_one_value_has_no_interval_and_equal_values_one_of_no_width():
-    assert mean_interval([0.5]) == (1, 0.5, None, None, None)
-    tenth = mean_interval([0.1, 0.1, 0.1])  # whose mean is not 0.1, by rounding
-    assert tenth.std == 0
-    assert tenth.student == tenth.bootstrap == (tenth.mean, tenth.mean)
-
-
-def test_the_prediction_interval_holds_one_more_value_19_times_in_20():
-    samples = np.random.default_rng(5).normal(size=(2000, 6))
-    inside = 0
-    for sample in samples:
-        low, high = prediction_interval(sample[:5])
-        inside += low <= sample[5] <= high
-    assert 1870 <= inside <= 1930
-    assert prediction_interval([0.25, 0.25]) == (0.25, 0.25)
-
-
-def test_welch_finds_a_difference_where_there_is_none_once_in_20():
-    rng = np.random.default_rng(6)
-    a, b = rng.normal(0, 1, (1000, 4)), rng.normal(0, 3, (1000, 8))
-    found = sum(compare_means(x, y).different for x, y in zip(a, b, strict=True))
-    assert 30 <= found <= 75
+@pytest.mark.parametrize(
+    "values", [[0.5], [0.25, 0.25], [0.1, 0.1, 0.1], [0.0] * 5, [0.3] * 30]
+)
+def test_one_value_and_equal_values_have_no_interval(values):
+    interval = mean_interval(values)
+    assert interval.mean == pytest.approx(values[0])
+    assert interval.std == (0.0 if len(values) > 1 else None)  # 0.1: but for rounding
+    assert interval.student is interval.bootstrap is None
+    if len(values) > 1:
+        assert prediction_interval(values) is None
 
 
 # Cohen (1988), table 2.4.1: n a side, two-sided 5 %, power 80 %.
 @pytest.mark.parametrize(("effect_size", "n"), [(0.2, 393), (0.5, 64), (0.8, 26)])
 def test_seeds_needed_are_cohens(effect_size, n):
-    assert abs(num_needed(effect_size) - n) <= 1  # 394 for 393: his was rounded
-    assert num_needed(-effect_size) == num_needed(effect_size)
+    def planned(difference):
+        return num_needed(lambda n: power_of_means(difference, (1.0, 1.0), n))
 
-
-def test_seeds_needed_give_the_power_and_one_less_does_not():
-    """Of 20,000 simulated pairs of samples; standard error 0.3 %."""
-    rng = np.random.default_rng(7)
-    for effect_size in (1.0, 1.5):
-        n = num_needed(effect_size)
-        for size, enough in ((n, True), (n - 1, False)):
-            a, b = (
-                rng.normal(effect_size, 1, (20_000, size)),
-                rng.normal(0, 1, (20_000, size)),
-            )
-            found = stats.ttest_ind(a, b, axis=1)
-            power = np.mean((found.pvalue < 0.05) & (found.statistic > 0))
-            expected = power_of_means(effect_size, size)
-            assert power == pytest.approx(expected, abs=0.012)
-            assert (expected >= 0.8) == enough
-
-
-def test_pairs_needed_give_the_power():
-    rng = np.random.default_rng(8)
-    n = num_needed(0.9, power_of_pairs)
-    found = stats.ttest_1samp(rng.normal(0.9, 1, (20_000, n)), 0, axis=1)
-    assert np.mean(found.pvalue < 0.05) == pytest.approx(
-        power_of_pairs(0.9, n), abs=0.012
-    )
-    assert power_of_pairs(0.9, n) >= 0.8 > power_of_pairs(0.9, n - 1)
+    assert abs(planned(effect_size) - n) <= 1  # 394 for 393: his was rounded
+    assert planned(-effect_size) == planned(effect_size)
 
 
 def test_planning_gives_up_at_a_million_and_starts_at_two():
-    assert num_needed(0.0) is None
-    assert num_needed(3e-3) is None
-    assert 900_000 < num_needed(4.1e-3) < 1_000_000
-    assert num_needed(1e6) == 2
+    def planned(difference):
+        return num_needed(lambda n: power_of_means(difference, (1.0, 1.0), n))
+
+    assert planned(0.0) is None
+    assert planned(3e-3) is None
+    assert 900_000 < planned(4.1e-3) < 1_000_000
+    assert planned(1e6) == 2
     same_mean = compare_means([1.0, 3.0], [0.0, 4.0])
     assert same_mean.verdict.endswith("you would need over a million seeds each")
 
 
-def test_sides_that_do_not_vary_have_no_test():
+# What neither side varies in: (seeds of a, seeds of b, exact p-value of 0.5 and 0.25).
+@pytest.mark.parametrize(
+    ("n_a", "n_b", "p_value"),
+    [
+        (2, 2, 2 / 6),
+        (3, 3, 2 / 20),
+        (2, 4, 1 / 15),
+        (4, 4, 2 / 70),
+        (2, 5, 1 / 21),
+        (3, 30, 1 / 5456),
+    ],
+)
+def test_where_nothing_varies_an_exact_test_decides(n_a, n_b, p_value):
+    test = compare_means([0.5] * n_a, [0.25] * n_b)
+    assert test.exact_p_value == pytest.approx(p_value)
+    assert test.different == (p_value < 0.05)
+    assert test.difference == 0.25
+    assert test.interval is test.t is test.p_value is test.effect_size is None
+    assert test.num_needed == 4
+    words = f"nothing varies, and an exact permutation test has p {p_value:.2g}"
+    needed = "not shown to differ; {}: you would need 4 seeds each"
+    verdict = "different; {}" if test.different else needed
+    assert test.verdict == verdict.format(words)
+
+
+def test_equal_sides_that_do_not_vary_are_not_shown_to_differ():
     same = compare_means([0.1] * 3, [0.1] * 5)  # means differ by rounding
-    assert (same.difference, same.interval, same.different) == (0, (0, 0), False)
-    assert same.p_value is same.t is same.effect_size is None
-    apart = compare_means([0.5, 0.5], [0.25, 0.25])
-    assert apart.interval == (0.25, 0.25)
-    assert apart.verdict.startswith("different; the same in every seed")
-    shifted = [0.9, 0.7, 0.8]
-    pairs = compare_pairs(shifted, [value - 0.1 for value in shifted])
-    assert pairs.p_value is None  # the differences vary by rounding alone
-    assert pairs.different
-    assert pairs.difference == pytest.approx(0.1)
-    one = compare_means([0.5, 0.5, 0.5], [0.1, 0.2, 0.3])  # Welch needs one side only
+    assert (same.difference, same.interval, same.different) == (0, None, False)
+    assert same.p_value is same.exact_p_value is same.num_needed is None
+    assert same.verdict.startswith("not shown to differ; the same in every seed")
+
+
+@pytest.mark.parametrize(("pairs", "p_value"), [(3, 1 / 4), (5, 1 / 16), (6, 1 / 32)])
+def test_of_equal_differences_the_signs_decide(pairs, p_value):
+    high = [0.9 - 0.1 * index for index in range(pairs)]
+    test = compare_pairs(high, [value - 0.1 for value in high])
+    assert test.p_value is None  # the differences vary by rounding alone
+    assert test.exact_p_value == p_value
+    assert test.different == (p_value < 0.05)
+    assert test.difference == pytest.approx(0.1)
+    assert test.num_needed == 6
+
+
+def test_one_side_that_does_not_vary_leaves_welch_the_other():
+    one = compare_means([0.5, 0.5, 0.5], [0.1, 0.2, 0.3])
     assert one.degrees_of_freedom == pytest.approx(2)
     expected = stats.ttest_1samp([0.1, 0.2, 0.3], 0.5)
     assert one.p_value == pytest.approx(expected.pvalue)
+
+
+def test_for_unequal_numbers_an_exact_test_must_agree():
+    """Welch takes the spread of two equal accuracies as known, and as 0."""
+    steps = np.array([0, 1] * 20) / 360
+    test = compare_means([1 / 360] * 2, steps)
+    assert test.p_value < 1e-6
+    # Of the 861 pairs out of 42 values, 22 of which are 1, those of two ones or zeros.
+    assert test.exact_p_value == pytest.approx((22 * 21 + 20 * 19) / 2 / 861)
+    assert not test.different
+    assert "not reliable for 2 against 40 seeds, and an exact" in test.verdict
+    far = compare_means([0.5] * 2, steps)
+    assert (far.different, far.verdict) == (True, "different")
+    assert far.exact_p_value == pytest.approx(1 / 861)
+    few = compare_means([0.5, 0.5], [0.1, 0.11, 0.12])  # the least p is 1 / 10
+    assert (few.different, few.exact_p_value) == (True, None)
+
+
+@pytest.mark.parametrize(("n_a", "n_b"), [(3, 4), (4, 7), (8, 40)])
+def test_the_exact_test_counts_divisions(n_a, n_b):
+    rng = np.random.default_rng(11)
+    a, b = rng.normal(1, 1, n_a), rng.normal(0, 1, n_b)
+    values, seen = np.concatenate([a, b]), abs(welch_t(a, b))
+    ways = itertools.combinations(range(n_a + n_b), n_a)
+    if n_b > 20:  # too many to count: drawn
+        ways = [rng.permutation(n_a + n_b)[:n_a] for _ in range(1500)]
+    larger = [
+        abs(welch_t(values[list(way)], np.delete(values, list(way)))) >= seen - 1e-12
+        for way in ways
+    ]
+    expected = np.mean(larger)
+    tolerance = 0.04 if n_b > 20 else 1e-12
+    assert p_of_sides(a, b) == pytest.approx(expected, abs=tolerance)
+    assert p_of_sides(a, b) == p_of_sides(a, b)
+
+
+def welch_t(a, b):
+    error = np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
+    return (a.mean() - b.mean()) / error
 
 
 def answers(only_a: int, only_b: int, *, both: int = 0, neither: int = 0):
@@ -223,6 +252,13 @@ def test_mcnemar_counts_and_tosses_a_coin():
     assert test.different
     assert mcnemar(*answers(1, 8)).p_value == test.p_value
     assert not mcnemar(*answers(7, 2)).different  # 2 (1 + 9 + 36) / 512 = 0.18
+
+
+def test_to_mcnemar_no_prediction_is_a_wrong_one():
+    labels, a, b = answers(8, 1, both=20, neither=3)
+    nothing = np.where(a == labels, a, NO_PREDICTION)
+    assert mcnemar(labels, nothing, b) == mcnemar(labels, a, b)
+    assert mcnemar(labels, np.full_like(a, NO_PREDICTION), b).only_a_right == 0
 
 
 def test_mcnemar_of_agrestis_ratings():

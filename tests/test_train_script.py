@@ -487,7 +487,12 @@ def test_a_diverged_run_says_so(tmp_path, run_script):
     assert done.returncode == 0
     assert "warning: the loss of epoch 1 is nan: the run has diverged" in done.stdout
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["diverged"] is True
+    assert (result["diverged"], result["test_no_prediction"]) == (True, 360)
+    *_, told, last = done.stdout.splitlines()
+    nothing = "no prediction for 360 of 360 test examples"
+    assert told == f"warning: the run has diverged: {nothing}"
+    assert last == "test accuracy: 0.00 %"
+    assert ", predicted nothing\n" in done.stdout
 
 
 def test_no_epochs_leave_a_complete_result(tmp_path, run_script):

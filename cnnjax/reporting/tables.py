@@ -187,7 +187,14 @@ def _likeness(judged: Judged) -> str:
 
 
 def _fate(findings: RunFindings) -> str:
-    """Say which seeds lost a class, or collapsed: what a mean does not show."""
+    """Say which seeds diverged, lost a class, or collapsed: what a mean hides."""
+    lost = [str(one.job.seed) for one in findings.trained if one.diverged]
+    n = len(findings.trained)
+    words = f"Diverged: {len(lost)} of {n} seeds ({', '.join(lost)}). " if lost else ""
+    return (words + _fate_of_classes(findings)).rstrip()
+
+
+def _fate_of_classes(findings: RunFindings) -> str:
     classified = [one for one in findings.trained if one.dead_classes is not None]
     if not classified:
         return ""

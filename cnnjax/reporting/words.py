@@ -51,8 +51,8 @@ def ours_text(metric: str, ours: MeanInterval | None, *, num_seeds: int) -> str:
     if ours is None:
         return "nan" if num_seeds else NOTHING
     mean = value_text(metric, ours.mean)
-    if ours.student is None:
-        return mean
+    if ours.student is None:  # of one, or all alike
+        return mean if ours.n == 1 else f"{mean} (n = {ours.n})"
     bounds = range_text(metric, ours.student)
     return (
         f"{mean} (n = {ours.n})"

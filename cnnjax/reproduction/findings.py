@@ -38,6 +38,11 @@ class Trained(NamedTuple):
         return [value for value in tested if value is not None]
 
     @property
+    def diverged(self) -> bool:
+        """Whether a loss was not finite; its accuracy counts no prediction as wrong."""
+        return bool(self.result.get("diverged"))
+
+    @property
     def collapsed(self) -> bool:
         """Whether its test accuracy was high once, and is low at the end."""
         tested = self.test_accuracies

@@ -1,0 +1,116 @@
+"""A mean, and how far it and one more value may lie: intervals of 95 %."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from cnnjax.effects import LEVEL
+from cnnjax.errors import expect
+
+Values = Sequence[float] | Float[np.ndarray, " _n"]
+Interval = tuple[float, float]
+
+
+class MeanInterval(NamedTuple):
+    """A mean, and 95 % intervals for it, in the units of the values."""
+
+    n: int
+    mean: float
+    std: float | None  # of the values, not of the mean; ddof 1; None: n is 1
+    # None: n is 1, or all values are equal, which says nothing of the spread
+    student: Interval | None
+    bootstrap: Interval | None  # the same
+
+
+def mean_interval(values: Values) -> MeanInterval:
+    """Return mean, standard deviation and two 95 % intervals of the mean.
+
+    Student's, mean +- t(0.975, n - 1) std / sqrt(n), takes the values as normal. The
+    bootstrap (BCa, 9,999 resamples, always the same ones) does not, but is too narrow
+    for few: of 2 normal values it holds the mean in about 50 %, of 5 in about 82 %, of
+    20 in about 92 %. Values in steps, as accuracies are, that spread by a step or more
+    are as good as normal; where they spread by less, Student's may hold in only 85 %.
+    One value has no interval, nor have equal values.
+
+    Sources: Student, The Probable Error of a Mean, Biometrika 1908,
+    https://doi.org/10.2307/2331554; Efron, Better Bootstrap Confidence Intervals,
+    JASA 1987, https://doi.org/10.1080/01621459.1987.10478410.
+
+    >>> mean_interval([0.98]).student is None
+    True
+    >>> [round(bound, 3) for bound in mean_interval([1.0, 2.0, 3.0]).student]
+    [-0.484, 4.484]
+
+    Raises:
+        InputError: there is no value, or one is not finite.
+    """
+    array = checked(values, least=1)
+    n, mean = len(array), float(array.mean())
+    if n == 1:
+        return MeanInterval(1, mean, None, None, None)
+    std = std_of(array, rounding_of(array))
+    if std == 0:
+        return MeanInterval(n, mean, 0.0, None, None)
+    resampled = stats.bootstrap(
+        (array,),
+        np.mean,
+        confidence_level=1 - LEVEL,
+        method="BCa",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    student = around(mean, std / np.sqrt(n), n - 1)
+    bootstrap = (float(resampled.low), float(resampled.high))
+    return MeanInterval(n, mean, std, student, bootstrap)
+
+
+def prediction_interval(values: Values) -> Interval | None:
+    """Return where one further value falls with 95 %: one more seed of the same run.
+
+    mean +- t(0.975, n - 1) std sqrt(1 + 1/n), for normal values; those in steps, as for
+    `mean_interval`. None where all are equal: that says nothing of the spread.
+    Source: Hahn and Meeker, Statistical Intervals, 1991, chapter 4,
+    https://doi.org/10.1002/9780470316771.
+
+    Raises:
+        InputError: there are fewer than two values, or one is not finite.
+    """
+    array = checked(values, least=2)
+    std = std_of(array, rounding_of(array))
+    if std == 0:
+        return None
+    error = std * np.sqrt(1 + 1 / len(array))
+    return around(float(array.mean()), error, len(array) - 1)
+
+
+def around(centre: float, error: float, freedom: int | float) -> Interval:
+    """Return Student's interval of 95 % around an estimate with this standard error."""
+    half = error * stats.t.isf(LEVEL / 2, freedom)
+    return float(centre - half), float(centre + half)
+
+
+def std_of(values: np.ndarray, rounding: float) -> float:
+    """Return the standard deviation; 0 where values differ by rounding alone."""
+    return float(np.std(values, ddof=1)) if np.ptp(values) > rounding else 0.0
+
+
+def rounding_of(*samples: np.ndarray) -> float:
+    """Return by how much values may differ that were meant to be equal."""
+    largest = max(float(np.max(np.abs(sample))) for sample in samples)
+    return 8 * float(np.finfo(np.float64).eps) * largest
+
+
+def checked(values: Values, *, least: int) -> np.ndarray:
+    """Return the values as float64.
+
+    Raises:
+        InputError: there are fewer than `least`, or one is not finite.
+    """
+    array = np.asarray(values, np.float64)
+    expect(f"at least {least} values", len(array), len(array) >= least)
+    expect("finite values", array.tolist(), bool(np.all(np.isfinite(array))))
+    return array

@@ -1,0 +1,172 @@
+"""A run that diverged predicts nothing: that is wrong, is counted, and is told."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from batches import TINY, make_batch, random_dataset
+from published_runs import findings_of, image, system, write_job
+
+from cnnjax.ensembles import SeedRun, run_seeds
+from cnnjax.experiments import prepare
+from cnnjax.outcomes import dead_classes, read_outcome
+from cnnjax.overrides import override
+from cnnjax.parallel import make_mesh
+from cnnjax.reporting.files import write_report
+from cnnjax.reproduction.plan import plan
+from cnnjax.runs import Run, fit, make_test, predict, predict_test
+from cnnjax.stack import Dense, Flatten
+from cnnjax.strategies import DIVIDED, STRATEGIES, make_strategy
+from cnnjax.strategies.options import Options
+from cnnjax.text import divergence_of_run, interval_lines, seed_line
+from cnnjax.types import NO_PREDICTION, Examples
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+LINE = replace(TINY, model=replace(TINY.model, layers=(Flatten(), Dense(3))))
+DATASET = random_dataset(LINE, train=64, test=40)
+DIVERGING = override(LINE, learning_rate=1e38, epochs=2)
+QUICK = ("eager", "vmap", "factored", "sharded", "shard_map")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in STRATEGIES],
+)
+def test_no_strategy_scores_what_is_not_a_number(name):
+    """All logits are NaN, and class 0 among the labels."""
+    experiment = prepare(override(LINE, strategy=name), DATASET)
+    options = Options(make_mesh(2) if name in DIVIDED else None)
+    options = options._replace(factors_fn=experiment.options.factors_fn)
+    strategy = make_strategy(name, experiment.loss_fn, options)
+    batch = make_batch(experiment, 8)
+    assert 0 in batch.labels
+    of = strategy.value_and_grad
+    of = of if strategy.run == "eager" else jax.jit(of)
+    lost = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), experiment.params)
+    metrics, _ = of(strategy.put_state(lost), strategy.put_batch(batch))
+    assert metrics.means["accuracy"] == 0
+    assert math.isnan(metrics.means["loss"])
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_overflows_in_some_examples_is_wrong_there(precision):
+    """Large weights overflow, but not on blank images."""
+    inputs, labels = (np.copy(part) for part in DATASET.test)
+    inputs[::4] = 0
+    dataset = replace(DATASET, test=Examples(inputs + (inputs > 0), labels))
+    experiment = prepare(override(LINE, precision=precision), dataset)
+    kernel = jnp.full_like(experiment.params["dense_1"]["kernel"], 3e38)
+    params = {"dense_1": {**experiment.params["dense_1"], "kernel": kernel}}
+    predictions = predict_test(experiment, params)
+    blank = ~inputs.reshape(len(inputs), -1).any(axis=1)
+    assert (predictions[~blank] == NO_PREDICTION).all()
+    assert (predictions[blank] != NO_PREDICTION).all()
+    assert 0 < blank.sum() < len(blank)
+    measured = make_test(experiment)(1, params)
+    assert measured["accuracy"] == pytest.approx(np.mean(predictions == labels))
+    for index in (0, 1):
+        assert predict(experiment, params, inputs[index]) == predictions[index]
+
+
+@pytest.mark.parametrize(
+    ("changes", "evaluate_every", "finite_epochs", "lost"),
+    [
+        ({}, 1, 0, 40),
+        ({}, 0, 0, 40),  # tested at the end only
+        # The first of two updates spoils, and the second epoch shows it.
+        ({"batch_size": 64}, 0, 1, 40),
+        # Only the test shows it, in which some logits overflow.
+        ({"batch_size": 64, "epochs": 1}, 0, 1, 12),
+        ({"batch_size": 64, "epochs": 1, "precision": "bfloat16"}, 1, 1, 13),
+    ],
+)
+def test_a_run_says_that_it_diverged(changes, evaluate_every, finite_epochs, lost):
+    run = fit(override(DIVERGING, **changes), DATASET, evaluate_every=evaluate_every)
+    losses = [record.train["loss"] for record in run.records]
+    assert sum(map(math.isfinite, losses)) == finite_epochs
+    assert run.diverged
+    assert run.no_prediction == pytest.approx(lost, abs=0 if lost == 40 else 5)
+    assert run.test["accuracy"] == 0
+    told = f"no prediction for {run.no_prediction} of 40 test examples"
+    assert divergence_of_run(run) == [f"warning: the run has diverged: {told}"]
+
+
+def test_a_run_that_did_not_diverge_says_nothing():
+    run = fit(LINE, DATASET)
+    assert (run.diverged, run.no_prediction) == (False, 0)
+    assert divergence_of_run(run) == []
+
+
+@pytest.mark.parametrize("group_size", [1, 2])
+def test_seeds_that_diverged_say_so(group_size):
+    seeds = run_seeds(
+        lambda seed: prepare(DIVERGING, DATASET, seed=seed),
+        (0, 1),
+        group_size=group_size,
+    )
+    for one in seeds:
+        assert one.run.no_prediction == np.sum(one.predictions == NO_PREDICTION) == 40
+        assert one.dead_classes == [0, 1, 2]
+        assert "diverged: no prediction for 40 of 40 test examples" in seed_line(one)
+
+
+def test_no_prediction_is_no_class():
+    assert dead_classes([0, 1, 2, 2], [NO_PREDICTION, 1, 0, NO_PREDICTION]) == [2]
+    labels = np.array([0, 1, 1])
+    run = Run({}, [], {"loss": 0.5, "accuracy": 1.0, "examples": 3}, 0)
+    assert SeedRun(0, run, labels, labels).dead_classes == []
+    assert "diverged" not in seed_line(SeedRun(0, run, labels, labels))
+
+
+def test_seeds_that_are_counted_although_they_diverged_are_named():
+    lines = interval_lines("accuracy", None, not_finite=[4], diverged=[1, 3, 4])
+    assert lines[0] == "diverged, and counted as they are: seed 1, seed 3"
+    assert lines[1] == "left out, as their test accuracy is not finite: seed 4"
+
+
+def test_the_script_says_which_seeds_diverged(tmp_path, forks):
+    flags = ("--num_train=64", "--epochs=1", "--num_seeds=2", "--workdir=run")
+    steep = ("--algorithm=sgd", "--schedule=constant", "--learning_rate=1e30")
+    done = forks.run(SCRIPTS / "train.py", *flags, *steep, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "\ndiverged, and counted as they are: seed 0, seed 1\n" in done.stdout
+    told = "no interval of the mean: the seeds are all alike\n"
+    assert done.stdout.endswith(told)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["seeds_diverged"] == [0, 1]
+    assert result["test_accuracy_over_seeds"]["student"] is None
+    rows = (tmp_path / "run" / "seeds.jsonl").read_text().splitlines()
+    assert [json.loads(row)["test_no_prediction"] for row in rows] == [360, 360]
+    predictions = (tmp_path / "run" / "predictions.csv").read_text().splitlines()[1:]
+    assert all(line.endswith(",-1") for line in predictions)
+    assert read_outcome(str(tmp_path / "run")).diverged == {0: 360, 1: 360}
+
+
+def test_a_report_names_the_seeds_that_diverged(tmp_path):
+    systems = [system(image("cnn", seeds=3))]
+    jobs = plan(systems, scale="full", workdir=tmp_path)
+    for job, diverged in zip(jobs, (False, True, False), strict=True):
+        score = 0.0 if diverged else 0.95
+        lines = [{"epoch": 2, "test_accuracy": score}]
+        predicted = [NO_PREDICTION] * 2 if diverged else [0, 1]
+        write_job(
+            job,
+            lines=lines,
+            predictions=([0, 1], predicted),
+            test_accuracy=score,
+            diverged=diverged,
+        )
+    findings = findings_of(systems, jobs)
+    write_report(tmp_path, findings, facts=[], others={})
+    report = (tmp_path / "report.md").read_text()
+    assert (
+        "\nDiverged: 1 of 3 seeds (1). Classes never predicted: in 1 of 3 seeds "
+        "(seed 1 never predicts 0, 1).\n"
+    ) in report
