@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Num, PyTree
 
+from cnnjax.arguments import at_least, function
 from cnnjax.data.order import num_batches, take_batch
 from cnnjax.trees import at_least_float32, zeros_like_output
 from cnnjax.types import Batch, Count, Examples, LossFn, Params
@@ -52,7 +53,12 @@ def make_evaluate(
     all of them. `params` gives shapes and placement only. A strategy's `put_state` and
     `put_batch` divide the work as they divide its training; `batch_size` is of each
     device. Of several processes, each must call `evaluate`, and each has the result.
+
+    Raises:
+        InputError: a loss that is no function, or a batch of no size.
     """
+    function("loss_fn", loss_fn)
+    batch_size = at_least(1)("batch_size", batch_size)
     num_examples = len(examples.labels)
     sums = sum_metrics(loss_fn)
     order = np.arange(num_examples, dtype=np.int32)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int, Num
+from jax import lax
+from jaxtyping import Array, ArrayLike, Int, Num
 
+from cnnjax.arguments import at_least, instance_of
 from cnnjax.clock import Clock
 from cnnjax.data.dataset import Dataset
+from cnnjax.data.preprocessing import Preprocessing, Standardize
 from cnnjax.epochs import Callbacks, ignore, train
-from cnnjax.evaluation import make_evaluate, make_predict
+from cnnjax.errors import expect
+from cnnjax.evaluation import BATCH_SIZE, make_evaluate, make_predict
 from cnnjax.experiments import Experiment, prepare
 from cnnjax.recipes import Recipe
 from cnnjax.records import EpochRecord
@@ -42,7 +49,12 @@ def run(
 
     `evaluate_every=0` evaluates at the end only. The parameters do not depend on it.
     `updates` are what an experiment of the same shapes was compiled to.
+
+    Raises:
+        InputError: no experiment, or `evaluate_every` is no number of epochs.
     """
+    instance_of(Experiment)("experiment (see prepare)", experiment)
+    evaluate_every = at_least(0)("evaluate_every", evaluate_every)
     clock = clock or Clock()
     with clock.part("compile"):
         evaluate = make_test(experiment)
@@ -115,19 +127,61 @@ def fit(
     """Prepare and run a recipe in one call.
 
     Raises:
-        InputError: the dataset, the seed or the strategy does not fit the recipe.
+        InputError: the dataset, the seed or the strategy does not fit the recipe, or
+            `evaluate_every` is no number of epochs.
     """
+    evaluate_every = at_least(0)("evaluate_every", evaluate_every)
     experiment = prepare(recipe, dataset, seed=seed)
     return run(experiment, evaluate_every=evaluate_every, on_epoch=on_epoch)
 
 
 def predict(
-    experiment: Experiment, params: Params, example: Num[np.ndarray, "*example"]
+    experiment: Experiment, params: Params, example: Num[ArrayLike, "*example"]
 ) -> np.ndarray:
-    """Return the class of one raw example (int), or the regressed targets (float)."""
-    outputs = np.asarray(jax.jit(experiment.apply_fn)(params, example))
+    """Return the class of one raw example (int), or the regressed targets (float).
+
+    A stack of them, [examples, *example], gives one for each. Raw is what the dataset
+    has: pixels from 0 to 255, which the recipe scales itself.
+
+    Raises:
+        InputError: inputs of another shape or scale, no numbers, or not finite.
+    """
+    instance_of(Experiment)("experiment (see prepare)", experiment)
+    inputs, shape = np.asarray(example), experiment.recipe.model.input_shape
+    what = f"one example of shape {shape}, or several stacked along a new first axis"
+    expect(what, inputs.shape, inputs.shape[-len(shape) :] == shape)
+    expect(what, inputs.shape, inputs.ndim - len(shape) in (0, 1))
+    _check_scale(inputs, experiment.recipe.preprocessing)
+    over = jax.jit if inputs.ndim == len(shape) else _over_stack
+    outputs = np.asarray(over(experiment.apply_fn)(params, inputs))
     classifies = experiment.recipe.loss == "softmax_cross_entropy"
-    return np.asarray(outputs.argmax()) if classifies else outputs
+    return np.asarray(outputs.argmax(axis=-1)) if classifies else outputs
+
+
+@functools.cache
+def _over_stack(apply_fn: Callable[..., Array]) -> Callable[..., Array]:
+    """Map a network over a stack of raw examples, a few at a time."""
+
+    def outputs(params: Params, inputs: Num[Array, "examples *example"]) -> Array:
+        return lax.map(
+            functools.partial(apply_fn, params), inputs, batch_size=BATCH_SIZE
+        )
+
+    return jax.jit(outputs)
+
+
+def _check_scale(inputs: np.ndarray, preprocessing: Preprocessing) -> None:
+    """Raise InputError for inputs that the recipe's own scaling is not made for."""
+    kind = inputs.dtype
+    expect("an array of numbers", kind, jnp.issubdtype(kind, np.number))
+    expect("real numbers", kind, not jnp.issubdtype(kind, np.complexfloating))
+    low, high = float(inputs.min(initial=0)), float(inputs.max(initial=0))
+    expect("finite inputs", high - low, math.isfinite(high - low))
+    if isinstance(preprocessing, Standardize):
+        what = "pixels from 0 to 255, which this recipe scales itself"
+        expect(what, (low, high), low >= 0 and high <= 255)
+        unit = jnp.issubdtype(kind, np.floating) and 0 < high <= 1
+        expect(f"{what} (multiply by 255)", (low, high), not unit)
 
 
 def predict_test(
