@@ -8,7 +8,7 @@ however its numbers were computed.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -64,13 +64,12 @@ def real_number(what: str, got: object, holds: Callable[[float], bool]) -> float
     return number
 
 
-def known_name(kind: str, name: object, known: Iterable[str]) -> str:
+def known_name(kind: str, name: object, known: Collection[str]) -> str:
     """Return a name that is among those known.
 
     Raises:
         InputError: it is not, or is no name; the message has the nearest.
     """
-    known = tuple(known)
     if not isinstance(name, str) or name not in known:
         raise unknown_name(kind, name, known)
     return str(name)
@@ -126,13 +125,13 @@ def number(words: str, holds: Callable[[float], bool]) -> Rule:
     return lambda name, value: real_number(f"{name} {words}", value, holds)
 
 
-def named(known: Iterable[str]) -> Rule:
+def named(known: Collection[str]) -> Rule:
     """Build the rule that keeps these names."""
     return lambda name, value: known_name(name, value, known)
 
 
 def instance_of(*kinds: type) -> Rule:
-    """Build the rule that keeps values of these kinds."""
+    """Build the rule that keeps values of these kinds, and raises InputError else."""
     names = " or ".join(kind.__name__ for kind in kinds)
 
     def keep(name: str, value: Any) -> Any:
@@ -148,7 +147,10 @@ def optional(rule: Rule) -> Rule:
 
 
 def several(rule: Rule) -> Rule:
-    """Build the rule that keeps a tuple, list or array of what another keeps."""
+    """Build the rule that keeps a tuple, list or array of what another keeps.
+
+    It raises InputError for anything else.
+    """
 
     def each(name: str, values: Any) -> tuple:
         many = isinstance(values, tuple | list) or np.ndim(values) > 0
