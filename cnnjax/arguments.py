@@ -131,7 +131,11 @@ def named(known: Collection[str]) -> Rule:
 
 
 def instance_of(*kinds: type) -> Rule:
-    """Build the rule that keeps values of these kinds, and raises InputError else."""
+    """Build the rule that keeps values of these kinds.
+
+    Raises:
+        InputError: the rule does, for any other.
+    """
     names = " or ".join(kind.__name__ for kind in kinds)
 
     def keep(name: str, value: Any) -> Any:
@@ -149,7 +153,8 @@ def optional(rule: Rule) -> Rule:
 def several(rule: Rule) -> Rule:
     """Build the rule that keeps a tuple, list or array of what another keeps.
 
-    It raises InputError for anything else.
+    Raises:
+        InputError: the rule does, for what is none of these.
     """
 
     def each(name: str, values: Any) -> tuple:
