@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, ArrayLike, Int, Num
+from jaxtyping import Array, ArrayLike, Float, Int, Num
 
 from cnnjax.arguments import at_least, instance_of
 from cnnjax.clock import Clock
@@ -152,22 +152,23 @@ def predict(
     expect(what, inputs.shape, inputs.shape[-len(shape) :] == shape)
     expect(what, inputs.shape, inputs.ndim - len(shape) in (0, 1))
     _check_scale(inputs, experiment.recipe.preprocessing)
-    over = jax.jit if inputs.ndim == len(shape) else _over_stack
-    outputs = np.asarray(over(experiment.apply_fn)(params, inputs))
+    apply_fn = experiment.apply_fn
+    if inputs.ndim == len(shape):
+        outputs = np.asarray(jax.jit(apply_fn)(params, inputs))
+    else:
+        outputs = np.asarray(_of_each(apply_fn, params, inputs))
     classifies = experiment.recipe.loss == "softmax_cross_entropy"
     return np.asarray(outputs.argmax(axis=-1)) if classifies else outputs
 
 
-@functools.cache
-def _over_stack(apply_fn: Callable[..., Array]) -> Callable[..., Array]:
-    """Map a network over a stack of raw examples, a few at a time."""
-
-    def outputs(params: Params, inputs: Num[Array, "examples *example"]) -> Array:
-        return lax.map(
-            functools.partial(apply_fn, params), inputs, batch_size=BATCH_SIZE
-        )
-
-    return jax.jit(outputs)
+@functools.partial(jax.jit, static_argnums=0)
+def _of_each(
+    apply_fn: Callable[..., Array],
+    params: Params,
+    inputs: Num[Array, "examples *example"],
+) -> Float[Array, "examples classes"]:
+    """Apply a network to a stack of raw examples, a few at a time."""
+    return lax.map(functools.partial(apply_fn, params), inputs, batch_size=BATCH_SIZE)
 
 
 def _check_scale(inputs: np.ndarray, preprocessing: Preprocessing) -> None:
