@@ -90,7 +90,12 @@ def main(args: list[str]) -> None:
                 print(*advice.advice_lines(advice.advise(experiment)), sep="\n")
             else:
                 for task in TASKS:
-                    group = [e for e in entries if e.task in (task, "peak")]
+                    group = [
+                        e
+                        for e in entries
+                        if e.task in (task, "peak")
+                        and e.options.get("microbatch_size", 0) <= size
+                    ]
                     if len(group) > sum(e.task == "peak" for e in entries):
                         measure(experiment, task, group, results)
 

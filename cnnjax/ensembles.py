@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, PyTree
 
+from cnnjax.arguments import at_least, function, several
 from cnnjax.clock import Clock
 from cnnjax.data.splits import HoldOut
 from cnnjax.epochs import ignore, make_record, run_epochs
@@ -84,9 +85,14 @@ def run_seeds(
     `prepare_fn(seed)` makes the experiment of a seed; they may differ in nothing else.
 
     Raises:
-        InputError: a group of no size, or one that `check_group` refuses.
+        InputError: seeds that are no whole numbers, or one of them twice; a group of no
+            size, or one that `check_group` refuses.
     """
-    expect("group_size of at least 1", group_size, group_size >= 1)
+    function("prepare_fn", prepare_fn)
+    seeds = several(at_least(0))("seeds", seeds)
+    expect("each seed once", seeds, len(set(seeds)) == len(seeds))
+    group_size = at_least(1)("group_size", group_size)
+    evaluate_every = at_least(0)("evaluate_every", evaluate_every)
     clock = clock or Clock()
     compiled: dict[int, Updates] = {}  # by the size of the group
     for first in range(0, len(seeds), group_size):

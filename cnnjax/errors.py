@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
     """Bad input, told in one line: what was expected, what came, what to do.
 
-    The library raises it before any tracing; scripts print it and exit with status 2.
+    The library raises it before anything runs, or while it is traced; scripts print it
+    and exit with status 2.
     """
-
-
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
-    """Build the error for a name that is in no table, with the nearest that are.
-
-    >>> print(unknown_name("recipe", "adam_cosin_cnn", ["adam_cosine_cnn", "mlp"]))
-    unknown recipe 'adam_cosin_cnn'; did you mean adam_cosine_cnn? known: ...
-    """
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ";"
-    return InputError(f"unknown {kind} {name!r}{hint} known: {', '.join(known)}")
 
 
 def expect(what: str, got: object, holds: bool) -> None:
@@ -33,4 +23,43 @@ def expect(what: str, got: object, holds: bool) -> None:
     cnnjax.errors.InputError: expected epochs of at least 0, got -1
     """
     if not holds:
-        raise InputError(f"expected {what}, got {got!r}")
+        raise InputError(f"expected {what}, got {shown(got)}")
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> InputError:
+    """Build the error for a name that is in no table, with the nearest that are.
+
+    >>> print(unknown_name("recipe", "adam_cosin_cnn", ["adam_cosine_cnn", "mlp"]))
+    unknown recipe 'adam_cosin_cnn'; did you mean adam_cosine_cnn? known: ...
+    """
+    known = sorted(known)
+    near = nearest(name, known) if isinstance(name, str) else []
+    hint = f"; did you mean {' or '.join(near)}?" if near else ";"
+    return InputError(f"unknown {kind} {shown(name)}{hint} known: {', '.join(known)}")
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Return the known names that somebody may have meant by this one.
+
+    Those that differ in case and punctuation only; else those that are spelled alike;
+    else those whose initials it gives.
+
+    >>> nearest("Batch-Size", ["batch_size", "epochs"])
+    ['batch_size']
+    >>> nearest("lr", ["l2", "learning_rate"])
+    ['learning_rate']
+    """
+    by_key = {re.sub(r"\W", "_", one.casefold()): one for one in known}
+    key = re.sub(r"\W", "_", name.casefold())
+    if key in by_key:
+        return [by_key[key]]
+    alike = difflib.get_close_matches(key, by_key, n=3, cutoff=0.6)
+    initials = ["".join(re.findall(r"(?:^|_)([^_])", one)) for one in by_key]
+    short_for = [one for one, of in zip(by_key, initials, strict=True) if of == key]
+    return [by_key[one] for one in alike or short_for]
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: on one line, and not without end."""
+    text = re.sub(r"\s*\n\s*", " ", repr(value))
+    return text if len(text) <= 200 else f"{text[:197]}..."

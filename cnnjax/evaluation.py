@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Num, PyTree
 
+from cnnjax.arguments import at_least, function
 from cnnjax.contract import checked
 from cnnjax.data.checks import check_alike, check_examples
 from cnnjax.data.order import num_batches, take_batch
@@ -51,8 +52,11 @@ def make_evaluate(
     device. Of several processes, each must call `evaluate`, and each has the result.
 
     Raises:
-        InputError: examples that cannot be used; `evaluate`, others of other shapes.
+        InputError: a loss that is no function, a batch of no size, or examples that
+            cannot be used; `evaluate`, others of other shapes.
     """
+    function("loss_fn", loss_fn)
+    batch_size = at_least(1)("batch_size", batch_size)
     examples = check_examples(examples)
     num_examples = len(examples.labels)
     sums = sum_metrics(loss_fn)

@@ -11,12 +11,13 @@ import optax
 from jaxtyping import Array, Float, Key, Num
 
 from cnnjax import faults as known_faults
-from cnnjax import models, parallel
+from cnnjax import models, parallel, strategies
+from cnnjax.arguments import instance_of, whole_number
 from cnnjax.data.checks import check_dataset
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.preprocessing import preprocess
 from cnnjax.data.splits import HoldOut, split_dataset
-from cnnjax.errors import InputError, expect
+from cnnjax.errors import InputError
 from cnnjax.factors import FactorsFn, make_factors_fn
 from cnnjax.faults import Fault
 from cnnjax.losses import get_loss, make_loss_fn, make_tapped_loss_fn
@@ -83,7 +84,7 @@ def keys_of(seed: int) -> Keys:
     Raises:
         InputError: the seed is not from 0 to 2**32 - 1.
     """
-    expect("seed from 0 to 2**32 - 1", seed, 0 <= seed <= LAST_SEED)
+    seed = whole_number("seed from 0 to 2**32 - 1", seed, least=0, most=LAST_SEED)
     return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
 
 
@@ -97,15 +98,16 @@ def prepare(
 ) -> Experiment:
     """Draw the parameters and build loss, strategy, optimizer and loop of a recipe.
 
-    All that is random comes from `keys_of(seed)`. `options` name the devices, and the
-    examples that each takes at a time. `faults` are names of `faults.FAULTS` to switch
-    in.
+    All that is random comes from `keys_of(seed)`. `options` name the devices, and how
+    many examples each takes at a time; `faults` are of `faults.FAULTS`, to switch in.
 
     Raises:
         InputError: the dataset, the seed or the strategy does not fit the recipe, or a
             fault is not known, could not matter, or would be lost beside another.
     """
-    keys = keys_of(seed)
+    instance_of(Recipe)("recipe (see get_recipe)", recipe)
+    instance_of(Dataset)("dataset (see load_dataset)", dataset)
+    keys, options = keys_of(seed), strategies.checked(options)
     dataset = check_dataset(dataset)
     train_examples, test_examples = split_dataset(
         dataset, recipe.split, key=keys.split, num_train=recipe.num_train
@@ -126,7 +128,7 @@ def prepare(
     )
     experiment = Experiment(
         recipe=recipe,
-        seed=seed,
+        seed=int(seed),
         params=models.init(keys.params, recipe.model),
         apply_fn=functions.apply_fn,
         loss_fn=functions.loss_fn,
@@ -140,6 +142,7 @@ def prepare(
         loop=loop,
         keys=LoopKeys(keys.order, keys.dropout if recipe.model.has_dropout else None),
     )
+    _check_division(experiment)
     return with_faults(experiment, faults) if faults else experiment
 
 
@@ -188,6 +191,7 @@ def with_faults(experiment: Experiment, names: Sequence[str]) -> Experiment:
         InputError: a fault is not known, could not matter there, or would be lost
             beside another.
     """
+    _check_division(experiment)
     setting = setting_of(experiment)
     faults = [known_faults.get_fault(name) for name in names]
     for fault in faults:
@@ -228,4 +232,11 @@ def setting_of(experiment: Experiment) -> known_faults.Setting:
         num_test=len(experiment.test.labels),
         holds_out=isinstance(recipe.split, HoldOut),
         microbatch_size=experiment.options.microbatch_size,
+    )
+
+
+def _check_division(experiment: Experiment) -> None:
+    name, size = experiment.recipe.strategy, experiment.loop.batch_size
+    strategies.check_division(
+        name, experiment.options, params=experiment.params, batch_size=size
     )

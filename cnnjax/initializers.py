@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Key
+
+from cnnjax.arguments import named, number, settle
+
+Distribution = Literal["uniform", "normal"]
+Fan = Literal["in", "sum", "one"]
+Bias = Literal["zero", "uniform"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,10 +26,20 @@ class Initializer:
     Biases are zero, or uniform in +-1 / sqrt(fan_in) as PyTorch draws them.
     """
 
-    distribution: Literal["uniform", "normal"] = "uniform"
+    distribution: Distribution = "uniform"
     gain: float
-    fan: Literal["in", "sum", "one"] = "in"
-    bias: Literal["zero", "uniform"] = "zero"
+    fan: Fan = "in"
+    bias: Bias = "zero"
+
+    def __post_init__(self) -> None:
+        """Raise InputError for values that nothing could be drawn by."""
+        settle(
+            self,
+            distribution=named(get_args(Distribution)),
+            gain=number("finite and at least 0", lambda gain: 0.0 <= gain < math.inf),
+            fan=named(get_args(Fan)),
+            bias=named(get_args(Bias)),
+        )
 
 
 # C programs: W ~ U(+-sqrt(2 / fan_in)).
@@ -75,7 +92,7 @@ def draw(
     shape: tuple[int, ...],
     dtype: DTypeLike,
     *,
-    distribution: Literal["uniform", "normal"],
+    distribution: Distribution,
     scale: float,
 ) -> Float[Array, "..."]:
     """Draw an array from U(-scale, scale) or N(0, scale^2); scale 0 gives zeros."""

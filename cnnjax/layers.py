@@ -15,6 +15,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from cnnjax.arguments import at_least, several
+from cnnjax.errors import InputError, expect
+
 Padding = Sequence[tuple[int, int]]
 # Of products: "highest" is full float32, where a GPU or TPU would rather take less.
 Precision = Literal["default", "high", "highest"] | None
@@ -34,7 +37,12 @@ def conv2d(
     On a CPU it runs as im2col and one matrix product; elsewhere as XLA's convolution.
     The choice is made when the program is compiled for its platform, not while it is
     traced, so an exported program carries both.
+
+    Raises:
+        InputError: shapes or types that do not go together; or a kernel that is larger
+            than the padded image.
     """
+    padding = _plain_padding(image, kernel, padding)
     return lax.platform_dependent(
         image,
         kernel,
@@ -105,7 +113,13 @@ def max_pool2d(
     and receives the whole gradient, on every platform: the form below is elementwise,
     so there is no platform's own reduction to disagree. A NaN in a block is its
     maximum.
+
+    Raises:
+        InputError: no image, or a window that does not fit in it.
     """
+    height, width, _ = _axes(image, "height", "width", "channels")
+    window = at_least(1)("window", window)
+    expect(f"window to fit in {height} x {width}", window, window <= min(height, width))
     out_height, out_width = image.shape[0] // window, image.shape[1] // window
     blocks = image[: out_height * window, : out_width * window].reshape(
         out_height, window, out_width, window, image.shape[2]
@@ -129,7 +143,7 @@ def conv_general_dilated(
     """Let `flax.linen.Conv(conv_general_dilated=...)` use `conv2d`.
 
     Raises:
-        ValueError: for strides, dilations or groups, which no model here has.
+        InputError: for strides, dilations or groups, which no model here has.
     """
     plain = {
         "lhs_dilation": (1, 1),
@@ -138,11 +152,43 @@ def conv_general_dilated(
     }
     asked = {name: settings.get(name, value) for name, value in plain.items()}
     if asked != plain or tuple(window_strides) != (1, 1) or lhs.shape[0] != 1:
-        raise ValueError(
+        raise InputError(
             "expected one image, stride 1, no dilation, one group; "
             f"got {lhs.shape[0]} images, strides {tuple(window_strides)}, {asked}"
         )
     return conv2d(lhs[0], rhs, padding=padding, precision=precision)[None]
+
+
+def _axes(array: Array, *names: str) -> tuple[int, ...]:
+    """Return the sizes of an array's axes; raise InputError where it has others."""
+    shape = getattr(array, "shape", None)  # a list has none
+    axes = () if shape is None else shape
+    got = array if shape is None else shape
+    expect(f"an array [{', '.join(names)}]", got, len(axes) == len(names))
+    return axes
+
+
+def _plain_padding(image: Array, kernel: Array, padding: Padding) -> Padding:
+    """Return the padding in plain numbers; raise InputError where it is no convolution.
+
+    XLA would make a different error of each, or an empty image.
+    """
+    *sides, channels = _axes(image, "height", "width", "channels")
+    *kernel_sides, inputs, _ = _axes(
+        kernel, "kernel_height", "kernel_width", "channels", "features"
+    )
+    expect(
+        f"a kernel of {channels} channels, as the image has", inputs, inputs == channels
+    )
+    same = image.dtype == kernel.dtype
+    expect(f"a kernel of {image.dtype}, as the image is", kernel.dtype, same)
+    pairs = several(several(at_least(0)))("padding", padding)
+    four = [len(pair) for pair in pairs] == [2, 2]
+    expect("padding as ((top, bottom), (left, right))", pairs, four)
+    room = tuple(n + sum(pair) for n, pair in zip(sides, pairs, strict=True))
+    fits = all(k <= n for k, n in zip(kernel_sides, room, strict=True))
+    expect(f"a kernel that fits in {room}, padded", tuple(kernel_sides), fits)
+    return pairs
 
 
 def leaky_relu(x: Float[Array, "*shape"], *, slope: float) -> Float[Array, "*shape"]:

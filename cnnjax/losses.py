@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, Num
 
-from cnnjax.errors import unknown_name
+from cnnjax.arguments import function, known_name
 from cnnjax.types import NO_PREDICTION, Label, LossFn, Params, TappedLossFn
 
 Loss = tuple[Float[Array, ""], dict[str, Float[Array, ""]]]
@@ -57,9 +57,7 @@ def get_loss(name: str) -> LossOfOutput:
     Raises:
         InputError: a loss that is not in `LOSSES`.
     """
-    if name not in LOSSES:
-        raise unknown_name("loss", name, LOSSES)
-    return LOSSES[name]
+    return LOSSES[known_name("loss", name, LOSSES)]
 
 
 def make_loss_fn(
@@ -72,7 +70,13 @@ def make_loss_fn(
 
     The example is raw (uint8 or float): it is preprocessed here, inside the step.
     `get_loss` has the losses by name.
+
+    Raises:
+        InputError: one of the three is no function.
     """
+    function("apply_fn", apply_fn)
+    function("loss_of_output (see get_loss)", loss_of_output)
+    function("preprocess", preprocess)
 
     def loss_fn(
         params: Params,

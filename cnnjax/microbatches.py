@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from cnnjax.arguments import at_least
+from cnnjax.errors import expect
 from cnnjax.gradients import Share, ShareFn
 from cnnjax.trees import zeros_like_output
 from cnnjax.types import Batch, Params
@@ -45,9 +47,17 @@ def microbatched(share: ShareFn, *, size: int, cut: Cut = NEIGHBOURS) -> ShareFn
 
     A batch that is no multiple of `size` is filled up with copies at weight 0. What is
     kept of each example comes out in the order of the batch.
+
+    Raises:
+        InputError: a `size` below 1; or, while it is traced, one that is larger than
+            the batch, or than the part of it that a device has.
     """
+    size = at_least(1)("microbatch_size", size)
 
     def total_share(params: Params, batch: Batch, total: Array) -> Share:
+        num_examples = batch.weights.shape[0]
+        what = f"microbatch_size of at most the {num_examples} examples to take it from"
+        expect(what, size, size <= num_examples)
         parts = jax.tree.map(lambda a: cut.apart(a, size), pad_batch(batch, size))
 
         def add(sums, part: Batch):
@@ -57,7 +67,6 @@ def microbatched(share: ShareFn, *, size: int, cut: Cut = NEIGHBOURS) -> ShareFn
         first = jax.tree.map(lambda a: a[0], parts)
         means, grads, _ = zeros_like_output(share, params, first, total)
         (means, grads), each = lax.scan(add, (means, grads), parts)
-        num_examples = batch.weights.shape[0]
         each = jax.tree.map(lambda a: cut.together(a)[:num_examples], each)
         return Share(means, grads, each)
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import cast
 
+import flax.errors
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key, Num
 
 from cnnjax import initializers, layers
-from cnnjax.errors import InputError
+from cnnjax.arguments import instance_of, random_key
+from cnnjax.errors import InputError, expect
 from cnnjax.stack import (
     Activation,
     Conv,
@@ -50,7 +54,14 @@ class Network(nn.Module):
     def __call__(
         self, example: Num[Array, "*example"], *, deterministic: bool
     ) -> Float[Array, " classes"]:
-        """Apply the layers in order; `deterministic` switches dropout off."""
+        """Apply the layers in order; `deterministic` switches dropout off.
+
+        Raises:
+            InputError: while it is traced, for an example of another shape.
+        """
+        shape, expected = np.shape(example), self.config.input_shape
+        what = f"one example of the network's input_shape {expected} (jax.vmap maps it)"
+        expect(what, shape, shape == expected)
         x = example.astype(self.config.dtype)
         for row in layer_rows(self.config):
             if row.parameters and self.is_mutable_collection("inputs"):
@@ -119,9 +130,12 @@ def init(key: Key[Array, ""], config: ModelConfig) -> Params:
     """Draw the parameters of a network: {layer: {"kernel": ..., "bias": ...}}.
 
     Raises:
-        InputError: a layer that does not fit the shape that it is given; or float64
-            asked for where JAX has it switched off, and would draw float32.
+        InputError: no key, or no config; a layer that does not fit the shape that it is
+            given; or float64 asked for where JAX has it switched off, and would draw
+            float32.
     """
+    random_key("key", key)
+    instance_of(ModelConfig)("config", config)
     for dtype in (config.dtype, config.param_dtype):
         if jax.dtypes.canonicalize_dtype(dtype) != dtype:
             raise InputError(
@@ -141,7 +155,12 @@ def make_apply(
     `example` has shape `config.input_shape`; logits have `config.param_dtype`. With
     `key=None` the network is evaluated; a key drives the dropout of training.
     `around(row, layer_fn)` may put something around each layer.
+
+    Raises:
+        InputError: no config; or, while `apply` is traced, an example of another shape,
+            or the parameters of another network.
     """
+    instance_of(ModelConfig)("config", config)
     network = Network(config, around)
 
     def apply(
@@ -151,14 +170,29 @@ def make_apply(
         key: Key[Array, ""] | None = None,
     ) -> Float[Array, " classes"]:
         rngs = {} if key is None else {"dropout": key}
-        return cast(
-            Array,  # a pair only where other collections are asked for
-            network.apply(
+        with _told_of_parameters():
+            logits = network.apply(
                 {"params": params}, example, deterministic=key is None, rngs=rngs
-            ),
-        )
+            )
+        return cast(Array, logits)  # a pair only where other collections are asked for
 
     return apply
+
+
+@contextlib.contextmanager
+def _told_of_parameters() -> Iterator[None]:
+    """Turn Flax's refusal of parameters into one clear line."""
+    try:
+        yield
+    except (
+        flax.errors.ScopeCollectionNotFound,
+        flax.errors.ScopeParamNotFoundError,
+        flax.errors.ScopeParamShapeError,
+    ) as error:
+        said = str(error).partition(" (https:")[0]
+        raise InputError(
+            f"expected the parameters of this network, as init draws them: {said}"
+        ) from error
 
 
 def make_tapped_apply(

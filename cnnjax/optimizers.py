@@ -11,10 +11,22 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
-from cnnjax.errors import expect, unknown_name
+from cnnjax.arguments import (
+    at_least,
+    function,
+    instance_of,
+    named,
+    number,
+    settle,
+)
+from cnnjax.errors import expect
 from cnnjax.types import Params
 
 CosineUnit = Literal["epoch", "step"]
+
+FRACTION = number("in [0, 1)", lambda value: 0.0 <= value < 1.0)
+NOT_NEGATIVE = number("finite and at least 0", lambda value: 0.0 <= value < math.inf)
+POSITIVE = number("above 0", lambda value: 0.0 < value < math.inf)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +39,7 @@ class Adam:
 
     def __post_init__(self) -> None:
         """Raise InputError for values that no run could mean."""
-        expect("b1 in [0, 1)", self.b1, 0.0 <= self.b1 < 1.0)
-        expect("b2 in [0, 1)", self.b2, 0.0 <= self.b2 < 1.0)
-        expect("eps above 0", self.eps, 0.0 < self.eps < math.inf)
+        settle(self, b1=FRACTION, b2=FRACTION, eps=POSITIVE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +50,7 @@ class Sgd:
 
     def __post_init__(self) -> None:
         """Raise InputError for values that no run could mean."""
-        expect("momentum in [0, 1)", self.momentum, 0.0 <= self.momentum < 1.0)
+        settle(self, momentum=FRACTION)
 
 
 @dataclass(frozen=True)
@@ -63,12 +73,12 @@ class Cosine:
 
     def __post_init__(self) -> None:
         """Raise InputError for values that no run could mean."""
-        at_least_one = isinstance(self.cosine_epochs, int) and self.cosine_epochs >= 1
-        expect("cosine_epochs of at least 1", self.cosine_epochs, at_least_one)
-        low = self.min_learning_rate
-        expect("min_learning_rate finite and at least 0", low, 0.0 <= low < math.inf)
-        if self.cosine_unit not in get_args(CosineUnit):
-            raise unknown_name("cosine_unit", self.cosine_unit, get_args(CosineUnit))
+        settle(
+            self,
+            cosine_epochs=at_least(1),
+            min_learning_rate=NOT_NEGATIVE,
+            cosine_unit=named(get_args(CosineUnit)),
+        )
 
 
 ALGORITHMS = {"adam": Adam, "sgd": Sgd}
@@ -86,11 +96,15 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         """Raise InputError for values that no run could mean."""
-        rate = self.learning_rate
-        expect("learning_rate finite and at least 0", rate, 0.0 <= rate < math.inf)
-        expect("l2 finite and at least 0", self.l2, 0.0 <= self.l2 < math.inf)
+        settle(
+            self,
+            algorithm=instance_of(Adam, Sgd),
+            learning_rate=NOT_NEGATIVE,
+            schedule=instance_of(Constant, Cosine),
+            l2=NOT_NEGATIVE,
+        )
         if isinstance(self.schedule, Cosine):
-            low = self.schedule.min_learning_rate
+            rate, low = self.learning_rate, self.schedule.min_learning_rate
             expect("learning_rate above 0 for a cosine", rate, rate > 0.0)
             expect(f"min_learning_rate at most {rate}", low, low <= rate)
 
@@ -99,7 +113,12 @@ def make_schedule(config: OptimizerConfig, *, steps_per_epoch: int) -> optax.Sch
     """Build `learning_rate(step)`, step counting optimizer updates from 0.
 
     Source of the cosine: Loshchilov and Hutter, SGDR, 2017, arXiv 1608.03983.
+
+    Raises:
+        InputError: no config of an optimizer, or an epoch without steps.
     """
+    instance_of(OptimizerConfig)("config", config)
+    steps_per_epoch = at_least(1)("steps_per_epoch", steps_per_epoch)
     match config.schedule:
         case Constant():
             return optax.constant_schedule(config.learning_rate)
@@ -132,7 +151,12 @@ def make_optimizer(
 
     The L2 is coupled: Adam sees g + l2 * w (unlike AdamW). It is not in the reported
     loss. Source of Adam: Kingma and Ba, 2015, arXiv 1412.6980.
+
+    Raises:
+        InputError: no config of an optimizer, or a schedule that is no function.
     """
+    instance_of(OptimizerConfig)("config", config)
+    function("schedule", schedule)
     match config.algorithm:
         case Adam(b1=b1, b2=b2, eps=eps):
             rule = optax.adam(schedule, b1=b1, b2=b2, eps=eps)

@@ -22,10 +22,11 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, PyTree
 
 from cnnjax import padding
-from cnnjax.errors import InputError
+from cnnjax.arguments import whole_number
+from cnnjax.errors import expect
 from cnnjax.gradients import ShareFn, total_weight, whole
 from cnnjax.microbatches import pad_batch
-from cnnjax.partitioning import MODEL, partition_specs
+from cnnjax.partitioning import MODEL, check_cuts, partition_specs
 from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
 
 AXIS = "data"
@@ -45,20 +46,15 @@ def make_mesh(num_devices: int | None = None, *, model_devices: int = 1) -> Mesh
     here = processes[jax.process_index()]
     count = len(here) if num_devices is None else num_devices
     fewest = min(map(len, processes))
-    if not 1 <= count <= fewest:
-        platform = here[0].platform
-        hint = " (see --num_devices)" if platform == "cpu" else ""
-        each = " of every process" if len(processes) > 1 else ""
-        raise InputError(
-            f"expected num_devices from 1 to the {fewest} {platform} devices{each} "
-            f"that are here{hint}, got {count}"
-        )
+    platform = here[0].platform
+    hint = " (see --num_devices)" if platform == "cpu" else ""
+    each = " of every process" if len(processes) > 1 else ""
+    what = f"num_devices from 1 to the {fewest} {platform} devices{each} that are here"
+    count = whole_number(what + hint, count, least=1, most=fewest)
     devices = [device for process in processes for device in process[:count]]
-    if model_devices < 1 or len(devices) % model_devices:
-        raise InputError(
-            f"expected model_devices to divide the {len(devices)} devices, got "
-            f"{model_devices}"
-        )
+    what = f"model_devices to divide the {len(devices)} devices"
+    model_devices = whole_number(what, model_devices, least=1)
+    expect(what, model_devices, len(devices) % model_devices == 0)
     return jax.make_mesh(
         (len(devices) // model_devices, model_devices),
         (AXIS, MODEL),
@@ -163,10 +159,15 @@ def device_body(share: ShareFn) -> ValueAndGradFn:
 
 
 def over_sharded_jit(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
-    """Leave the division to the compiler; gradients come out where parameters are."""
+    """Leave the division to the compiler; gradients come out where parameters are.
+
+    Raises:
+        InputError: while it is traced, where "model" cuts none of the parameters.
+    """
     global_value_and_grad = whole(share)
 
     def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
+        check_cuts(params, model_devices=mesh.shape[MODEL])
         metrics, grads = global_value_and_grad(params, batch)
         return metrics, lax.with_sharding_constraint(grads, _shardings(grads, mesh))
 
@@ -174,13 +175,14 @@ def over_sharded_jit(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
 
 
 def over_shard_map(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
-    """Run the body on each device by `shard_map`."""
+    """Run the body on each device by `shard_map`, which wants parts of equal size."""
     mapped = jax.shard_map(
         device_body(share), mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P()
     )
 
     def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
-        return mapped(params, padding.harmless(batch))
+        padded = pad_batch(batch, mesh.shape[AXIS])
+        return mapped(params, padding.harmless(padded))
 
     return value_and_grad
 

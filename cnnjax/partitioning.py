@@ -13,14 +13,20 @@ import jax
 from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
 
+from cnnjax.errors import InputError
+from cnnjax.types import Params
+
 MODEL = "model"
+
+# Dense layers as they are named here, and as Flax names those of an own module.
+DENSE = r"[Dd]ense_\d+"
 
 # (end of the leaf's name, how it is cut): features first, for they are independent; a
 # layer whose features do not divide is cut along its inputs, at the price of a sum.
 RULES = (
-    (r"dense_\d+/kernel", P(None, MODEL)),
-    (r"dense_\d+/kernel", P(MODEL, None)),
-    (r"dense_\d+/bias", P(MODEL)),
+    (f"{DENSE}/kernel", P(None, MODEL)),
+    (f"{DENSE}/kernel", P(MODEL, None)),
+    (f"{DENSE}/bias", P(MODEL)),
 )
 
 
@@ -41,6 +47,20 @@ def partition_specs(tree: PyTree, *, model_devices: int) -> PyTree:
         return P()
 
     return jax.tree_util.tree_map_with_path(spec_of, tree)
+
+
+def check_cuts(params: Params, *, model_devices: int) -> None:
+    """Raise InputError where devices along "model" have nothing to cut.
+
+    Each would hold and compute what the others do, without a word.
+    """
+    specs = partition_specs(params, model_devices=model_devices)
+    leaves = jax.tree.leaves(specs, is_leaf=lambda spec: isinstance(spec, P))
+    if model_devices > 1 and not any(leaves):
+        raise InputError(
+            f"expected a kernel of a layer dense_N (or Dense_N) that {model_devices} "
+            "model_devices can share, got none; use model_devices=1"
+        )
 
 
 def _fits(spec: P, shape: tuple[int, ...], model_devices: int) -> bool:

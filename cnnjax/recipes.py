@@ -6,7 +6,17 @@ Defaults of hyper-parameters live here and in the configs, nowhere else.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
+from cnnjax.arguments import (
+    at_least,
+    instance_of,
+    known_name,
+    named,
+    optional,
+    settle,
+    whole,
+)
 from cnnjax.data.order import Shuffle
 from cnnjax.data.preprocessing import (
     UNIT_SCALE,
@@ -16,7 +26,7 @@ from cnnjax.data.preprocessing import (
     Standardize,
 )
 from cnnjax.data.splits import OFFICIAL, HoldOut, Split
-from cnnjax.errors import unknown_name
+from cnnjax.losses import LOSSES
 from cnnjax.networks import (
     ADAM_COSINE_CNN,
     DROPOUT_CNN,
@@ -46,6 +56,25 @@ class Recipe:
     epochs: int
     shuffle: Shuffle = "every_epoch"
     strategy: str = "jit"
+
+    def __post_init__(self) -> None:
+        """Raise InputError for values that no run could mean."""
+        settle(
+            self,
+            name=instance_of(str),
+            summary=instance_of(str),
+            model=instance_of(ModelConfig),
+            loss=named(LOSSES),
+            optimizer=instance_of(OptimizerConfig),
+            dataset=instance_of(str),
+            split=instance_of(*get_args(Split)),
+            num_train=optional(whole),
+            preprocessing=instance_of(*get_args(Preprocessing)),
+            batch_size=optional(whole),
+            epochs=at_least(0),
+            shuffle=named(get_args(Shuffle)),
+            strategy=instance_of(str),
+        )
 
 
 MNIST_SCALE = Standardize(mean=(0.1307,), std=(0.3081,))
@@ -189,9 +218,7 @@ def get_recipe(name: str) -> Recipe:
     Raises:
         InputError: no such recipe; the message names the nearest.
     """
-    if name not in RECIPES:
-        raise unknown_name("recipe", name, RECIPES)
-    return RECIPES[name]
+    return RECIPES[known_name("recipe", name, RECIPES)]
 
 
 def default_dataset(recipe: Recipe) -> str:

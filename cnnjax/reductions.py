@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from cnnjax.errors import expect
+from cnnjax.arguments import real_number
 from cnnjax.trees import at_least_float32
 from cnnjax.types import Params
 
@@ -51,7 +51,7 @@ def clipped(max_norm: float) -> ReductionFn:
     Raises:
         InputError: a `max_norm` that is not positive.
     """
-    expect("max_norm above 0", max_norm, max_norm > 0)
+    max_norm = real_number("max_norm above 0", max_norm, lambda norm: norm > 0)
 
     def reduction(grads: Params) -> Reduced:
         norm = global_norm(grads)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int, Num
+from jax import lax
+from jaxtyping import Array, ArrayLike, Float, Int, Num
 
 from cnnjax import parallel
+from cnnjax.arguments import at_least, instance_of
 from cnnjax.clock import Clock
 from cnnjax.data.dataset import Dataset
+from cnnjax.data.preprocessing import Preprocessing, Standardize
 from cnnjax.epochs import Callbacks, ignore, train
-from cnnjax.evaluation import make_evaluate, make_predict
+from cnnjax.errors import expect
+from cnnjax.evaluation import BATCH_SIZE, make_evaluate, make_predict
 from cnnjax.experiments import Experiment, prepare
 from cnnjax.losses import predicted_class
 from cnnjax.recipes import Recipe
@@ -53,7 +59,12 @@ def run(
 
     `evaluate_every=0` evaluates at the end only. The parameters do not depend on it.
     `updates` are what an experiment of the same shapes was compiled to.
+
+    Raises:
+        InputError: no experiment, or `evaluate_every` is no number of epochs.
     """
+    instance_of(Experiment)("experiment (see prepare)", experiment)
+    evaluate_every = at_least(0)("evaluate_every", evaluate_every)
     clock = clock or Clock()
     with clock.part("compile"):
         evaluate = make_test(experiment)
@@ -127,22 +138,64 @@ def fit(
     """Prepare and run a recipe in one call.
 
     Raises:
-        InputError: the dataset, the seed or the strategy does not fit the recipe.
+        InputError: the dataset, the seed or the strategy does not fit the recipe, or
+            `evaluate_every` is no number of epochs.
     """
+    evaluate_every = at_least(0)("evaluate_every", evaluate_every)
     experiment = prepare(recipe, dataset, seed=seed)
     return run(experiment, evaluate_every=evaluate_every, on_epoch=on_epoch)
 
 
 def predict(
-    experiment: Experiment, params: Params, example: Num[np.ndarray, "*example"]
+    experiment: Experiment, params: Params, example: Num[ArrayLike, "*example"]
 ) -> np.ndarray:
     """Return the class of one raw example (int), or the regressed targets (float).
 
-    The class is NO_PREDICTION, -1, where the logits name none.
+    The class is NO_PREDICTION, -1, where the logits name none. A stack of them,
+    [examples, *example], gives one for each. Raw is what the dataset has: pixels from 0
+    to 255, which the recipe scales itself.
+
+    Raises:
+        InputError: inputs of another shape or scale, no numbers, or not finite.
     """
-    outputs = jax.jit(experiment.apply_fn)(params, example)
+    instance_of(Experiment)("experiment (see prepare)", experiment)
+    inputs, shape = np.asarray(example), experiment.recipe.model.input_shape
+    what = f"one example of shape {shape}, or several stacked along a new first axis"
+    expect(what, inputs.shape, inputs.shape[-len(shape) :] == shape)
+    expect(what, inputs.shape, inputs.ndim - len(shape) in (0, 1))
+    _check_scale(inputs, experiment.recipe.preprocessing)
+    apply_fn = experiment.apply_fn
+    class_of: Callable = predicted_class
+    if inputs.ndim == len(shape):
+        outputs = jax.jit(apply_fn)(params, inputs)
+    else:
+        outputs, class_of = _of_each(apply_fn, params, inputs), jax.vmap(class_of)
     classifies = experiment.recipe.loss == "softmax_cross_entropy"
-    return np.asarray(predicted_class(outputs) if classifies else outputs)
+    return np.asarray(class_of(outputs) if classifies else outputs)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _of_each(
+    apply_fn: Callable[..., Array],
+    params: Params,
+    inputs: Num[Array, "examples *example"],
+) -> Float[Array, "examples classes"]:
+    """Apply a network to a stack of raw examples, a few at a time."""
+    return lax.map(functools.partial(apply_fn, params), inputs, batch_size=BATCH_SIZE)
+
+
+def _check_scale(inputs: np.ndarray, preprocessing: Preprocessing) -> None:
+    """Raise InputError for inputs that the recipe's own scaling is not made for."""
+    kind = inputs.dtype
+    expect("an array of numbers", kind, jnp.issubdtype(kind, np.number))
+    expect("real numbers", kind, not jnp.issubdtype(kind, np.complexfloating))
+    low, high = float(inputs.min(initial=0)), float(inputs.max(initial=0))
+    expect("finite inputs", high - low, math.isfinite(high - low))
+    if isinstance(preprocessing, Standardize):
+        what = "pixels from 0 to 255, which this recipe scales itself"
+        expect(what, (low, high), low >= 0 and high <= 255)
+        unit = jnp.issubdtype(kind, np.floating) and 0 < high <= 1
+        expect(f"{what} (multiply by 255)", (low, high), not unit)
 
 
 def predict_test(

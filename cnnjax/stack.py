@@ -5,12 +5,24 @@ A layer here is a description. `models` turns it into Flax modules.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
+
+import jax.numpy as jnp
 
 from cnnjax import layers
-from cnnjax.errors import InputError, expect, unknown_name
+from cnnjax.arguments import (
+    at_least,
+    instance_of,
+    known_name,
+    named,
+    number,
+    settle,
+    several,
+)
+from cnnjax.errors import InputError, expect
 from cnnjax.initializers import Initializer
 
 Shape = tuple[int, ...]
@@ -26,9 +38,8 @@ class Conv:
 
     def __post_init__(self) -> None:
         """Raise InputError for values that no network could have."""
-        expect("features of at least 1", self.features, self.features >= 1)
-        expect("kernel_size of at least 1", self.kernel_size, self.kernel_size >= 1)
-        expect("padding of at least 0", self.padding, self.padding >= 0)
+        one = at_least(1)
+        settle(self, features=one, kernel_size=one, padding=at_least(0))
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,7 @@ class MaxPool:
 
     def __post_init__(self) -> None:
         """Raise InputError for values that no network could have."""
-        expect("window of at least 1", self.window, self.window >= 1)
+        settle(self, window=at_least(1))
 
 
 @dataclass(frozen=True)
@@ -50,8 +61,7 @@ class Activation:
 
     def __post_init__(self) -> None:
         """Raise InputError for values that no network could have."""
-        if self.name not in layers.ACTIVATIONS:
-            raise unknown_name("activation", self.name, layers.ACTIVATIONS)
+        known_name("activation", self.name, layers.ACTIVATIONS)
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,7 @@ class Dense:
 
     def __post_init__(self) -> None:
         """Raise InputError for values that no network could have."""
-        expect("features of at least 1", self.features, self.features >= 1)
+        settle(self, features=at_least(1))
 
 
 @dataclass(frozen=True)
@@ -78,10 +88,23 @@ class Dropout:
 
     def __post_init__(self) -> None:
         """Raise InputError for values that no network could have."""
-        expect("rate in [0, 1)", self.rate, 0.0 <= self.rate < 1.0)
+        settle(self, rate=number("in [0, 1)", lambda rate: 0.0 <= rate < 1.0))
 
 
 Layer = Conv | MaxPool | Activation | Flatten | Dense | Dropout
+MatmulPrecision = Literal["default", "high", "highest"]
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+def float_type(name: str, dtype: Any) -> str:
+    """Keep the name of a type of `FLOATS`, which may be given as a type, too.
+
+    Raises:
+        InputError: another type, or none.
+    """
+    with contextlib.suppress(TypeError):  # of what is no type
+        dtype = dtype if dtype is None else jnp.dtype(dtype).name
+    return known_name(name, dtype, FLOATS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +120,20 @@ class ModelConfig:
     initializer: Initializer
     dtype: str = "float32"  # of the arithmetic
     param_dtype: str = "float32"  # of parameters and gradients
-    matmul_precision: Literal["default", "high", "highest"] = "highest"
+    matmul_precision: MatmulPrecision = "highest"
+
+    def __post_init__(self) -> None:
+        """Raise InputError for values that no network could have."""
+        settle(
+            self,
+            input_shape=several(at_least(1)),
+            layers=several(instance_of(*get_args(Layer))),
+            initializer=instance_of(Initializer),
+            dtype=float_type,
+            param_dtype=float_type,
+            matmul_precision=named(get_args(MatmulPrecision)),
+        )
+        expect("at least one layer", self.layers, bool(self.layers))
 
     @property
     def has_dropout(self) -> bool:

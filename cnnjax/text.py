@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from jaxtyping import UInt8
 
+from cnnjax.arguments import instance_of
 from cnnjax.ensembles import SeedRun
 from cnnjax.experiments import Experiment
 from cnnjax.faults import get_fault
@@ -34,7 +35,12 @@ def image_as_text(image: UInt8[np.ndarray, "height width channels"]) -> str:
 
 
 def summary(config: ModelConfig) -> str:
-    """Return the table of layers: output shape, parameters, MACs of one example."""
+    """Return the table of layers: output shape, parameters, MACs of one example.
+
+    Raises:
+        InputError: no config of a network, or layers that do not fit.
+    """
+    instance_of(ModelConfig)("config (a recipe's model)", config)
     rows = layer_rows(config)
     cells = [("layer", "output", "parameters", "MACs")]
     cells += [

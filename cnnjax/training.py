@@ -7,11 +7,19 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import optax
 
+from cnnjax.arguments import function, instance_of
 from cnnjax.types import Batch, Metrics, Params, TrainState, ValueAndGradFn
+
+_is_optimizer = instance_of(optax.GradientTransformation)
 
 
 def init_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
-    """Return the state before the first update."""
+    """Return the state before the first update.
+
+    Raises:
+        InputError: no optimizer of Optax.
+    """
+    _is_optimizer("optimizer (see make_optimizer)", optimizer)
     return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
 
 
@@ -21,7 +29,12 @@ def make_train_step(
     """Build `train_step(state, batch) -> (state, metrics)`: one optimizer update.
 
     The metrics are of the parameters before the update.
+
+    Raises:
+        InputError: no function, or no optimizer of Optax.
     """
+    function("value_and_grad (of a strategy)", value_and_grad)
+    _is_optimizer("optimizer (see make_optimizer)", optimizer)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         metrics, grads = value_and_grad(state.params, batch)

@@ -13,9 +13,9 @@ import optax
 from jax import lax
 from jaxtyping import Array, Int, Key
 
+from cnnjax.arguments import at_least, named, optional, settle, whole, whole_number
 from cnnjax.data import order as orders
 from cnnjax.data.checks import check_counts
-from cnnjax.errors import expect, unknown_name
 from cnnjax.training import init_state, make_train_step
 from cnnjax.types import (
     Batch,
@@ -37,22 +37,28 @@ class LoopConfig:
     shuffle: orders.Shuffle = "every_epoch"
     examples_per_epoch: int | None = None  # the first so many of its order; None: all
 
+    def __post_init__(self) -> None:
+        """Raise InputError for values that no run could mean."""
+        settle(
+            self,
+            batch_size=whole,
+            epochs=at_least(0),
+            shuffle=named(get_args(orders.Shuffle)),
+            examples_per_epoch=optional(whole),
+        )
+
     def visited(self, num_examples: int) -> int:
         """Return how many of the training examples an epoch sees."""
-        return self.examples_per_epoch or num_examples
+        visited = self.examples_per_epoch
+        return num_examples if visited is None else visited
 
     def check(self, num_examples: int) -> None:
         """Raise InputError where the loop does not fit this many examples."""
-        if self.shuffle not in get_args(orders.Shuffle):
-            raise unknown_name("shuffle", self.shuffle, get_args(orders.Shuffle))
-        size, whole = self.batch_size, isinstance(self.batch_size, int)
+        size, visited = self.batch_size, self.visited(num_examples)
         what = f"batch_size from 1 to the {num_examples} training examples"
-        expect(what, size, whole and 1 <= size <= num_examples)
-        visited = self.visited(num_examples)
+        whole_number(what, size, least=1, most=num_examples)
         what = f"examples_per_epoch from {size} to {num_examples}"
-        expect(what, visited, size <= visited <= num_examples)
-        whole = isinstance(self.epochs, int)
-        expect("epochs of at least 0", self.epochs, whole and self.epochs >= 0)
+        whole_number(what, visited, least=size, most=num_examples)
 
 
 class LoopKeys(NamedTuple):

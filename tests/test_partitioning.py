@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import functools
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import TINY, distinct_weights, experiment_of, jitted_serial, make_batch
+from batches import (
+    TINY,
+    distinct_weights,
+    experiment_of,
+    jitted_serial,
+    make_batch,
+    random_dataset,
+)
 from jax.sharding import PartitionSpec as P
 
 from cnnjax import parallel
 from cnnjax.comparison import largest_error
 from cnnjax.epochs import train
 from cnnjax.errors import InputError
+from cnnjax.experiments import prepare
+from cnnjax.overrides import override
 from cnnjax.partitioning import partition_specs
 from cnnjax.strategies import Options, make_strategy
 from cnnjax.training import init_state, make_train_step
@@ -108,6 +119,62 @@ def test_a_rule_that_does_not_divide_is_passed_over():
     }
     whole = partition_specs(tree, model_devices=1)
     assert set(jax.tree.leaves(whole, is_leaf=lambda s: isinstance(s, P))) == {P()}
+
+
+class OwnNetwork(nn.Module):
+    """A module as others write it, whose layers Flax names, or they do."""
+
+    names: tuple[str | None, ...]  # of its dense layers; None: Flax's own
+
+    @nn.compact
+    def __call__(self, x):
+        for name in self.names:
+            x = nn.tanh(nn.Dense(6, name=name)(x.reshape(-1)))
+        return x
+
+
+def own_experiment(*names):
+    """Return parameters, loss and batch of an own module."""
+    network = OwnNetwork(names)
+    params = network.init(jax.random.key(0), jnp.zeros((8, 8, 1)))["params"]
+
+    def loss_fn(params, example, label, key):
+        outputs = network.apply({"params": params}, example / 255.0)
+        return jnp.square(outputs - label).mean(), {}
+
+    return params, loss_fn, make_batch(tiny_experiment(), 13, padding=3)
+
+
+@pytest.mark.parametrize("names", [(None,), (None, None), ("head", None)])
+def test_dense_layers_that_flax_names_are_cut(names):
+    params, loss_fn, batch = own_experiment(*names)
+    options = Options(parallel.make_mesh(4, model_devices=2))
+    strategy = make_strategy("sharded", loss_fn, options)
+    placed = strategy.put_state(params)
+    for name, layer in placed.items():
+        part = layer["kernel"].addressable_shards[0].data.shape
+        assert part[1] == (6 if name == "head" else 3), name
+    actual = jax.jit(strategy.value_and_grad)(placed, strategy.put_batch(batch))
+    assert largest_error(actual, jitted_serial(loss_fn)(params, batch)) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("names", "model_devices"),
+    [(("head",), 2), (("a", "b"), 4), ((None,), 5), ((None, "Dense"), 7)],
+)
+def test_devices_that_have_nothing_to_cut_are_refused(names, model_devices):
+    params, loss_fn, batch = own_experiment(*names)
+    mesh = parallel.make_mesh(model_devices, model_devices=model_devices)
+    strategy = make_strategy("sharded", loss_fn, Options(mesh))
+    with pytest.raises(InputError, match=f"that {model_devices} model_devices can sha"):
+        jax.eval_shape(strategy.value_and_grad, params, batch)
+
+
+def test_an_experiment_with_nothing_to_cut_is_refused_before_it_runs():
+    mesh = parallel.make_mesh(5, model_devices=5)  # 64, 12, 3: none is a multiple
+    recipe = override(TINY, strategy="sharded")
+    with pytest.raises(InputError, match="use model_devices=1"):
+        prepare(recipe, random_dataset(TINY), options=Options(mesh))
 
 
 def test_only_sharded_cuts_kernels():

@@ -376,6 +376,17 @@ def test_n_times_too_large_is_exactly_that(tiny):
     subject.check_equal(grads, jax.tree.map(lambda g: 4 * g, expected))
 
 
+@pytest.mark.parametrize("size", [2, 13])  # fewer than devices, and no multiple
+@pytest.mark.parametrize("name", DIVIDED)
+def test_a_batch_of_any_size_needs_no_placing(name, size, tiny):
+    subject = Subject(STRATEGIES[name], tiny, Options(parallel.make_mesh(3)))
+    batch = make_batch(tiny, size)
+    actual = jax.jit(subject.strategy.value_and_grad)(tiny.params, batch)
+    expected_metrics, expected = subject.reference(batch)
+    subject.check_equal(actual[1], expected)
+    subject.check_equal(actual[0], comparable(expected_metrics, actual[0]))
+
+
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_microbatches_change_nothing(name, tiny):
     mesh = parallel.make_mesh(4) if name in DIVIDED else None

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
+from cnnjax.arguments import at_least
+from cnnjax.errors import expect
 from cnnjax.types import Batch, Count, Examples
 
 Shuffle = Literal["every_epoch", "once", "never"]
@@ -47,7 +49,14 @@ def take_batch(
 
     Where the examples run out the batch is filled up with copies of the last one, at
     weight 0: real values, so that nothing in a discarded gradient can be NaN.
+
+    Raises:
+        InputError: a batch of no size, or an order of none or more than the examples.
     """
+    batch_size = at_least(1)("batch_size", batch_size)
+    held = len(examples.labels)
+    what = f"an order of 1 to {held} examples, as many as there are"
+    expect(what, order.shape, order.ndim == 1 and 1 <= order.size <= held)
     positions = index * batch_size + jnp.arange(batch_size)
     rows = order[jnp.minimum(positions, order.size - 1)]
     return Batch(

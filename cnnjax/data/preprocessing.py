@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
+
+from cnnjax.arguments import number, settle, several
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,14 @@ class Standardize:
 
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        """Raise InputError for values that no pixel could be scaled by."""
+        settle(
+            self,
+            mean=several(number("to be finite", math.isfinite)),
+            std=several(number("above 0", lambda std: 0.0 < std < math.inf)),
+        )
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,9 @@ def load_dataset(name: str, *, data_dir: str | None = None) -> Dataset:
     >>> load_dataset("digits").train.inputs.shape
     (1437, 28, 28, 1)
     """
-    if name.startswith(TFDS_PREFIX) and name != TFDS_PREFIX:
+    prepared = isinstance(name, str) and name.startswith(TFDS_PREFIX)
+    if prepared and name != TFDS_PREFIX:
         return load_tfds(name.removeprefix(TFDS_PREFIX), data_dir)
-    if name not in SOURCES:
+    if not isinstance(name, str) or name not in SOURCES:
         raise unknown_name("dataset", name, dataset_names())
     return SOURCES[name](data_dir)

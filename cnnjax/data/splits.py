@@ -8,8 +8,9 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
+from cnnjax.arguments import number, settle, whole_number
 from cnnjax.data.dataset import Dataset
-from cnnjax.errors import InputError, expect
+from cnnjax.errors import InputError
 from cnnjax.types import Examples
 
 
@@ -23,6 +24,10 @@ class HoldOut:
     """Shuffle the training set once and hold a fraction out; the test set is unused."""
 
     fraction: float
+
+    def __post_init__(self) -> None:
+        """Raise InputError for what is no part of a whole."""
+        settle(self, fraction=number("in (0, 1)", lambda part: 0.0 < part < 1.0))
 
 
 Split = Official | HoldOut
@@ -49,7 +54,7 @@ def split_dataset(
     if num_train is None:
         return train, test
     what = f"num_train from 1 to the {available} training examples of {dataset.name!r}"
-    expect(what, num_train, 1 <= num_train <= available)
+    num_train = whole_number(what, num_train, least=1, most=available)
     return _rows(train, slice(num_train)), test
 
 

@@ -5,6 +5,7 @@ from cnnjax.strategies.options import (
     Builder,
     DeviceMap,
     Options,
+    checked,
     copy_to_device,
     mesh_of,
 )
@@ -12,6 +13,7 @@ from cnnjax.strategies.table import (
     ACROSS_PROCESSES,
     DIVIDED,
     STRATEGIES,
+    check_division,
     make_strategy,
 )
 
@@ -23,6 +25,8 @@ __all__ = [
     "Builder",
     "DeviceMap",
     "Options",
+    "check_division",
+    "checked",
     "copy_to_device",
     "make_strategy",
     "mesh_of",

@@ -11,8 +11,11 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from cnnjax import factors, parallel
+from cnnjax.arguments import at_least, instance_of, optional
+from cnnjax.errors import expect
 from cnnjax.gradients import ShareFn, whole
 from cnnjax.microbatches import NEIGHBOURS, Cut, microbatched
+from cnnjax.partitioning import MODEL
 from cnnjax.types import Strategy, ValueAndGradFn
 
 DeviceMap = Callable[[ShareFn, Mesh], ValueAndGradFn]
@@ -34,13 +37,33 @@ NO_OPTIONS = Options()
 Builder = Callable[..., Strategy]  # (loss_fn, options)
 
 
+def checked(options: Options) -> Options:
+    """Return the options with their numbers plain.
+
+    Raises:
+        InputError: no options, a mesh of other axes than those of `parallel.make_mesh`,
+            or a microbatch of no size.
+    """
+    instance_of(Options)("options", options)
+    mesh, size = options.mesh, options.microbatch_size
+    axes = mesh if mesh is None else getattr(mesh, "axis_names", mesh)
+    ours = mesh is None or axes == (parallel.AXIS, MODEL)
+    expect("a mesh as parallel.make_mesh makes it", axes, ours)
+    size = optional(at_least(1))("microbatch_size", size)
+    return options._replace(microbatch_size=size)
+
+
 def copy_to_device(tree: PyTree) -> PyTree:
     """Copy every array to the default device: donation must not delete the caller's."""
     return jax.tree.map(jnp.copy, jax.device_put(tree))
 
 
 def on_one_device(share: ShareFn, options: Options) -> Strategy:
-    """Run a gradient rule on one device."""
+    """Run a gradient rule on one device.
+
+    Raises:
+        InputError: options that `checked` refuses.
+    """
     return Strategy(
         value_and_grad=whole(_in_microbatches(share, options, NEIGHBOURS)),
         put_state=copy_to_device,
@@ -56,7 +79,11 @@ def on_mesh(
     *,
     cut: Cut = NEIGHBOURS,
 ) -> Strategy:
-    """Run a gradient rule on the devices of a mesh, as the device map divides it."""
+    """Run a gradient rule on the devices of a mesh, as the device map divides it.
+
+    Raises:
+        InputError: options that `checked` refuses.
+    """
     mesh = mesh_of(options)
     return Strategy(
         value_and_grad=device_map(_in_microbatches(share, options, cut), mesh),
@@ -68,10 +95,9 @@ def on_mesh(
 
 def mesh_of(options: Options) -> Mesh:
     """Return the mesh that is asked for: without one, all devices."""
-    return options.mesh or parallel.make_mesh()
+    return checked(options).mesh or parallel.make_mesh()
 
 
 def _in_microbatches(share: ShareFn, options: Options, cut: Cut) -> ShareFn:
-    if options.microbatch_size is None:
-        return share
-    return microbatched(share, size=options.microbatch_size, cut=cut)
+    size = checked(options).microbatch_size
+    return share if size is None else microbatched(share, size=size, cut=cut)

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import jax
 
-from cnnjax import partitioning
-from cnnjax.errors import InputError, expect, unknown_name
+from cnnjax.arguments import function, known_name
+from cnnjax.errors import InputError, expect
+from cnnjax.partitioning import MODEL, check_cuts
 from cnnjax.strategies.many_devices import (
     pmap,
     pmap_vmap,
@@ -31,8 +32,14 @@ from cnnjax.strategies.one_device import (
     vmap,
     vmap_norms,
 )
-from cnnjax.strategies.options import NO_OPTIONS, Builder, Options
-from cnnjax.types import LossFn, Strategy
+from cnnjax.strategies.options import (
+    NO_OPTIONS,
+    Builder,
+    Options,
+    checked,
+    mesh_of,
+)
+from cnnjax.types import LossFn, Params, Strategy
 
 # The rows that divide a batch over the devices of a mesh.
 DIVIDED = ("sharded", "shard_map", "shard_map_vmap", "pmap", "pmap_vmap")
@@ -63,13 +70,13 @@ def make_strategy(
     """Build the named row of the table for a loss of one example.
 
     Raises:
-        InputError: a name that is not in `STRATEGIES`, a microbatch of no size, a mesh
-            with an axis "model" for a strategy that has no use for it, or several
-            processes where the strategy runs in one.
+        InputError: a name that is not in `STRATEGIES`, a loss that is no function,
+            options that cannot be, a mesh with an axis "model" for a strategy that has
+            no use for it, or several processes where the strategy runs in one.
     """
-    if name not in STRATEGIES:
-        raise unknown_name("strategy", name, STRATEGIES)
-    cut_among = 1 if options.mesh is None else options.mesh.shape[partitioning.MODEL]
+    name, options = known_name("strategy", name, STRATEGIES), checked(options)
+    function("loss_fn", loss_fn)
+    cut_among = 1 if options.mesh is None else options.mesh.shape[MODEL]
     if cut_among > 1 and name != "sharded":
         raise InputError(
             f"strategy {name!r} expected one device along the axis 'model', got "
@@ -80,6 +87,26 @@ def make_strategy(
             f"strategy {name!r} runs in one process, and here are "
             f"{jax.process_count()}; use {', '.join(ACROSS_PROCESSES)}"
         )
-    size = options.microbatch_size
-    expect("microbatch_size of at least 1", size, size is None or size >= 1)
     return STRATEGIES[name](loss_fn, options)
+
+
+def check_division(
+    name: str, options: Options, *, params: Params, batch_size: int
+) -> None:
+    """Refuse before anything is compiled what a strategy would refuse when traced.
+
+    Raises:
+        InputError: a microbatch that is larger than what it is taken from, or an axis
+            "model" that cuts none of the parameters.
+    """
+    if name not in DIVIDED:
+        devices = 1
+    elif name == "sharded":  # whose microbatches are of the whole batch
+        devices = 1
+        check_cuts(params, model_devices=mesh_of(options).shape[MODEL])
+    else:
+        devices = mesh_of(options).size
+    part, size = -(-batch_size // devices), options.microbatch_size
+    of = f"each device's part of {batch_size}" if devices > 1 else "the batch size"
+    what = f"microbatch_size of at most {part}, {of}, for strategy {name!r}"
+    expect(what, size, size is None or size <= part)
