@@ -69,13 +69,14 @@ def assess(experiment: Experiment, reference: Reference) -> Agreement:
     values = [value_and_grad(params, batch) for batch in placed]
     errors = _errors(values, reference.values)
     found = [
-        law.excess(*value, exact)
-        for value, exact in zip(values, reference.exact, strict=True)
+        law.excess(metrics, grads, exact)
+        for (metrics, grads), exact in zip(values, reference.exact, strict=True)
     ]
-    means, grads = max(one.means for one in found), max(one.grads for one in found)
+    of_means = max(one.means for one in found)
+    of_grads = max(one.grads for one in found)
     for what, times, error in (
-        ("metrics", means, errors[0]),
-        ("gradient", grads, errors[1]),
+        ("metrics", of_means, errors[0]),
+        ("gradient", of_grads, errors[1]),
     ):
         if math.inf in (times, error):
             objections.append(f"{what} of another kind, or not finite")
@@ -91,7 +92,7 @@ def assess(experiment: Experiment, reference: Reference) -> Agreement:
     return Agreement(
         absolute_error=errors[2],
         relative_error=errors[1],
-        excess=grads,
+        excess=of_grads,
         params_error=_error(updates.params, reference.params),
         traces=updates.traces,
         temporary_bytes=temporary,

@@ -52,7 +52,8 @@ SHIFTS = (1, 5)  # of the labels, for the gradients at other labels
 class Exact(NamedTuple):
     """The means of a batch, and how far from them right ones may be."""
 
-    values: tuple[Means, Params]  # of loss and metrics, and the gradient: NumPy float64
+    # Of loss and metrics, and the gradient: NumPy arrays, float64.
+    values: tuple[dict[str, np.ndarray], PyTree[np.ndarray]]
     bounds: tuple[dict[str, float], PyTree[float]]  # of each leaf, in its unit
 
 

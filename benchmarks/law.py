@@ -1,0 +1,224 @@
+"""How near right strategies come to the bound of `cnnjax.law`, and how far faults are.
+
+    python benchmarks/law.py --recipes=adam_cosine_cnn,sgd_dropout_cnn --stacks=10
+
+For each network, type and kind of parameters: the largest ratio of error to bound of
+right strategies, which has to stay below 1, and that of each fault of the catalogue
+that corrupts a gradient, of which the smallest is told: above 1, it is caught at these
+parameters. Prints the table of docs/law.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import _paths  # noqa: F401
+import _script
+import jax
+import numpy as np
+from absl import flags
+
+from cnnjax import data, faults, law, parallel, recipes, reductions
+from cnnjax.data.dataset import Dataset
+from cnnjax.environment import describe_environment, environment_line
+from cnnjax.errors import InputError, expect
+from cnnjax.experiments import Experiment, prepare, setting_of, with_faults
+from cnnjax.initializers import PYTORCH
+from cnnjax.overrides import override
+from cnnjax.recipes import Recipe
+from cnnjax.references import first_batches
+from cnnjax.stack import (
+    Activation,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    MaxPool,
+    ModelConfig,
+    layer_rows,
+)
+from cnnjax.strategies import DIVIDED, STRATEGIES
+from cnnjax.types import Batch, Examples, Params
+
+FLAGS = flags.FLAGS
+flags.DEFINE_list("recipes", [], "Recipes to try.")
+flags.DEFINE_integer("stacks", 10, "Random stacks of layers to try.", lower_bound=0)
+flags.DEFINE_list("dtypes", ["float32", "bfloat16", "float64"], "Types to try.")
+flags.DEFINE_list("strategies", list(STRATEGIES), "Strategies to try.")
+flags.DEFINE_integer("batch_size", 16, "Examples of a batch.", lower_bound=2)
+flags.DEFINE_integer("updates", 500, "Updates until parameters are trained.")
+flags.DEFINE_bool("faults", True, "Try the faults of the catalogue, too.")
+flags.DEFINE_string("data_dir", None, "Folder that holds the data sets' files.")
+
+NUM_DEVICES = 4
+# Faults of where arrays lie, and of what a step costs.
+GRADIENT_IS_RIGHT = (
+    *("batch_on_every_device", "state_is_not_copied", "state_on_one_device"),
+    *("shape_follows_the_padding", "batch_on_the_host", "callback_in_the_step"),
+    "gradients_in_half_precision",  # wrong in its type alone
+)
+HEAD = "| network | type | parameters | right, largest | strategy | faults, smallest |"
+RULE = "|---|---|---|---:|---|---|"
+
+
+def main(args: list[str]) -> None:
+    """Print a row for each network, type and kind of parameters."""
+    _script.refuse_arguments(args)
+    jax.config.update("jax_num_cpu_devices", NUM_DEVICES)
+    unknown = set(FLAGS.dtypes) - law.ROUNDOFF.keys()
+    expect(f"--dtypes among {', '.join(law.ROUNDOFF)}", sorted(unknown), not unknown)
+    print(environment_line(describe_environment()), HEAD, RULE, sep="\n")
+    for name, recipe, dataset in _networks():
+        for dtype in FLAGS.dtypes:
+            with jax.enable_x64(dtype == "float64"):
+                _rows(name, override(recipe, precision=dtype), dataset)
+
+
+def _networks() -> Iterator[tuple[str, Recipe, Dataset]]:
+    for name in FLAGS.recipes:
+        recipe = recipes.get_recipe(name)
+        source = recipe.dataset if FLAGS.data_dir else recipes.default_dataset(recipe)
+        yield name, recipe, data.load_dataset(source, data_dir=FLAGS.data_dir)
+    rng = np.random.default_rng(0)
+    digits = data.load_dataset("digits")
+    small = _small(digits)
+    for index in range(FLAGS.stacks):
+        model = random_stack(rng)
+        recipe = replace(recipes.get_recipe("sgd_dropout_cnn"), model=model)
+        yield f"stack {index}", recipe, small
+
+
+def random_stack(rng: np.random.Generator) -> ModelConfig:
+    """Draw a network of images of 7 x 7 pixels, ten classes."""
+    while True:
+        layers: list[Layer] = []
+        for _ in range(rng.integers(0, 3)):
+            size, zeros = int(rng.integers(1, 5)), int(rng.integers(0, 3))
+            layers.append(Conv(int(rng.integers(1, 7)), size, zeros))
+            layers.append(Activation(str(rng.choice(["relu", "tanh", "leaky_relu"]))))
+            layers += [MaxPool(2)] * int(rng.integers(0, 2))
+        layers.append(Flatten())
+        for _ in range(rng.integers(0, 3)):
+            layers.append(Dense(int(rng.integers(2, 24))))
+            layers.append(Activation(str(rng.choice(["relu", "tanh"]))))
+            layers += [Dropout(0.3)] * int(rng.integers(0, 2))
+        layers.append(Dense(10))
+        model = ModelConfig(
+            input_shape=(7, 7, 1), layers=tuple(layers), initializer=PYTORCH
+        )
+        try:
+            layer_rows(model)
+        except InputError:
+            continue  # a pool that leaves nothing
+        return model
+
+
+def _small(digits: Dataset) -> Dataset:
+    def shrink(examples: Examples | None) -> Examples | None:
+        if examples is None:
+            return None
+        images = examples.inputs.reshape(-1, 7, 4, 7, 4, 1).max(axis=(2, 4))
+        return Examples(images, examples.labels)
+
+    train = shrink(digits.train)
+    assert train is not None
+    return replace(digits, name="small digits", train=train, test=shrink(digits.test))
+
+
+def _rows(name: str, recipe: Recipe, dataset: Dataset) -> None:
+    experiment = prepare(recipe, dataset)
+    dtype = recipe.model.dtype
+    batches = first_batches(experiment, batch_size=FLAGS.batch_size)
+    exact_fn = law.make_exact(
+        experiment.loss_fn, dtype=dtype, reduction=reductions.norms
+    )
+    right = {one: _Row(_with(experiment, one)) for one in FLAGS.strategies}
+    wrong = {}
+    if FLAGS.faults:
+        wrong = {fault: _Row(row) for fault, row in _faulty(experiment)}
+    for kind, params in _parameters(experiment, batches[0]):
+        exact = [exact_fn(params, batch) for batch in batches]
+        found = {one: row.excess(params, batches, exact) for one, row in right.items()}
+        worst = max(found, key=lambda one: found[one])
+        missed = {one: row.excess(params, batches, exact) for one, row in wrong.items()}
+        told = "-"
+        if missed:
+            least = min(missed, key=lambda one: missed[one])
+            told = f"{missed[least]:.2g} ({least})"
+        print(
+            f"| {name} | {dtype} | {kind} | {found[worst]:.2g} | {worst} | {told} |",
+            flush=True,
+        )
+
+
+def _with(experiment: Experiment, strategy: str, *names: str) -> Experiment:
+    recipe = override(experiment.recipe, strategy=strategy)
+    mesh = parallel.make_mesh(NUM_DEVICES) if strategy in DIVIDED else None
+    options = experiment.options._replace(mesh=mesh)
+    return with_faults(experiment._replace(recipe=recipe, options=options), names)
+
+
+def _faulty(experiment: Experiment) -> Iterator[tuple[str, Experiment]]:
+    """Yield the experiment with each fault that changes a gradient or a metric."""
+    for fault in faults.FAULTS.values():
+        if fault.place not in faults.OF_GRADIENT or fault.name in GRADIENT_IS_RIGHT:
+            continue
+        strategy = fault.needs.strategies[0] if fault.needs.num_devices > 1 else "jit"
+        row = _with(experiment, strategy)
+        if faults.unmet(fault, setting_of(row)) is None:
+            yield fault.name, _with(experiment, strategy, fault.name)
+
+
+class _Row:
+    """A strategy, compiled once."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.strategy = experiment.strategy
+        self.value_and_grad = self.strategy.value_and_grad
+        if self.strategy.run != "eager":
+            self.value_and_grad = jax.jit(self.value_and_grad)
+
+    def excess(
+        self, params: Params, batches: tuple[Batch, Batch], exact: list[law.Exact]
+    ) -> float:
+        """Return the largest ratio of error to bound, of either batch."""
+        state = self.strategy.put_state(jax.tree.map(jnp.copy, params))
+        ratios = []
+        for batch, one in zip(batches, exact, strict=True):
+            found = self.value_and_grad(state, self.strategy.put_batch(batch))
+            ratios.append(max(law.excess(*found, one)))
+        return max(ratios)
+
+
+def _parameters(experiment: Experiment, batch: Batch) -> Iterator[tuple[str, Params]]:
+    """Yield parameters as drawn, random, trained on a batch, converged, saturated."""
+    params = experiment.params
+    yield "initial", params
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    drawn = [
+        0.3 * jax.random.normal(key, leaf.shape, leaf.dtype)
+        for key, leaf in zip(keys, leaves, strict=True)
+    ]
+    yield "random", jax.tree.unflatten(tree, drawn)
+    value_and_grad = _with(experiment, "jit").strategy.value_and_grad
+
+    @jax.jit
+    def train(params: Params) -> Params:
+        def update(_: int, params: Params) -> Params:
+            _, grads = value_and_grad(params, batch)
+            return jax.tree.map(lambda p, g: p - 0.05 * g, params, grads)
+
+        return jax.lax.fori_loop(0, FLAGS.updates, update, params)
+
+    yield "trained", (params := train(params))
+    for _ in range(9):
+        params = train(params)
+    yield "converged", params
+    yield "saturated", jax.tree.map(lambda p: 3 * p, params)
+
+
+if __name__ == "__main__":
+    _script.run(main)
