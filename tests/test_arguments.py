@@ -152,6 +152,7 @@ TABLE: list[tuple[str, str | None]] = [
     ("Initializer(gain=1.0, fan='out')", "unknown fan 'out'; known: in, one, sum"),
     ("Adam(b1='0.9')", "b1 in [0, 1), a number, got '0.9'"),
     ("Cosine(cosine_epochs=2.0)", "cosine_epochs of at least 1, a whole number, got 2"),
+    ("Cosine(cosine_epochs=2, cosine_unit='epochs')", "did you mean epoch? known: "),
     ("HoldOut('0.2')", "fraction in (0, 1), a number, got '0.2'"),
     ("HoldOut(2)", "fraction in (0, 1), got 2.0"),
     ("HoldOut(np.float64(0.5)) == HoldOut(0.5)", ACCEPTED),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -214,36 +212,6 @@ def test_evaluation_is_divided_over_the_devices(strategy, num_examples, monkeypa
     assert got[1]["accuracy"] == pytest.approx(got[0]["accuracy"], abs=1e-12)
     assert got[1]["loss"] == pytest.approx(got[0]["loss"], rel=1e-6)
     assert flops[1] == pytest.approx(flops[0] / 4, rel=0.1)
-
-
-WRONG_TYPES = """
-import dataclasses, cnnjax
-from cnnjax.optimizers import Cosine
-recipe = cnnjax.get_recipe("adam_cosine_cnn")
-digits = cnnjax.load_dataset("digits")
-for changes in ({"batch_size": 2.5}, {"epochs": 1.5}, {"shuffle": "none"}):
-    try:
-        cnnjax.prepare(cnnjax.override(recipe, **changes), digits)
-    except cnnjax.InputError as error:
-        print(error)
-try:
-    Cosine(cosine_epochs=2, cosine_unit="epochs")
-except cnnjax.InputError as error:
-    print(error)
-"""
-
-
-def test_wrong_types_are_refused_where_nothing_checks_them():
-    """Without the tests' type checking, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", WRONG_TYPES], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines() == [
-        "expected batch_size from 1 to the 1437 training examples, got 2.5",
-        "expected epochs of at least 0, got 1.5",
-        "unknown shuffle 'none'; did you mean once? known: every_epoch, never, once",
-        "unknown cosine_unit 'epochs'; did you mean epoch? known: epoch, step",
-    ]
 
 
 def test_no_epochs_leave_the_parameters_alone():
