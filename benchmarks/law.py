@@ -16,6 +16,7 @@ from dataclasses import replace
 import _paths  # noqa: F401
 import _script
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
