@@ -188,8 +188,9 @@ class _Row:
         state = self.strategy.put_state(jax.tree.map(jnp.copy, params))
         ratios = []
         for batch, one in zip(batches, exact, strict=True):
-            found = self.value_and_grad(state, self.strategy.put_batch(batch))
-            ratios.append(max(law.excess(*found, one)))
+            placed = self.strategy.put_batch(batch)
+            metrics, grads = self.value_and_grad(state, placed)
+            ratios.append(max(law.excess(metrics, grads, one)))
         return max(ratios)
 
 
@@ -209,7 +210,7 @@ def _parameters(experiment: Experiment, batch: Batch) -> Iterator[tuple[str, Par
     @jax.jit
     def train(params: Params) -> Params:
         def update(_: int, params: Params) -> Params:
-            _, grads = value_and_grad(params, batch)
+            grads = value_and_grad(params, batch)[1]
             return jax.tree.map(lambda p, g: p - 0.05 * g, params, grads)
 
         return jax.lax.fori_loop(0, FLAGS.updates, update, params)
