@@ -171,7 +171,7 @@ def _with_spread(
     )
     verdict = "different"
     if not different:
-        # So many did not show it: whatever the plan says, fewer cannot be promised.
+        # So many did not show it: whatever the plan says, no fewer can be promised.
         fewest = min(len(a), len(b)) + 1
         needed, cautious = (n and max(n, fewest) for n in (needed, cautious))
         verdict = f"not shown to differ; {_plan(needed, cautious)}"

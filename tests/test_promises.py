@@ -265,6 +265,13 @@ def test_what_was_not_shown_takes_more_seeds_than_were_used():
                 )
 
 
+def test_what_an_exact_test_does_not_show_takes_more_seeds_too(monkeypatch):
+    """No samples are known for which the plan says less: let the test say no."""
+    monkeypatch.setattr("cnnjax.permutations.p_of_sides", lambda a, b: 0.5)
+    test = compare_means(shaped(4, 0.9, 0.001), shaped(9, 0.1, 0.001))
+    assert (test.different, test.num_needed, test.num_needed_cautious) == (False, 5, 5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("n_a", [2, 3, 7])
 @pytest.mark.parametrize("n_b", [2, 5, 20])
