@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Num, PyTree
 
 from cnnjax.data.order import num_batches, take_batch
+from cnnjax.settings import check_settings, compiled
 from cnnjax.trees import at_least_float32, zeros_like_output
 from cnnjax.types import Batch, Count, Examples, LossFn, Params
 
@@ -29,7 +30,7 @@ def sum_metrics(loss_fn: LossFn) -> Callable[[Params, Batch], dict[str, Array]]:
         values = {"loss": losses, **metrics, "weight": jnp.ones_like(losses)}
         dtype = at_least_float32(losses.dtype)
         return {
-            name: jnp.sum(value.astype(dtype) * batch.weights)
+            name: jnp.sum(value.astype(dtype) * batch.weights.astype(dtype))
             for name, value in values.items()
         }
 
@@ -52,7 +53,11 @@ def make_evaluate(
     all of them. `params` gives shapes and placement only. A strategy's `put_state` and
     `put_batch` divide the work as they divide its training; `batch_size` is of each
     device. Of several processes, each must call `evaluate`, and each has the result.
+
+    Raises:
+        InputError: a JAX setting is in the way.
     """
+    check_settings()
     num_examples = len(examples.labels)
     sums = sum_metrics(loss_fn)
     order = np.arange(num_examples, dtype=np.int32)
@@ -80,7 +85,7 @@ def make_evaluate(
             zeros_like_output(sums_of, jnp.int32(0)),
         )
 
-    program = jax.jit(total).lower(params, *placed).compile()
+    program = compiled(total, params, *placed)
 
     def evaluate(params: Params, others: Examples | None = None) -> dict[str, float]:
         of = placed if others is None else place(others)
@@ -99,7 +104,11 @@ def make_predict(
     """Build `predict(params)`: the class of every example, in their order.
 
     Of equal logits the first is the prediction. `apply_fn` takes one raw example.
+
+    Raises:
+        InputError: a JAX setting is in the way.
     """
+    check_settings()
     num_examples = len(examples.labels)
 
     @jax.jit

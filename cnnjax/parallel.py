@@ -22,9 +22,10 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, PyTree
 
 from cnnjax.errors import InputError
-from cnnjax.gradients import ShareFn, total_weight, whole
+from cnnjax.gradients import ShareFn, canonical, total_weight, whole
 from cnnjax.microbatches import pad_batch
 from cnnjax.partitioning import MODEL, partition_specs
+from cnnjax.settings import check_mesh
 from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
 
 AXIS = "data"
@@ -110,7 +111,11 @@ def place(array: Array | np.ndarray, sharding: NamedSharding) -> Array:
 
     Where the mesh spans processes, each must hold the same values. It hands over only
     the pieces of its own devices: nothing is sent to another process.
+
+    Raises:
+        InputError: another mesh than the sharding's is set.
     """
+    check_mesh(sharding.mesh)
     if isinstance(array, Tracer):
         # Not device_put, which would not divide anything: XLA never hears of it.
         return lax.with_sharding_constraint(array, sharding)
@@ -153,6 +158,7 @@ def device_body(share: ShareFn) -> ValueAndGradFn:
 
     def value_and_grad(params: Params, part: Batch) -> tuple[Metrics, Params]:
         params = lax.pcast(params, AXIS, to="varying")
+        part = canonical(part)
         total = lax.psum(total_weight(part), AXIS)
         means, grads, _ = share(params, part, total)
         means, grads = lax.psum((means, grads), AXIS)

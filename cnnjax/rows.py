@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from cnnjax.gradients import Means, Share, ShareFn, widen
+from cnnjax.gradients import Means, Share, ShareFn, weighted, widen
 from cnnjax.reductions import Reduced, ReductionFn
 from cnnjax.types import Batch, LossFn, Params
 
@@ -24,7 +24,7 @@ def example_share(loss_fn: LossFn) -> ShareFn:
         loss, metrics = loss_fn(params, example.inputs, example.labels, example.keys)
         values = {"loss": loss, **metrics}
         shares = {
-            name: widen(value) * example.weights for name, value in values.items()
+            name: weighted(value, example.weights) for name, value in values.items()
         }
         return shares["loss"], shares
 

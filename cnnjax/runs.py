@@ -16,6 +16,7 @@ from cnnjax.evaluation import make_evaluate, make_predict
 from cnnjax.experiments import Experiment, prepare
 from cnnjax.recipes import Recipe
 from cnnjax.records import EpochRecord
+from cnnjax.settings import check_settings
 from cnnjax.strategies import make_strategy
 from cnnjax.types import Params
 from cnnjax.updates import Updates
@@ -124,7 +125,12 @@ def fit(
 def predict(
     experiment: Experiment, params: Params, example: Num[np.ndarray, "*example"]
 ) -> np.ndarray:
-    """Return the class of one raw example (int), or the regressed targets (float)."""
+    """Return the class of one raw example (int), or the regressed targets (float).
+
+    Raises:
+        InputError: a JAX setting is in the way.
+    """
+    check_settings()
     outputs = np.asarray(jax.jit(experiment.apply_fn)(params, example))
     classifies = experiment.recipe.loss == "softmax_cross_entropy"
     return np.asarray(outputs.argmax()) if classifies else outputs

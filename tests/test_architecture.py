@@ -21,7 +21,7 @@ MODULES = sorted(
 FLOORS = [
     {"types", "errors", "clock", "programs"},
     {"trees", "comparison", "layers", "initializers", "data", "environment", "workdir"}
-    | {"effects", "outcomes", "timing"},
+    | {"effects", "outcomes", "timing", "settings"},
     {"stack", "losses", "training", "records", "reductions", "partitioning"}
     | {"statistics"},
     {"models"},
