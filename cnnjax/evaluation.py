@@ -75,7 +75,7 @@ def make_evaluate(
     size = min(batch_size, -(-num_examples // num_parts)) * num_parts
 
     def total(params: Params, examples: Examples, order: Array) -> dict[str, Array]:
-        def sums_of(index: Int[Array, ""]) -> dict[str, Array]:
+        def sums_of(index: Count) -> dict[str, Array]:
             return sums(params, batch_of(examples, order, index, size=size))
 
         return lax.fori_loop(
@@ -120,6 +120,6 @@ def make_predict(
         )
 
     def predict(params: Params) -> Int[np.ndarray, " examples"]:
-        return np.asarray(classes(params, examples.inputs))
+        return np.asarray(classes(params, jnp.asarray(examples.inputs)))
 
     return predict

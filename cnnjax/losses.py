@@ -24,7 +24,7 @@ def softmax_cross_entropy(
     Of equal logits the first is the prediction.
     """
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, label)
-    correct = jnp.argmax(logits) == label
+    correct = jnp.argmax(logits).astype(label.dtype) == label
     return loss, {"accuracy": correct.astype(logits.dtype)}
 
 

@@ -131,7 +131,7 @@ def predict(
         InputError: a JAX setting is in the way.
     """
     check_settings()
-    outputs = np.asarray(jax.jit(experiment.apply_fn)(params, example))
+    outputs = np.asarray(jax.jit(experiment.apply_fn)(params, jax.device_put(example)))
     classifies = experiment.recipe.loss == "softmax_cross_entropy"
     return np.asarray(outputs.argmax()) if classifies else outputs
 

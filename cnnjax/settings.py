@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AbstractMesh, Mesh
-from jaxtyping import Array, Key, PyTree, UInt32
+from jaxtyping import Array, Key, PyTree, Shaped
 
 from cnnjax.errors import InputError
 
@@ -29,9 +29,7 @@ def new_key(seed: int) -> Key[Array, ""]:
     return jax.random.wrap_key_data(jnp.array([0, seed], jnp.uint32), impl=PRNG)
 
 
-def typed_keys(
-    keys: Key[Array, "*shape"] | UInt32[Array, "*shape 2"] | None,
-) -> Key[Array, "*shape"] | None:
+def typed_keys(keys: Shaped[Array, "..."] | None) -> Key[Array, "..."] | None:
     """Return PRNG keys as typed ones; None stays None.
 
     Old-style keys (of `jax.random.PRNGKey`: pairs of uint32) become typed keys with the

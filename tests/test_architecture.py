@@ -21,9 +21,9 @@ MODULES = sorted(
 FLOORS = [
     {"types", "errors", "clock", "programs"},
     {"trees", "comparison", "layers", "initializers", "data", "environment", "workdir"}
-    | {"effects", "outcomes", "timing", "settings"},
+    | {"effects", "timing", "settings"},
     {"stack", "losses", "training", "records", "reductions", "partitioning"}
-    | {"statistics"},
+    | {"statistics", "outcomes"},
     {"models"},
     {"gradients", "optimizers", "plots"},
     {"microbatches", "rows", "factors"},

@@ -48,7 +48,7 @@ def take_batch(
     Where the examples run out the batch is filled up with copies of the last one, at
     weight 0: real values, so that nothing in a discarded gradient can be NaN.
     """
-    positions = index * batch_size + jnp.arange(batch_size)
+    positions = index * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
     rows = order[jnp.minimum(positions, order.size - 1)]
     return Batch(
         inputs=jnp.asarray(examples.inputs)[rows],
