@@ -6,21 +6,28 @@ import datetime
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from cnnjax.errors import InputError
+
 PACKAGES = ("cnnjax", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return the record that stands beside every result, ready for JSON."""
-    device = jax.devices()[0]
+    """Return the record that stands beside every result, ready for JSON.
+
+    Raises:
+        InputError: the platform that JAX is told to use is not there.
+    """
+    device = find_devices()[0]
     return {
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in PACKAGES},
+        **{name: _version(name) for name in PACKAGES},
         "platform": device.platform,
         "device_kind": device.device_kind,
         "num_devices": jax.device_count(),
@@ -37,6 +44,23 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
+def find_devices() -> Sequence[Any]:
+    """Return all devices; the first call starts JAX.
+
+    Raises:
+        InputError: the platform that JAX is told to use is not there.
+    """
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        told = os.environ.get("JAX_PLATFORMS") or jax.config.values["jax_platforms"]
+        said = str(error).partition("\n")[0].partition(" (set JAX_PLATFORMS")[0]
+        raise InputError(
+            f"JAX_PLATFORMS={told}: expected platforms that JAX finds here"
+            f"{f' ({said})' if said else ''}; unset it, or say JAX_PLATFORMS=cpu"
+        ) from error
+
+
 def environment_line(environment: dict[str, Any]) -> str:
     """Say the environment in one line."""
     e = environment
@@ -48,6 +72,14 @@ def environment_line(environment: dict[str, Any]) -> str:
     )
 
 
+def _version(package: str) -> str:
+    """Return the version of an installed package; of a mere checkout, "unknown"."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
 def _commit() -> str:
     """Return the commit of the checkout, "+" where it was changed, or "unknown"."""
     here = Path(__file__)
@@ -57,7 +89,12 @@ def _commit() -> str:
         # An installed copy may lie inside another project's checkout.
         for command in (["ls-files", "--error-unmatch", here.name], describe):
             done = subprocess.run(
-                git + command, capture_output=True, text=True, timeout=10, check=True
+                git + command,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=10,
+                check=True,
             )
     except (OSError, subprocess.SubprocessError):
         return "unknown"

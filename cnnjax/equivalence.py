@@ -23,6 +23,7 @@ from cnnjax.programs import (
 )
 from cnnjax.references import WORK_BATCH, Reference, comparable, repeat
 from cnnjax.rules import Rule, reference_share
+from cnnjax.settings import check_compiles
 from cnnjax.training import init_state, make_train_step
 from cnnjax.types import Batch, Metrics, Params, TrainState
 
@@ -52,7 +53,11 @@ def assess(experiment: Experiment, reference: Reference) -> Agreement:
     Python and copies nothing from the host; gradients are placed as the parameters are;
     each of several devices does its part of the work, and no more; the caller's
     parameters survive. (Work is not counted in microbatches: XLA counts a loop once.)
+
+    Raises:
+        InputError: JAX compiles nothing, by its setting.
     """
+    check_compiles("a comparison of strategies")
     strategy = experiment.strategy
     compiled = strategy.run != "eager"
     experiment = experiment._replace(params=jax.tree.map(jnp.copy, experiment.params))

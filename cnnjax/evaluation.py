@@ -16,6 +16,7 @@ from cnnjax.contract import checked
 from cnnjax.data.checks import check_alike, check_examples
 from cnnjax.data.order import num_batches, take_batch
 from cnnjax.losses import predicted_class
+from cnnjax.settings import check_settings, compiled
 from cnnjax.types import Batch, Count, Examples, LossFn, Params
 
 # Of each device. Larger ones leave the cache: 10 to 50 % slower on a CPU.
@@ -29,7 +30,10 @@ def sum_metrics(loss_fn: LossFn) -> Callable[[Params, Batch], dict[str, Array]]:
     def sums(params: Params, batch: Batch) -> dict[str, Array]:
         _, values = values_of(params, batch.inputs, batch.labels, None)
         values["weight"] = jnp.ones_like(values["loss"])
-        return {name: jnp.sum(value * batch.weights) for name, value in values.items()}
+        return {
+            name: jnp.sum(value * batch.weights.astype(value.dtype))
+            for name, value in values.items()
+        }
 
     return sums
 
@@ -53,8 +57,10 @@ def make_evaluate(
 
     Raises:
         InputError: a loss that is no function, a batch of no size, or examples that
-            cannot be used; `evaluate`, others of other shapes.
+            cannot be used; `evaluate`, others of other shapes; or a JAX setting is in
+            the way.
     """
+    check_settings()
     function("loss_fn", loss_fn)
     batch_size = at_least(1)("batch_size", batch_size)
     examples = check_examples(examples)
@@ -77,12 +83,12 @@ def make_evaluate(
     def sums_by_batch(
         params: Params, examples: Examples, order: Array
     ) -> dict[str, Float[Array, " batches"]]:
-        def sums_of(index: Int[Array, ""]) -> dict[str, Array]:
+        def sums_of(index: Count) -> dict[str, Array]:
             return sums(params, batch_of(examples, order, index, size=size))
 
         return lax.map(sums_of, jnp.arange(num_batches(num_examples, size)))
 
-    program = jax.jit(sums_by_batch).lower(params, *placed).compile()
+    program = compiled(sums_by_batch, params, *placed)
 
     def evaluate(params: Params, others: Examples | None = None) -> dict[str, float]:
         of = placed
@@ -110,8 +116,9 @@ def make_predict(
     example.
 
     Raises:
-        InputError: examples that cannot be used.
+        InputError: examples that cannot be used, or a JAX setting is in the way.
     """
+    check_settings()
     examples = check_examples(examples)
     num_examples = len(examples.labels)
 
@@ -124,6 +131,6 @@ def make_predict(
         )
 
     def predict(params: Params) -> Int[np.ndarray, " examples"]:
-        return np.asarray(classes(params, examples.inputs))
+        return np.asarray(classes(params, jnp.asarray(examples.inputs)))
 
     return predict

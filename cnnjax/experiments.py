@@ -25,6 +25,7 @@ from cnnjax.matching import check_pixels, check_shapes
 from cnnjax.optimizers import make_optimizer, make_schedule
 from cnnjax.recipes import Recipe
 from cnnjax.records import MeansFn, epoch_means
+from cnnjax.settings import check_settings, new_key
 from cnnjax.strategies import DIVIDED, NO_OPTIONS, Options, make_strategy, mesh_of
 from cnnjax.types import Examples, LossFn, Params, Strategy
 from cnnjax.updates import LoopConfig, LoopKeys
@@ -82,10 +83,11 @@ def keys_of(seed: int) -> Keys:
     """Return the independent keys that a seed gives.
 
     Raises:
-        InputError: the seed is not from 0 to 2**32 - 1.
+        InputError: the seed is not from 0 to 2**32 - 1, or a JAX setting is in the way.
     """
+    check_settings()
     seed = whole_number("seed from 0 to 2**32 - 1", seed, least=0, most=LAST_SEED)
-    return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
+    return Keys(*jax.random.split(new_key(seed), len(Keys._fields)))
 
 
 def prepare(

@@ -29,7 +29,7 @@ from jaxtyping import Array, Float
 
 from cnnjax.contract import call_alone, checked_values
 from cnnjax.errors import expect
-from cnnjax.gradients import Means, Share, ShareFn
+from cnnjax.gradients import Means, Share, ShareFn, weighted
 from cnnjax.reductions import clip_factor
 from cnnjax.trees import vary_like, widen
 from cnnjax.types import Batch, Params, TappedLossFn
@@ -73,7 +73,7 @@ def make_factors_fn(
         own = params, taps, example.inputs, example.labels, example.keys
         loss, (metrics, inputs) = call_alone(tapped_loss_fn, *own)
         loss, values = checked_values(loss, metrics)
-        return loss * example.weights, (values, inputs)
+        return weighted(loss, example.weights), (values, inputs)
 
     factors_of = jax.vmap(jax.grad(weighted_loss, has_aux=True), (None, None, 0))
 
@@ -182,10 +182,11 @@ def weighted_sum(
 ) -> tuple[Float[Array, "fan_in features"], Float[Array, " features"]]:
     """Return sum_i c_i times the gradient of example i: of kernel and bias."""
     if isinstance(gradients, Rows):
+        coefficients = coefficients.astype(gradients.kernel.dtype)
         kernel = _product("b,bif->if", coefficients, gradients.kernel)
         return kernel, _product("b,bf->f", coefficients, gradients.bias)
     inputs, cotangents = gradients
-    scaled = widen(cotangents) * coefficients[:, None, None]
+    scaled = weighted(cotangents, coefficients[:, None, None])
     kernel, _ = flat_sum(Factors(inputs, scaled.astype(inputs.dtype)))
     return kernel, scaled.sum(axis=(0, 1))  # of what is not rounded
 
@@ -207,7 +208,7 @@ def _share(factors_fn: FactorsFn, factor_of: Callable[[Array], Array]) -> ShareF
         gradients = {layer: smaller_of(f) for layer, f in factors.items()}
         norms = jnp.sqrt(sum(squared_norms(g) for g in gradients.values()))
         fractions = batch.weights / total
-        coefficients = fractions * factor_of(norms)
+        coefficients = weighted(factor_of(norms), fractions)
         sums = {layer: weighted_sum(g, coefficients) for layer, g in gradients.items()}
         return Share(
             _weighted({**values, "grad_norm": norms}, fractions),
@@ -219,7 +220,7 @@ def _share(factors_fn: FactorsFn, factor_of: Callable[[Array], Array]) -> ShareF
 
 
 def _weighted(values: Values, fractions: Array) -> Means:
-    return {name: jnp.sum(widen(value) * fractions) for name, value in values.items()}
+    return {name: jnp.sum(weighted(value, fractions)) for name, value in values.items()}
 
 
 def _shaped_like(params: Params, sums: dict[str, tuple[Array, Array]]) -> Params:

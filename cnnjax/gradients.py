@@ -28,6 +28,7 @@ from jaxtyping import Array, Float, PyTree
 
 from cnnjax import padding, reductions
 from cnnjax.contract import checked
+from cnnjax.settings import typed_keys
 from cnnjax.trees import widen, zeros_like_output
 from cnnjax.types import Batch, LossFn, Metrics, Params, ValueAndGradFn
 
@@ -59,22 +60,22 @@ def serial_share(
     example_value_and_grad = jax.value_and_grad(checked(loss_fn), has_aux=True)
 
     def share(params: Params, batch: Batch, total: Array) -> Share:
-        def weighted(example: Batch) -> tuple[tuple[Means, Params], Each]:
+        def of_example(example: Batch) -> tuple[tuple[Means, Params], Each]:
             (_, values), grads = example_value_and_grad(
                 params, example.inputs, example.labels, example.keys
             )
             reduced = reduction(grads)
             own = {**values, **reduced.metrics}, reduced.grads
             fraction = example.weights / total
-            added = jax.tree.map(lambda v: widen(v) * fraction, own)
+            added = jax.tree.map(lambda v: weighted(v, fraction), own)
             return added, reduced.kept
 
         def add(sums, example: Batch):
-            added, kept = weighted(example)
+            added, kept = of_example(example)
             return jax.tree.map(jnp.add, sums, added), kept
 
         first = jax.tree.map(lambda a: a[0], batch)
-        zeros, _ = zeros_like_output(weighted, first)
+        zeros, _ = zeros_like_output(of_example, first)
         (means, grads), each = lax.scan(add, zeros, batch)
         grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
         return Share(means, grads, each)
@@ -89,10 +90,11 @@ def batch_share(loss_fn: LossFn) -> ShareFn:
     def share(params: Params, batch: Batch, total: Array) -> Share:
         def weighted_loss(params: Params) -> tuple[Array, Means]:
             _, values = values_of(params, batch.inputs, batch.labels, batch.keys)
-            means = {
-                name: jnp.sum(value * batch.weights) / total
+            sums = {
+                name: jnp.sum(weighted(value, batch.weights))
                 for name, value in values.items()
             }
+            means = {name: s / total.astype(s.dtype) for name, s in sums.items()}
             return means["loss"], means
 
         (_, means), grads = jax.value_and_grad(weighted_loss, has_aux=True)(params)
@@ -123,6 +125,7 @@ def with_each(share: ShareFn) -> ExamineFn:
     """
 
     def examine(params: Params, batch: Batch) -> tuple[Metrics, Params, Each]:
+        batch = canonical(batch)
         total = total_weight(batch)
         means, grads, each = share(
             params, padding.harmless(batch), padding.nonzero(total)
@@ -148,6 +151,18 @@ def each_over(share: ShareFn) -> Callable[[Params, Batch, Each], Each]:
     return jax.jit(each, donate_argnums=2, keep_unused=True)
 
 
+def canonical(batch: Batch) -> Batch:
+    """Return a batch as every rule takes it: typed keys, weights in the widest type.
+
+    That is float64 where JAX has it, else float32.
+
+    Raises:
+        InputError: keys that are not of threefry.
+    """
+    weights = batch.weights.astype(jax.dtypes.canonicalize_dtype("float64"))
+    return batch._replace(weights=weights, keys=typed_keys(batch.keys))
+
+
 def total_weight(batch: Batch) -> Float[Array, ""]:
     """Add up the weights of a batch, in float64 where JAX has it."""
     return batch.weights.sum(dtype=jax.dtypes.canonicalize_dtype("float64"))
@@ -161,3 +176,9 @@ def serial_value_and_grad(loss_fn: LossFn) -> ValueAndGradFn:
 def batch_value_and_grad(loss_fn: LossFn) -> ValueAndGradFn:
     """Differentiate the weighted mean loss of the whole batch at once."""
     return whole(batch_share(loss_fn))
+
+
+def weighted(values: Array, weights: Array) -> Array:
+    """Return values times weights, in a type that is fit to add the values up in."""
+    wide = widen(values)
+    return wide * weights.astype(wide.dtype)

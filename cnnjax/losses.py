@@ -24,7 +24,7 @@ def softmax_cross_entropy(
     The prediction is `predicted_class`; where there is none, it is wrong.
     """
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, label)
-    correct = predicted_class(logits) == label
+    correct = predicted_class(logits).astype(label.dtype) == label
     return loss, {"accuracy": correct.astype(logits.dtype)}
 
 

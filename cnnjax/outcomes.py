@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from cnnjax.errors import InputError, expect
+from cnnjax.workdir import folder_named
 
 METRICS = ("test_accuracy", "test_loss")  # the first that a run has is its score
 HEADER = ["seed", "example", "label", "prediction"]
@@ -55,8 +56,8 @@ def read_outcome(path: str) -> Outcome:
     Raises:
         InputError: it is no folder of a finished run, or a file in it is damaged.
     """
-    folder = Path(path).expanduser()
-    expect("the folder of a run", path, bool(path) and folder.is_dir())
+    folder = folder_named(path)
+    expect("the folder of a run", path, folder.is_dir())
     if not (folder / "result.json").exists():
         started = (folder / "config.json").exists()
         what = "is of an unfinished run" if started else "holds no run of train.py"

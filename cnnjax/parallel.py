@@ -24,9 +24,10 @@ from jaxtyping import Array, PyTree
 from cnnjax import padding
 from cnnjax.arguments import whole_number
 from cnnjax.errors import expect
-from cnnjax.gradients import ShareFn, total_weight, whole
+from cnnjax.gradients import ShareFn, canonical, total_weight, whole
 from cnnjax.microbatches import pad_batch
 from cnnjax.partitioning import MODEL, check_cuts, partition_specs
+from cnnjax.settings import check_mesh
 from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
 
 AXIS = "data"
@@ -107,7 +108,11 @@ def place(array: Array | np.ndarray, sharding: NamedSharding) -> Array:
 
     Where the mesh spans processes, each must hold the same values. It hands over only
     the pieces of its own devices: nothing is sent to another process.
+
+    Raises:
+        InputError: another mesh than the sharding's is set.
     """
+    check_mesh(sharding.mesh)
     if isinstance(array, Tracer):
         # Not device_put, which would not divide anything: XLA never hears of it.
         return lax.with_sharding_constraint(array, sharding)
@@ -150,6 +155,7 @@ def device_body(share: ShareFn) -> ValueAndGradFn:
 
     def value_and_grad(params: Params, part: Batch) -> tuple[Metrics, Params]:
         params = lax.pcast(params, AXIS, to="varying")
+        part = canonical(part)
         total = lax.psum(total_weight(part), AXIS)
         means, grads, _ = share(params, part, padding.nonzero(total))
         means, grads = lax.psum((means, grads), AXIS)

@@ -71,7 +71,7 @@ def global_norm(grads: Params) -> Float[Array, ""]:
     """Return the Euclidean norm of all entries of all leaves together."""
     leaves = jax.tree.leaves(grads)
     wide = [leaf.astype(at_least_float32(leaf.dtype)) for leaf in leaves]
-    return jnp.sqrt(sum((jnp.sum(jnp.square(leaf)) for leaf in wide), jnp.zeros(())))
+    return jnp.sqrt(sum((jnp.sum(jnp.square(leaf)) for leaf in wide), jnp.float32(0)))
 
 
 def clip_factor(

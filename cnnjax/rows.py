@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from cnnjax.contract import checked
-from cnnjax.gradients import Means, Share, ShareFn
+from cnnjax.gradients import Means, Share, ShareFn, weighted
 from cnnjax.reductions import Reduced, ReductionFn
 from cnnjax.trees import widen
 from cnnjax.types import Batch, LossFn, Params
@@ -25,7 +25,9 @@ def example_share(loss_fn: LossFn) -> ShareFn:
 
     def fraction_of_loss(params: Params, example: Batch) -> tuple[Array, Means]:
         _, values = values_fn(params, example.inputs, example.labels, example.keys)
-        shares = {name: value * example.weights for name, value in values.items()}
+        shares = {
+            name: weighted(value, example.weights) for name, value in values.items()
+        }
         return shares["loss"], shares
 
     rows_of = jax.vmap(jax.value_and_grad(fraction_of_loss, has_aux=True), (None, 0))

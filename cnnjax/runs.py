@@ -25,6 +25,7 @@ from cnnjax.experiments import Experiment, prepare
 from cnnjax.losses import predicted_class
 from cnnjax.recipes import Recipe
 from cnnjax.records import EpochRecord
+from cnnjax.settings import check_settings
 from cnnjax.strategies import make_strategy
 from cnnjax.types import NO_PREDICTION, Params
 from cnnjax.updates import Updates
@@ -156,8 +157,10 @@ def predict(
     to 255, which the recipe scales itself.
 
     Raises:
-        InputError: inputs of another shape or scale, no numbers, or not finite.
+        InputError: inputs of another shape or scale, no numbers, or not finite; or a
+            JAX setting is in the way.
     """
+    check_settings()
     instance_of(Experiment)("experiment (see prepare)", experiment)
     inputs, shape = np.asarray(example), experiment.recipe.model.input_shape
     what = f"one example of shape {shape}, or several stacked along a new first axis"
@@ -166,10 +169,11 @@ def predict(
     _check_scale(inputs, experiment.recipe.preprocessing)
     apply_fn = experiment.apply_fn
     class_of: Callable = predicted_class
+    placed = jax.device_put(inputs)
     if inputs.ndim == len(shape):
-        outputs = jax.jit(apply_fn)(params, inputs)
+        outputs = jax.jit(apply_fn)(params, placed)
     else:
-        outputs, class_of = _of_each(apply_fn, params, inputs), jax.vmap(class_of)
+        outputs, class_of = _of_each(apply_fn, params, placed), jax.vmap(class_of)
     classifies = experiment.recipe.loss == "softmax_cross_entropy"
     return np.asarray(class_of(outputs) if classifies else outputs)
 

@@ -16,6 +16,7 @@ from jaxtyping import Array, Int, Key
 from cnnjax.arguments import at_least, named, optional, settle, whole, whole_number
 from cnnjax.data import order as orders
 from cnnjax.data.checks import check_counts
+from cnnjax.settings import check_settings, compiled, typed_keys
 from cnnjax.training import init_state, make_train_step
 from cnnjax.types import (
     Batch,
@@ -142,8 +143,9 @@ def compile_updates(
 
     Raises:
         InputError: not one label per input, or a batch size or epochs that do not fit
-            the examples.
+            the examples; the keys are not of threefry, or a JAX setting is in the way.
     """
+    check_settings()
     axis = 0 if examples_axis is None else 1  # of examples: runs come first
     check_counts(examples, axis=axis)
     num_examples = examples.labels.shape[axis]
@@ -195,10 +197,10 @@ def compile_updates(
     update_all = over_runs(update, (0, examples_axis, 0, None))
 
     def placed_start(params: Params, keys: LoopKeys) -> Loop:
-        return strategy.put_state(starts(params, keys.dropout))
+        return strategy.put_state(starts(params, typed_keys(keys.dropout)))
 
     def placed_order(keys: LoopKeys, epoch: Count) -> Int[Array, "*runs examples"]:
-        return strategy.put_state(orders_of(keys.order, epoch))
+        return strategy.put_state(orders_of(typed_keys(keys.order), epoch))
 
     def many(
         loop: Loop, examples: Examples, order: Array, first: Count, stop: Count
@@ -220,8 +222,8 @@ def compile_updates(
         placed_order(keys, np.int32(0)),
     )
     if strategy.run == "loop":
-        jitted = jax.jit(many, donate_argnums=0)
-        run = jitted.lower(*arguments, np.int32(0), np.int32(0)).compile()
+        bounds = np.int32(0), np.int32(0)
+        run = compiled(many, *arguments, *bounds, donate_argnums=(0,))
     else:
         run = one_by_one
         jax.block_until_ready(run(*arguments, 0, 1))  # its operations compile here

@@ -74,7 +74,10 @@ class Workdir(NamedTuple):
     def append_lines(self, name: str, lines: Sequence[str]) -> None:
         """Append lines of text to a file, at once."""
         if self.path is not None:
-            with _writing(self.path / name), (self.path / name).open("a") as file:
+            with (
+                _writing(self.path / name),
+                (self.path / name).open("a", encoding="utf-8") as file,
+            ):
                 file.write("".join(f"{line}\n" for line in lines))
 
     def append_predictions(
@@ -130,12 +133,12 @@ def open_workdir(path: str | None, *, overwrite: bool) -> Workdir:
     """Refuse a folder that holds a run; nothing is made or removed before `start`.
 
     Raises:
-        InputError: a run is there already, and it is not to be overwritten.
+        InputError: a run is there already, and it is not to be overwritten; or the name
+            is no folder's.
     """
     if path is None:
         return Workdir(None)
-    expect("workdir to be a folder's name", path, bool(path))
-    folder = Path(path).expanduser()
+    folder = folder_named(path)
     found = [name for name in FILES if os.path.lexists(folder / name)]
     if found and not overwrite:
         run = "a run" if "result.json" in found else "an unfinished run"
@@ -144,6 +147,23 @@ def open_workdir(path: str | None, *, overwrite: bool) -> Workdir:
             "another --workdir, or --overwrite to replace it"
         )
     return Workdir(folder)
+
+
+def folder_named(path: str) -> Path:
+    """Return the folder of this name, which need not be there, ~ and ~user written out.
+
+    Raises:
+        InputError: no name, no such user, a file's name, or a NUL in it.
+    """
+    expect("workdir to be a folder's name", path, bool(path) and "\0" not in path)
+    try:
+        folder = Path(path).expanduser().absolute()
+    except (RuntimeError, FileNotFoundError) as error:
+        home = isinstance(error, RuntimeError)
+        what = "there is no such home" if home else "the current folder is gone"
+        raise InputError(f"{path}: {what}; write the whole path, from /") from error
+    expect("a folder, not a file", path, not os.path.isfile(folder))
+    return folder
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import json
@@ -47,8 +48,9 @@ def settle(
     mesh = parallel.make_mesh(FLAGS.num_devices)
     experiment = experiments.prepare(recipe, dataset, options=Options(mesh))
     key = _key(experiment)
-    path = Path(cache.folder).parent / "advice.json"
-    known = _read(path)
+    folder = _script.cache_folder()
+    path = folder and folder / "advice.json"
+    known = _read(path) if path else {}
     entry = known.get(key)
     if entry is None:
         print("strategy auto: trying what there is, a minute or two", flush=True)
@@ -61,10 +63,10 @@ def settle(
             "why": advice.advice_line(found),
             "date": datetime.date.today().isoformat(),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Workdir(path.parent).write_json(path.name, {**known, key: entry})
+        with contextlib.suppress(InputError):
+            Workdir(folder).write_json("advice.json", {**known, key: entry})
     print(f"strategy auto: {entry['why']}")
-    print(f"(tried {entry['date']}; {path} remembers it)\n", flush=True)
+    print(f"(tried {entry['date']}; {_memory(path, key)})\n", flush=True)
     name, size = entry["strategy"], entry["microbatch_size"]
     return override(recipe, strategy=name), Options(
         mesh if name in DIVIDED else None, size
@@ -98,6 +100,15 @@ def _key(experiment: experiments.Experiment) -> str:
         **{name: environment[name] for name in MACHINE},
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _memory(path: Path | None, key: str) -> str:
+    """Say whether the advice is remembered, and where."""
+    if path is None:
+        return "not remembered: there is no cache folder to write into"
+    if key not in _read(path):
+        return f"not remembered: {path} cannot be written"
+    return f"{path} remembers it"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
+import _proxy
 import jax
 import numpy as np
 from absl import flags
@@ -40,6 +43,13 @@ flags.DEFINE_integer(
     "Time after which a silent process counts as lost, and the others end.",
     lower_bound=1,
 )
+flags.DEFINE_integer(
+    "join_seconds",
+    None,
+    "Time to wait for the other processes at the start. Default: 10 times "
+    "--heartbeat_seconds.",
+    lower_bound=1,
+)
 JOINING = ("coordinator_address", "num_processes", "process_index")
 T = TypeVar("T")
 
@@ -55,6 +65,12 @@ def join() -> None:
         return
     # Else JAX keeps SIGTERM to itself, as a notice that nobody reads.
     jax.config.update("jax_enable_preemption_service", False)
+    _proxy.pass_by(FLAGS.coordinator_address)
+    # JAX's own limit ends in an abort, and does not hold where process 0 waits.
+    seconds = FLAGS.join_seconds or 10 * FLAGS.heartbeat_seconds
+    given_up = threading.Timer(seconds, _give_up, [seconds])
+    given_up.daemon = True
+    given_up.start()
     try:
         jax.distributed.initialize(
             coordinator_address=FLAGS.coordinator_address,
@@ -62,11 +78,14 @@ def join() -> None:
             process_id=FLAGS.process_index,
             cluster_detection_method=None if FLAGS.distributed else "deactivate",
             heartbeat_timeout_seconds=FLAGS.heartbeat_seconds,
+            initialization_timeout=seconds + 60,  # never the first to end it
         )
     except (ValueError, RuntimeError) as error:
         told = "JAX detects no cluster here: " if FLAGS.distributed else ""
         where = "--distributed" if FLAGS.distributed else "--coordinator_address"
         raise InputError(f"{where}: {told}{error}") from error
+    finally:
+        given_up.cancel()
     _print_only_in_process_0()
 
 
@@ -120,15 +139,35 @@ def _check_flags() -> None:
         expect("--coordinator_address=HOST:PORT", address, named)
         index, count = FLAGS.process_index, FLAGS.num_processes
         expect(f"--process_index from 0 to {count - 1}", index, index < count)
-    elif FLAGS["heartbeat_seconds"].present and not FLAGS.distributed:
-        raise InputError("--heartbeat_seconds is of several processes, and this is one")
+    elif not FLAGS.distributed:
+        for name in ("heartbeat_seconds", "join_seconds"):
+            alone = not FLAGS[name].present
+            expect(f"several processes for --{name}", FLAGS[name].value, alone)
+
+
+def _give_up(seconds: int) -> None:
+    """End this process, which waits in C++ for others that do not come."""
+    if FLAGS.process_index == 0:
+        what = f"of {FLAGS.num_processes} processes, not all have come"
+    else:
+        what = f"nobody answers at {FLAGS.coordinator_address or 'the coordinator'}"
+    hint = _proxy.hint()
+    print(
+        f"{Path(sys.argv[0]).name}: error: {what} within {seconds} s "
+        f"(see --join_seconds); start all alike, on the address of process 0{hint}",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(2)
 
 
 def _print_only_in_process_0() -> None:
     """Keep stdout to process 0, and to Python: Gloo greets from C++."""
     out = os.dup(1) if jax.process_index() == 0 else os.open(os.devnull, os.O_WRONLY)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    sys.stdout = os.fdopen(out, "w")
+    sys.stdout = os.fdopen(
+        out, "w", encoding=sys.stdout.encoding, errors="backslashreplace"
+    )
 
 
 def _checksum(tree: Any) -> int:

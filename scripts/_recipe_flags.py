@@ -106,10 +106,23 @@ OVERRIDES = (
 
 
 def start_jax() -> None:
-    """Set precision and devices, before anything else asks JAX for a device."""
+    """Set precision and devices, before anything else asks JAX for a device.
+
+    Raises:
+        InputError: JAX has started in this process, with fewer devices.
+    """
     jax.config.update("jax_enable_x64", FLAGS.precision == "float64")
-    if FLAGS.num_devices is not None:
+    if FLAGS.num_devices is None:
+        return
+    try:
         jax.config.update("jax_num_cpu_devices", FLAGS.num_devices)
+    except RuntimeError as error:
+        if (there := jax.local_device_count()) < FLAGS.num_devices:
+            raise InputError(
+                f"--num_devices={FLAGS.num_devices} comes too late: JAX has started in "
+                f"this process, with {there}; start a new one (in a notebook, write "
+                "!python in front, or restart the kernel)"
+            ) from error
 
 
 def options_for(recipe: recipes.Recipe) -> strategies.Options:

@@ -144,7 +144,7 @@ def train(clock: Clock, cache: _script.CompileCache) -> None:
     print()
     print(text.time_line(clock.seconds, total=clock.total(), cache=cache.state))
     if workdir.path is not None:
-        print(f"results in {workdir.path}")
+        print(f"results in {FLAGS.workdir}")
     told = text.interval_lines(
         metric, interval, not_finite=not_finite, diverged=diverged
     )

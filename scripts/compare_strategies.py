@@ -26,7 +26,7 @@ from cnnjax import (
     strategies,
     text,
 )
-from cnnjax.environment import describe_environment, environment_line
+from cnnjax.environment import describe_environment, environment_line, find_devices
 from cnnjax.errors import InputError, expect
 from cnnjax.overrides import override
 from cnnjax.rules import Rule
@@ -42,6 +42,7 @@ def main(args: list[str]) -> None:
     """Compare, and say in the last line how many agreed."""
     _script.refuse_arguments(args)
     _recipe_flags.start_jax()
+    find_devices()
     _script.CompileCache()
     recipe = _recipe_flags.recipe_from_flags()
     dataset = data.load_dataset(recipe.dataset, data_dir=FLAGS.data_dir)

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import _proxy
 import _script
 import _watch
 from absl import flags
@@ -54,7 +55,10 @@ def start(
         return subprocess.Popen(
             [sys.executable, *command, *added],
             # By itself the coordinator would listen to other machines, too.
-            env={**os.environ, "JAX_COORDINATOR_BIND_ADDRESS": address},
+            env={
+                **_proxy.without(os.environ),
+                "JAX_COORDINATOR_BIND_ADDRESS": address,
+            },
             stdin=subprocess.DEVNULL,
             stdout=file if index else None,
             stderr=file if index else subprocess.PIPE,

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from pathlib import Path
 
 import _jobs
 import _lock
@@ -30,6 +29,7 @@ from cnnjax.published.run import System
 from cnnjax.reporting.tables import counts_line
 from cnnjax.reproduction.findings import read_trained
 from cnnjax.reproduction.plan import Job
+from cnnjax.workdir import folder_named
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum(
@@ -106,7 +106,7 @@ def main(args: list[str]) -> None:
     for name in needed:
         expect(f"a folder for --{name}", FLAGS[name].value, bool(FLAGS[name].value))
     systems, cores = chosen_systems(), _jobs.choose_cores(FLAGS.jobs)
-    to = Path(FLAGS.workdir).expanduser()
+    to = folder_named(FLAGS.workdir)
     with contextlib.nullcontext() if FLAGS.report_only else _lock.alone_in(to):
         campaign = Campaign(systems, scale=FLAGS.scale, data_dir=FLAGS.data_dir, to=to)
         if FLAGS.report_only and not campaign.trained:

@@ -23,7 +23,7 @@ from absl import flags
 
 from cnnjax import data, ensembles, experiments, parallel, recipes, runs, stack, text
 from cnnjax.clock import Clock
-from cnnjax.environment import describe_environment, environment_line
+from cnnjax.environment import describe_environment, environment_line, find_devices
 from cnnjax.errors import expect
 from cnnjax.plots import draw_curves
 from cnnjax.records import EpochRecord
@@ -85,6 +85,7 @@ def main(args: list[str]) -> None:
     clock = Clock()
     _recipe_flags.start_jax()
     _processes.join()
+    find_devices()
     cache = _script.CompileCache()
     _processes.together(refuse_idle_flags)
     if FLAGS.num_seeds > 1:
@@ -172,7 +173,7 @@ def main(args: list[str]) -> None:
     print(text.prediction_line(experiment.test, shown, prediction))
     print(text.time_line(seconds, total=clock.total(), cache=cache.state))
     if workdir.path is not None:
-        print(f"results in {workdir.path}")
+        print(f"results in {FLAGS.workdir}")
     diverged = text.divergence_of_run(run)
     print(*faults, *diverged, text.test_line(run.test), sep="\n")
 

@@ -22,9 +22,9 @@ FLOORS = [
     {"types", "errors", "clock", "programs"},
     {"arguments"},
     {"trees", "comparison", "layers", "initializers", "data", "environment", "workdir"}
-    | {"effects", "permutations", "outcomes", "timing"},
+    | {"effects", "permutations", "timing", "settings"},
     {"stack", "losses", "training", "records", "reductions", "partitioning"}
-    | {"contract", "padding", "intervals", "mcnemar"},
+    | {"contract", "padding", "intervals", "mcnemar", "outcomes"},
     {"models", "statistics"},
     {"gradients", "optimizers", "plots"},
     {"microbatches", "rows", "factors", "law"},

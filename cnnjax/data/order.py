@@ -57,7 +57,7 @@ def take_batch(
     held = len(examples.labels)
     what = f"an order of 1 to {held} examples, as many as there are"
     expect(what, order.shape, order.ndim == 1 and 1 <= order.size <= held)
-    positions = index * batch_size + jnp.arange(batch_size)
+    positions = index * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
     rows = order[jnp.minimum(positions, order.size - 1)]
     return Batch(
         inputs=jnp.asarray(examples.inputs)[rows],

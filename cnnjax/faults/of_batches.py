@@ -14,6 +14,7 @@ from cnnjax.faults.fault import (
     Needs,
     of_value_and_grad,
 )
+from cnnjax.settings import new_key
 from cnnjax.strategies import Builder
 from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
 
@@ -43,9 +44,8 @@ def share_first_key(batch: Batch) -> Batch:
 
 def key_positions(batch: Batch) -> Batch:
     """Give every position in the batch a key of its own, whatever example is there."""
-    return batch._replace(
-        keys=jax.random.split(jax.random.key(0), batch.weights.shape[0])
-    )
+    keys = jax.random.split(new_key(0), batch.weights.shape[0])
+    return batch._replace(keys=keys)
 
 
 def drop_second_half(batch: Batch) -> Batch:

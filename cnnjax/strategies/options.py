@@ -16,7 +16,8 @@ from cnnjax.errors import expect
 from cnnjax.gradients import ShareFn, whole
 from cnnjax.microbatches import NEIGHBOURS, Cut, microbatched
 from cnnjax.partitioning import MODEL
-from cnnjax.types import Strategy, ValueAndGradFn
+from cnnjax.settings import check_mesh
+from cnnjax.types import Batch, Metrics, Params, Strategy, ValueAndGradFn
 
 DeviceMap = Callable[[ShareFn, Mesh], ValueAndGradFn]
 
@@ -85,8 +86,14 @@ def on_mesh(
         InputError: options that `checked` refuses.
     """
     mesh = mesh_of(options)
+    divided = device_map(_in_microbatches(share, options, cut), mesh)
+
+    def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
+        check_mesh(mesh)
+        return divided(params, batch)
+
     return Strategy(
-        value_and_grad=device_map(_in_microbatches(share, options, cut), mesh),
+        value_and_grad=value_and_grad,
         put_state=parallel.replicate(mesh),
         put_batch=parallel.split(mesh),
         run="loop",
