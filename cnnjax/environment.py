@@ -53,7 +53,7 @@ def find_devices() -> Sequence[Any]:
     try:
         return jax.devices()
     except (RuntimeError, AssertionError) as error:
-        told = os.environ.get("JAX_PLATFORMS") or jax.config.values["jax_platforms"]
+        told = jax.config.values["jax_platforms"]
         said = str(error).partition("\n")[0].partition(" (set JAX_PLATFORMS")[0]
         raise InputError(
             f"JAX_PLATFORMS={told}: expected platforms that JAX finds here"

@@ -204,6 +204,7 @@ def over_pmap(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
     )
 
     def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
+        check_mesh(None)  # pmap makes a mesh of its own
         parts = jax.tree.map(
             lambda a: a.reshape(mesh.size, -1, *a.shape[1:]),
             padding.harmless(pad_batch(batch, mesh.size)),

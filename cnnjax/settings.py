@@ -92,10 +92,10 @@ def compiled(
     return jax.jit(fn, donate_argnums=donate_argnums).lower(*arguments).compile()
 
 
-def check_mesh(own: Mesh | AbstractMesh) -> None:
+def check_mesh(own: Mesh | AbstractMesh | None) -> None:
     """Raise InputError where the caller has set another mesh than a strategy's own."""
     theirs = jax.sharding.get_abstract_mesh()
-    if not theirs.empty and theirs != own.abstract_mesh:
+    if not theirs.empty and (own is None or theirs != own.abstract_mesh):
         raise InputError(
             f"expected no mesh but the strategy's own, got jax.set_mesh of the axes "
             f"{theirs.axis_names}; set none here, or choose a strategy of one device"

@@ -137,7 +137,6 @@ def cases(settings, kinds, marks=()):
     [
         *cases(CHANGING, KINDS),
         *cases(HARMLESS[1:], FEW),
-        *cases([("jax_disable_jit", True)], ("jit", "factored")),
         *cases([*HARMLESS, ("jax_disable_jit", True)], KINDS, pytest.mark.slow),
     ],
 )
@@ -252,6 +251,19 @@ def test_a_mesh_of_the_caller(kind, strategy):
         ):
             with pytest.raises(InputError, match=r"jax\.set_mesh of the axes \('rows'"):
                 ask()
+
+
+@pytest.mark.parametrize("strategy", ["sharded", "shard_map", "pmap"])
+def test_the_strategys_own_mesh_may_be_set(strategy):
+    experiment = prepared(strategy)
+    batch = batch_of(experiment)
+    expected = value_and_grad_of(experiment, batch)
+    with jax.set_mesh(parallel.make_mesh(2)):
+        if strategy == "pmap":  # it makes another
+            with pytest.raises(InputError, match=r"got jax\.set_mesh"):
+                value_and_grad_of(experiment, batch)
+        else:
+            assert largest_error(value_and_grad_of(experiment, batch), expected) < 1e-5
 
 
 FOREIGN = {

@@ -1,0 +1,258 @@
+"""The environment of a script is input: one line and status 2, or no difference."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from cnnjax.environment import describe_environment
+from cnnjax.errors import InputError
+from cnnjax.workdir import folder_named, open_workdir
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+ALL = (
+    *("train", "compare_strategies", "compare_runs", "reproduce", "recipes"),
+    *("launch_local", "prepare_tfds"),
+)
+SHORT = ("--epochs=0", "--num_train=64", "--recipe=momentum_mlp_per_sample")
+pytestmark = pytest.mark.xdist_group("environment")
+
+
+@pytest.fixture
+def run(forks, tmp_path):
+    """Run a script by name, after some Python where `before` has any."""
+
+    def run(name: str, *flags: str, before: str = "", **environment: str | None):
+        wrapper = tmp_path / f"{name}.py"
+        script = str(SCRIPTS / f"{name}.py")
+        wrapper.write_text(
+            f"import os, runpy, sys\nsys.path[0], sys.argv[0] = {str(SCRIPTS)!r}, "
+            f"{script!r}\n{before}\nrunpy.run_path({script!r}, run_name='__main__')\n"
+        )
+        return forks.run(wrapper, *flags, cwd=tmp_path, **environment)
+
+    return run
+
+
+def refusal(done) -> str:
+    """Return the one line that a script refused with."""
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert ".py: error: " in done.stderr
+    return done.stderr
+
+
+FULL = "os.dup2(os.open('/dev/full', os.O_WRONLY), 1)"
+CLOSED = "os.close({0}); sys.std{1} = None"
+
+
+@pytest.mark.parametrize("script", ["recipes", "compare_runs"])
+@pytest.mark.parametrize("flags", [(), ("--help",)])
+def test_a_full_stdout_is_told(script, flags, run):
+    done = run(script, *flags, before=FULL)
+    if script == "recipes" or flags:
+        assert "cannot write to stdout: [Errno 28]" in refusal(done)
+    else:
+        assert "expected two workdirs" in refusal(done)  # it has printed nothing
+
+
+@pytest.mark.parametrize("stream", [(1, "out"), (2, "err")])
+def test_a_closed_stream_makes_no_difference(stream, run, tmp_path):
+    done = run("train", *SHORT, "--workdir=w", before=CLOSED.format(*stream))
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "w" / "result.json").read_text())["epochs"] == 0
+    assert ("test accuracy" in done.stdout) == (stream[1] != "out")
+
+
+def test_a_file_never_gets_the_number_of_a_closed_stdout(run):
+    late = "import atexit\natexit.register(lambda: print(os.fstat(1), file=sys.stderr))"
+    done = run("recipes", before=f"{CLOSED.format(1, 'out')}\n{late}")
+    assert done.returncode == 0
+    assert f"st_rdev={os.stat(os.devnull).st_rdev}" not in done.stdout
+    assert "os.stat_result" in done.stderr  # it is open: the null device
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_an_encoding_that_cannot_say_a_path(encoding, run):
+    before = f"sys.stdout.reconfigure(encoding={encoding!r}, errors='strict')"
+    done = run("train", *SHORT, "--workdir=ŵ\udcff", before=before)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.split("results in ")[1].splitlines()[0]
+    assert said == ("ŵ" if encoding == "utf-8" else r"\u0175") + r"\udcff"
+
+
+@pytest.mark.parametrize("script", ["train", "compare_strategies"])
+@pytest.mark.parametrize("platform", ["cuda", "cpuu", "tpu,cpu", "CPU GPU"])
+def test_a_platform_that_is_not_there(script, platform, run):
+    # JAX has read the variable already, where these processes are forked.
+    before = f"import jax; jax.config.update('jax_platforms', {platform!r})"
+    line = refusal(run(script, *SHORT[:2], before=before))
+    assert f"JAX_PLATFORMS={platform}: expected platforms that JAX finds here" in line
+
+
+LATE = "import jax; jax.devices()"
+
+
+def test_num_devices_after_jax_has_started(run):
+    flags = (*SHORT, "--strategy=shard_map")
+    line = refusal(run("train", *flags, "--num_devices=3", before=LATE))
+    assert "--num_devices=3 comes too late: JAX has started in this process" in line
+    assert run("train", *flags, "--num_devices=1", before=LATE).returncode == 0
+
+
+def test_scripts_run_again_in_the_same_process(run):
+    """As in a notebook; and the second run has no flag of the first."""
+    again = f"""
+def first(name, *flags):
+    sys.argv = [os.path.join({str(SCRIPTS)!r}, name), *flags]
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as ended:
+        print("ended with", ended.code)
+
+own = sys.argv
+first("launch_local.py")
+first("reproduce.py", "--help")
+first("recipes.py", "--json", "--systems=A")
+first("train.py", "--epochs=0", "--num_train=64", "--seed=5")
+sys.argv = own
+"""
+    done = run("train", *SHORT[:2], before=again)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if "ended" in line] == [
+        f"ended with {code}" for code in (2, 0, None, None)
+    ]
+    assert "seed 5" in done.stdout
+    assert "seed 0" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("script", "flags"),
+    [
+        ("train", ["--workdir=~nosuchuser/x"]),
+        ("reproduce", ["--workdir=~nosuchuser/x", "--data_dir=."]),
+        ("compare_runs", ["~nosuchuser/x", "."]),
+    ],
+)
+def test_a_home_that_is_not_there(script, flags, run):
+    assert "~nosuchuser/x: there is no such home" in refusal(run(script, *flags))
+
+
+@pytest.mark.parametrize(
+    "name", ["", "~nosuchuser/x", "a\0b", __file__], ids=["", "~", "NUL", "file"]
+)
+def test_what_is_no_folders_name_is_refused(name):
+    with pytest.raises(InputError, match="expected|no such home"):
+        folder_named(name)
+
+
+def test_a_workdir_stays_where_it_was_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    workdir = open_workdir("w", overwrite=False)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    workdir.start({}, room=1)
+    assert (tmp_path / "w" / "config.json").exists()
+
+
+def test_the_current_folder_may_be_gone(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(InputError, match="the current folder is gone"):
+        folder_named("w")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"HOME": None, "XDG_CACHE_HOME": None, "PATH": "/dev/null", "TERM": None},
+        {"HOME": "/dev/null", "XDG_CACHE_HOME": None, "MPLCONFIGDIR": "/dev/null"},
+        {"JAX_COMPILATION_CACHE_DIR": "/dev/null/cache", "COLUMNS": "abc"},
+    ],
+    ids=lambda environment: "+".join(environment),
+)
+def test_what_is_a_convenience_makes_no_difference(environment, run):
+    done = run("train", *SHORT, **{"JAX_COMPILATION_CACHE_DIR": None, **environment})
+    assert done.returncode == 0, done.stderr
+    assert "test accuracy" in done.stdout
+
+
+ADVICE = """
+from cnnjax import advice
+def advise(_):
+    found = advice.Candidate("jit", None)
+    return type("Advice", (), {"best": type("Tried", (), {"candidate": found})})
+advice.advise, advice.advice_lines, advice.advice_line = advise, lambda _: [""], str
+"""
+
+
+@pytest.mark.parametrize("cache", ["/dev/null/cache", "cache"])
+def test_advice_that_cannot_be_remembered(cache, run):
+    done = run("train", *SHORT, "--strategy=auto", before=ADVICE, XDG_CACHE_HOME=cache)
+    assert done.returncode == 0, done.stderr
+    told = "not remembered: there is no cache folder to write into"
+    assert (told in done.stdout) == (cache != "cache")
+    assert ("advice.json remembers it" in done.stdout) == (cache == "cache")
+
+
+def test_a_coordinator_that_does_not_answer(run):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        joining = (f"--coordinator_address={address}", "--num_processes=2")
+        late = run("train", *joining, "--process_index=1", "--join_seconds=1")
+        assert f"nobody answers at {address} within 1 s" in refusal(late)
+    alone = run("train", *joining, "--process_index=0", "--join_seconds=1")
+    assert "of 2 processes, not all have come within 1 s" in refusal(alone)
+
+
+def test_processes_of_this_machine_ask_no_proxy(run, tmp_path):
+    (tmp_path / "child.py").write_text(
+        "import os\nprint(os.environ['no_grpc_proxy'], os.environ['http_proxy'])"
+    )
+    done = run(
+        *("launch_local", "--num_processes=1", "--", "child.py"),
+        http_proxy="http://127.0.0.1:9",
+        no_proxy="example.org",
+    )
+    assert done.stdout == "example.org,127.0.0.1,localhost,::1 http://127.0.0.1:9\n"
+
+
+FLAGS = {
+    "lr": {"train": "learning_rate", "compare_strategies": "learning_rate"},
+    "Learning-Rate": {"train": "learning_rate"},
+    "batch": {"train": "batch_size"},
+    "bs": {"train": "batch_size"},
+    "epoch": {"train": "epochs"},
+    "wd": {"train": "l2", "compare_strategies": "l2"},
+    "data": dict.fromkeys(("train", "reproduce", "prepare_tfds"), "data_dir"),
+    "out": {
+        "train": "workdir",
+        "reproduce": "workdir",
+        "prepare_tfds": "output_dir",
+    },
+    "JSON": dict.fromkeys(("compare_strategies", "compare_runs", "recipes"), "json"),
+    "nproc": {"launch_local": "num_processes"},
+}
+
+
+@pytest.mark.parametrize("script", ALL)
+def test_a_flag_by_another_name(script, run):
+    known = {name: there[script] for name, there in FLAGS.items() if script in there}
+    for name, meant in known.items():
+        line = refusal(run(script, f"--{name}=1"))
+        assert f"unknown flag --{name}; did you mean --{meant}?" in line
+    assert "Unknown command line flag 'zzz'" in refusal(run(script, "--zzz"))
+
+
+def test_a_checkout_without_git_and_metadata(monkeypatch):
+    monkeypatch.setenv("PATH", "/dev/null")
+    monkeypatch.setattr("cnnjax.environment.PACKAGES", ("no-such-package",))
+    described = describe_environment()
+    assert described["commit"] == described["no-such-package"] == "unknown"
