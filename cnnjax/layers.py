@@ -117,34 +117,6 @@ def max_pool2d(
     )
 
 
-def conv_general_dilated(
-    lhs: Float[Array, "1 height width channels"],
-    rhs: Float[Array, "kernel_height kernel_width channels features"],
-    window_strides: Sequence[int],
-    padding: Padding,
-    *,
-    precision: Precision = None,
-    **settings: object,
-) -> Float[Array, "1 out_height out_width features"]:
-    """Let `flax.linen.Conv(conv_general_dilated=...)` use `conv2d`.
-
-    Raises:
-        ValueError: for strides, dilations or groups, which no model here has.
-    """
-    plain = {
-        "lhs_dilation": (1, 1),
-        "rhs_dilation": (1, 1),
-        "feature_group_count": 1,
-    }
-    asked = {name: settings.get(name, value) for name, value in plain.items()}
-    if asked != plain or tuple(window_strides) != (1, 1) or lhs.shape[0] != 1:
-        raise ValueError(
-            "expected one image, stride 1, no dilation, one group; "
-            f"got {lhs.shape[0]} images, strides {tuple(window_strides)}, {asked}"
-        )
-    return conv2d(lhs[0], rhs, padding=padding, precision=precision)[None]
-
-
 def leaky_relu(x: Float[Array, "*shape"], *, slope: float) -> Float[Array, "*shape"]:
     """Return x where x > 0, else slope * x; the derivative at 0 is the slope."""
     return jnp.where(x > 0, x, slope * x)

@@ -22,9 +22,10 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, PyTree
 
 from cnnjax.errors import InputError
-from cnnjax.gradients import ShareFn, total_weight, whole
+from cnnjax.gradients import ShareFn, total_weight, whole, widen
 from cnnjax.microbatches import pad_batch
 from cnnjax.partitioning import MODEL, partition_specs
+from cnnjax.trees import typed_like
 from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
 
 AXIS = "data"
@@ -147,16 +148,17 @@ def device_body(share: ShareFn) -> ValueAndGradFn:
        would then make it N times too large.
     2. Agree on the weight of the whole batch: n = psum(local weight).
     3. Take the share of the local examples in the mean over n.
-    4. Add the shares up: psum. Nothing is averaged: a mean of local means is wrong
-       where the weights differ, and NaN where a part is all padding.
+    4. Add the shares up, in float32 at least: psum. Nothing is averaged: a mean of
+       local means is wrong where the weights differ, and NaN where a part is all
+       padding.
     """
 
     def value_and_grad(params: Params, part: Batch) -> tuple[Metrics, Params]:
         params = lax.pcast(params, AXIS, to="varying")
         total = lax.psum(total_weight(part), AXIS)
         means, grads, _ = share(params, part, total)
-        means, grads = lax.psum((means, grads), AXIS)
-        return Metrics(means, total), grads
+        means, grads = lax.psum(jax.tree.map(widen, (means, grads)), AXIS)
+        return Metrics(means, total), typed_like(grads, params)
 
     return value_and_grad
 

@@ -8,6 +8,7 @@ from jaxtyping import Array
 
 from cnnjax.gradients import Means, Share, ShareFn, widen
 from cnnjax.reductions import Reduced, ReductionFn
+from cnnjax.trees import typed_like
 from cnnjax.types import Batch, LossFn, Params
 
 
@@ -65,7 +66,6 @@ def rows_share(loss_fn: LossFn, reduction: ReductionFn) -> ShareFn:
             )
 
         means, grads = jax.tree.map(add_up, (values, reduced.grads))
-        grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
-        return Share(means, grads, reduced.kept)
+        return Share(means, typed_like(grads, params), reduced.kept)
 
     return share
