@@ -7,15 +7,18 @@ gradient of the kernel is X^T D, and that of the bias is the sum of D over posit
 X and D are the *factors* of the gradient. One backward pass brings them for the whole
 batch, and then
 
-    |X^T D|^2               needs no more than X and D of one example, and
     sum_i c_i X_i^T D_i     is ONE matrix product over examples and positions,
 
-whatever the coefficients c are. So the clipped mean costs no second backward pass, and
-its memory is that of the batch gradient. For dense layers this is Goodfellow,
-"Efficient Per-Example Gradient Computations", 2015 (arXiv:1510.01799).
+whatever the coefficients c are. A dense layer has one position, so that X^T D is an
+outer product, and its norm is |X| |D|: no example's gradient is formed, the clipped
+mean costs no second backward pass, and its memory is that of the batch gradient. This
+is Goodfellow, "Efficient Per-Example Gradient Computations", 2015 (arXiv:1510.01799).
 
-A convolution may have so small a kernel, and so many positions, that X^T D is smaller
-than X and D are. There it is formed, once, and serves norm and sum.
+The gradient of a convolution is a sum over positions, whose terms may cancel. So it is
+formed, once, and serves norm and mean: what is clipped is exactly what was measured.
+(Its norm could be computed without forming it, as |X^T D|^2 is the sum of the entries
+of (X X^T) * (D D^T). But that is a sum of squares: where the terms cancel to one part
+in 4,000, no digit of it is right in float32.)
 """
 
 from __future__ import annotations
@@ -28,10 +31,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from cnnjax.contract import call_alone, checked_values
-from cnnjax.errors import expect
 from cnnjax.gradients import Means, Share, ShareFn, weighted
-from cnnjax.reductions import clip_factor
-from cnnjax.trees import vary_like, widen
+from cnnjax.reductions import check_max_norm, clip_factor
+from cnnjax.trees import at_least_float32, vary_like, widen
 from cnnjax.types import Batch, Params, TappedLossFn
 
 
@@ -119,9 +121,9 @@ def clipped_share(factors_fn: FactorsFn, *, max_norm: float) -> ShareFn:
     """Clip each gradient to a norm, then add. Equal to `reductions.clipped`.
 
     Raises:
-        InputError: a `max_norm` that is not positive.
+        InputError: a `max_norm` below `reductions.LEAST_MAX_NORM`.
     """
-    expect("max_norm above 0", max_norm, max_norm > 0)
+    max_norm = check_max_norm(max_norm)
     return _share(factors_fn, lambda norms: clip_factor(norms, max_norm=max_norm))
 
 
@@ -150,31 +152,24 @@ def rows_of(factors: Factors) -> Rows:
     )
 
 
-def smaller_of(factors: Factors) -> Factors | Rows:
-    """Return the rows where they are the smaller form: many positions, small kernel."""
-    positions, fan_in = factors.inputs.shape[1:]
-    features = factors.cotangents.shape[2]
-    rows_are_smaller = fan_in * features < positions * (fan_in + features)
-    return rows_of(factors) if rows_are_smaller else factors
+def added_up(factors: Factors) -> Factors | Rows:
+    """Form the rows where they are sums, over several positions; else keep factors."""
+    return rows_of(factors) if factors.inputs.shape[1] > 1 else factors
 
 
 def squared_norms(gradients: Factors | Rows) -> Float[Array, " batch"]:
     """Return |X^T D|^2 + |sum of D|^2 of each example: its kernel's and its bias's.
 
-    Of factors the first is the sum of (X X^T) * (D D^T) over pairs of positions: for a
-    dense layer, with one, the product of two norms. What `smaller_of` leaves as factors
-    has fewer positions than fan-in or features, so X X^T is smaller than X is.
+    Factors are of one position: with x and d for X and D, both gradients together are
+    the outer product of (x, 1) and d. That is as long as |(x, 1)| d, whose entries are
+    no larger than the norm; |x|^2 and |d|^2 alone could be out of float32's range.
     """
     if isinstance(gradients, Rows):
-        of_kernel = jnp.square(gradients.kernel).sum(axis=(1, 2))
-        of_bias = gradients.bias
-    else:
-        inputs, cotangents = gradients
-        among_inputs = _product("bpi,bqi->bpq", inputs, inputs)
-        among = _product("bpf,bqf->bpq", cotangents, cotangents)
-        of_kernel = (among_inputs * among).sum(axis=(1, 2))
-        of_bias = widen(cotangents).sum(axis=1)
-    return of_kernel + jnp.square(of_bias).sum(axis=1)
+        return _squares(gradients.kernel) + _squares(gradients.bias)
+    inputs, cotangents = map(widen, gradients)
+    unit = jnp.max(jnp.abs(inputs), axis=(1, 2), initial=1)
+    length = jnp.sqrt(_squares(inputs / _column(unit)) + 1 / jnp.square(unit))
+    return _squares(_column(unit) * (_column(length) * cotangents))
 
 
 def weighted_sum(
@@ -185,10 +180,10 @@ def weighted_sum(
         coefficients = coefficients.astype(gradients.kernel.dtype)
         kernel = _product("b,bif->if", coefficients, gradients.kernel)
         return kernel, _product("b,bf->f", coefficients, gradients.bias)
-    inputs, cotangents = gradients
-    scaled = weighted(cotangents, coefficients[:, None, None])
-    kernel, _ = flat_sum(Factors(inputs, scaled.astype(inputs.dtype)))
-    return kernel, scaled.sum(axis=(0, 1))  # of what is not rounded
+    # Widened first: what was clipped would be longer for another rounding to bfloat16.
+    inputs, cotangents = map(widen, gradients)
+    scaled = (cotangents * _column(coefficients)).astype(inputs.dtype)
+    return flat_sum(Factors(inputs, scaled))
 
 
 def flat_sum(
@@ -205,7 +200,7 @@ def _share(factors_fn: FactorsFn, factor_of: Callable[[Array], Array]) -> ShareF
 
     def share(params: Params, batch: Batch, total: Array) -> Share:
         values, factors = factors_fn(params, batch, jnp.ones_like(batch.weights))
-        gradients = {layer: smaller_of(f) for layer, f in factors.items()}
+        gradients = {layer: added_up(f) for layer, f in factors.items()}
         norms = jnp.sqrt(sum(squared_norms(g) for g in gradients.values()))
         fractions = batch.weights / total
         coefficients = weighted(factor_of(norms), fractions)
@@ -217,6 +212,16 @@ def _share(factors_fn: FactorsFn, factor_of: Callable[[Array], Array]) -> ShareF
         )
 
     return share
+
+
+def _squares(values: Float[Array, "batch ..."]) -> Float[Array, " batch"]:
+    """Add up the squares of all entries of each example."""
+    flat = values.reshape(values.shape[0], -1)
+    return _product("bi,bi->b", flat, flat)
+
+
+def _column(of_each: Float[Array, " batch"]) -> Float[Array, "batch 1 1"]:
+    return of_each[:, None, None]
 
 
 def _weighted(values: Values, fractions: Array) -> Means:
@@ -235,10 +240,5 @@ def _by_position(cotangents: Array) -> Array:
 
 def _product(spec: str, a: Array, b: Array) -> Array:
     """Multiply in full precision, and add up in a type that is fit for it."""
-    return jnp.einsum(
-        spec,
-        a,
-        b,
-        precision="highest",
-        preferred_element_type=widen(jnp.zeros((), a.dtype)).dtype,
-    )
+    dtype = at_least_float32(a.dtype)
+    return jnp.einsum(spec, a, b, precision="highest", preferred_element_type=dtype)

@@ -16,7 +16,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from cnnjax.arguments import at_least, several
-from cnnjax.errors import InputError, expect
+from cnnjax.errors import expect
 
 Padding = Sequence[tuple[int, int]]
 # Of products: "highest" is full float32, where a GPU or TPU would rather take less.
@@ -129,34 +129,6 @@ def max_pool2d(
     return functools.reduce(
         lambda best, new: jnp.where((new > best) | jnp.isnan(new), new, best), entries
     )
-
-
-def conv_general_dilated(
-    lhs: Float[Array, "1 height width channels"],
-    rhs: Float[Array, "kernel_height kernel_width channels features"],
-    window_strides: Sequence[int],
-    padding: Padding,
-    *,
-    precision: Precision = None,
-    **settings: object,
-) -> Float[Array, "1 out_height out_width features"]:
-    """Let `flax.linen.Conv(conv_general_dilated=...)` use `conv2d`.
-
-    Raises:
-        InputError: for strides, dilations or groups, which no model here has.
-    """
-    plain = {
-        "lhs_dilation": (1, 1),
-        "rhs_dilation": (1, 1),
-        "feature_group_count": 1,
-    }
-    asked = {name: settings.get(name, value) for name, value in plain.items()}
-    if asked != plain or tuple(window_strides) != (1, 1) or lhs.shape[0] != 1:
-        raise InputError(
-            "expected one image, stride 1, no dilation, one group; "
-            f"got {lhs.shape[0]} images, strides {tuple(window_strides)}, {asked}"
-        )
-    return conv2d(lhs[0], rhs, padding=padding, precision=precision)[None]
 
 
 def _axes(array: Array, *names: str) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from jaxtyping import Array
 from cnnjax.arguments import at_least
 from cnnjax.errors import expect
 from cnnjax.gradients import Share, ShareFn
-from cnnjax.trees import zeros_like_output
+from cnnjax.trees import typed_like, widen, zeros_like_output
 from cnnjax.types import Batch, Params
 
 
@@ -45,8 +45,9 @@ DEALT = Cut(
 def microbatched(share: ShareFn, *, size: int, cut: Cut = NEIGHBOURS) -> ShareFn:
     """Take a rule's share `size` examples at a time, and add.
 
-    A batch that is no multiple of `size` is filled up with copies at weight 0. What is
-    kept of each example comes out in the order of the batch.
+    Shares are added in float32 at least, whatever the type of the parameters. A batch
+    that is no multiple of `size` is filled up with copies at weight 0. What is kept of
+    each example comes out in the order of the batch.
 
     Raises:
         InputError: a `size` below 1; or, while it is traced, one that is larger than
@@ -62,13 +63,15 @@ def microbatched(share: ShareFn, *, size: int, cut: Cut = NEIGHBOURS) -> ShareFn
 
         def add(sums, part: Batch):
             means, grads, each = share(params, part, total)
-            return jax.tree.map(jnp.add, sums, (means, grads)), each
+            added = jax.tree.map(lambda s, a: s + widen(a), sums, (means, grads))
+            return added, each
 
         first = jax.tree.map(lambda a: a[0], parts)
         means, grads, _ = zeros_like_output(share, params, first, total)
-        (means, grads), each = lax.scan(add, (means, grads), parts)
+        zeros = jax.tree.map(widen, (means, grads))
+        (means, grads), each = lax.scan(add, zeros, parts)
         each = jax.tree.map(lambda a: cut.together(a)[:num_examples], each)
-        return Share(means, grads, each)
+        return Share(means, typed_like(grads, params), each)
 
     return total_share
 

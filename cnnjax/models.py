@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Iterator
 from typing import cast
 
@@ -30,6 +31,7 @@ from cnnjax.stack import (
     Shape,
     layer_rows,
 )
+from cnnjax.trees import at_least_float32
 from cnnjax.types import Params
 
 # layer_fn(x) -> what a layer computes of it, of ONE example.
@@ -72,17 +74,20 @@ class Network(nn.Module):
         return x.astype(self.config.param_dtype)
 
     def _module(self, row: LayerRow, deterministic: bool) -> LayerFn:
+        precision = self.config.matmul_precision
         match row.layer:
-            case Conv(features, kernel_size, padding):
-                return nn.Conv(
-                    features,
-                    (kernel_size, kernel_size),
-                    padding=[(padding, padding), (padding, padding)],
-                    conv_general_dilated=layers.conv_general_dilated,
-                    **self._settings(row, kernel_size**2 * row.input_shape[-1]),
+            case Conv(features, size, padding):
+                multiply = functools.partial(
+                    layers.conv2d,
+                    padding=((padding, padding), (padding, padding)),
+                    precision=precision,
                 )
+                shape = (size, size, row.input_shape[-1], features)
+                return Affine(self.config, shape, multiply, name=row.name)
             case Dense(features):
-                return nn.Dense(features, **self._settings(row, row.input_shape[0]))
+                multiply = functools.partial(jnp.dot, precision=precision)
+                shape = (row.input_shape[0], features)
+                return Affine(self.config, shape, multiply, name=row.name)
             case Dropout(rate):
                 return nn.Dropout(rate, deterministic=deterministic, name=row.name)
             case MaxPool(window):
@@ -92,30 +97,44 @@ class Network(nn.Module):
             case Flatten():
                 return jnp.ravel
 
-    def _settings(self, row: LayerRow, fan_in: int) -> dict:
-        """Return what conv and dense layers share: name, precision, initialisers."""
-        init = self.config.initializer
 
-        def kernel_init(key: Array, shape: Shape, dtype) -> Array:
-            scale = initializers.kernel_scale(init, shape)
-            return initializers.draw(
-                key, shape, dtype, distribution=init.distribution, scale=scale
-            )
+class Affine(nn.Module):
+    """What conv and dense layers share: multiply by a kernel, then add a bias.
 
-        def bias_init(key: Array, shape: Shape, dtype) -> Array:
-            scale = initializers.bias_scale(init, fan_in)
-            return initializers.draw(
-                key, shape, dtype, distribution="uniform", scale=scale
-            )
+    They differ in `multiply(input, kernel)`. Parameters are those of `flax.linen.Conv`
+    and `Dense`, which would add the bias in bfloat16, too: but its gradient is summed,
+    over positions and examples, in the type that it is added in. Here that is float32
+    at least.
+    """
 
-        return {
-            "name": row.name,
-            "dtype": self.config.dtype,
-            "param_dtype": self.config.param_dtype,
-            "precision": self.config.matmul_precision,
-            "kernel_init": kernel_init,
-            "bias_init": bias_init,
-        }
+    config: ModelConfig
+    kernel_shape: Shape  # the last axis: features
+    multiply: Callable[[Array, Array], Array]
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "... features"]:
+        """Compute in `config.dtype`, but for the sum."""
+        shape, init = self.kernel_shape, self.config.initializer
+        dtype, param_dtype = self.config.dtype, self.config.param_dtype
+        draw = functools.partial(initializers.draw, dtype=param_dtype)
+        draw_kernel = functools.partial(
+            draw,
+            shape=shape,
+            distribution=init.distribution,
+            scale=initializers.kernel_scale(init, shape),
+        )
+        draw_bias = functools.partial(
+            draw,
+            shape=shape[-1:],
+            distribution="uniform",
+            scale=initializers.bias_scale(init, math.prod(shape[:-1])),
+        )
+        kernel = self.param("kernel", draw_kernel)
+        bias = self.param("bias", draw_bias)
+        product = self.multiply(x.astype(dtype), kernel.astype(dtype))
+        wide = at_least_float32(np.promote_types(dtype, param_dtype))
+        biases = jnp.broadcast_to(bias.astype(wide), product.shape)
+        return (product.astype(wide) + biases).astype(dtype)
 
 
 def _as_matrix(layer: Layer, x: Array) -> Float[Array, "positions fan_in"]:

@@ -28,6 +28,7 @@ from cnnjax.gradients import ShareFn, canonical, total_weight, whole
 from cnnjax.microbatches import pad_batch
 from cnnjax.partitioning import MODEL, check_cuts, partition_specs
 from cnnjax.settings import check_mesh
+from cnnjax.trees import typed_like, widen
 from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
 
 AXIS = "data"
@@ -149,8 +150,9 @@ def device_body(share: ShareFn) -> ValueAndGradFn:
        would then make it N times too large.
     2. Agree on the weight of the whole batch: n = psum(local weight).
     3. Take the share of the local examples in the mean over n.
-    4. Add the shares up: psum. Nothing is averaged: a mean of local means is wrong
-       where the weights differ, and NaN where a part is all padding.
+    4. Add the shares up, in float32 at least: psum. Nothing is averaged: a mean of
+       local means is wrong where the weights differ, and NaN where a part is all
+       padding.
     """
 
     def value_and_grad(params: Params, part: Batch) -> tuple[Metrics, Params]:
@@ -158,8 +160,8 @@ def device_body(share: ShareFn) -> ValueAndGradFn:
         part = canonical(part)
         total = lax.psum(total_weight(part), AXIS)
         means, grads, _ = share(params, part, padding.nonzero(total))
-        means, grads = lax.psum((means, grads), AXIS)
-        return Metrics(means, total), grads
+        means, grads = lax.psum(jax.tree.map(widen, (means, grads)), AXIS)
+        return Metrics(means, total), typed_like(grads, params)
 
     return value_and_grad
 

@@ -21,12 +21,15 @@ from cnnjax.types import Params
 class Reduced(NamedTuple):
     """The gradient of one example, made ready for the sum."""
 
-    grads: Params  # what is added up
+    grads: Params  # what is added up, in its type or a wider one
     metrics: dict[str, Float[Array, ""]]  # averaged, as the example's loss is
     kept: dict[str, PyTree]  # handed out for each example, not averaged
 
 
 ReductionFn = Callable[[Params], Reduced]
+
+# Far above what float32 loses in squares, so that no clipped gradient is longer.
+LEAST_MAX_NORM = 1e-12
 
 
 def mean(grads: Params) -> Reduced:
@@ -49,14 +52,15 @@ def clipped(max_norm: float) -> ReductionFn:
     something else.
 
     Raises:
-        InputError: a `max_norm` that is not positive.
+        InputError: a `max_norm` below `LEAST_MAX_NORM`.
     """
-    max_norm = real_number("max_norm above 0", max_norm, lambda norm: norm > 0)
+    max_norm = check_max_norm(max_norm)
 
     def reduction(grads: Params) -> Reduced:
         norm = global_norm(grads)
         factor = clip_factor(norm, max_norm=max_norm)
-        shortened = jax.tree.map(lambda g: g * factor.astype(g.dtype), grads)
+        # In the factor's type: rounded to bfloat16 they could be longer than max_norm.
+        shortened = jax.tree.map(lambda g: g.astype(factor.dtype) * factor, grads)
         return Reduced(shortened, {"grad_norm": norm}, {"grad_norm": norm})
 
     return reduction
@@ -68,14 +72,24 @@ def full(grads: Params) -> Reduced:
 
 
 def global_norm(grads: Params) -> Float[Array, ""]:
-    """Return the Euclidean norm of all entries of all leaves together."""
+    """Return the Euclidean norm of all entries of all leaves together.
+
+    Squares are taken as they are: in float32, a norm above 1.8e19 is infinite, and
+    entries below 1e-19 count as 0.
+    """
     leaves = jax.tree.leaves(grads)
     wide = [leaf.astype(at_least_float32(leaf.dtype)) for leaf in leaves]
     return jnp.sqrt(sum((jnp.sum(jnp.square(leaf)) for leaf in wide), jnp.float32(0)))
 
 
+def check_max_norm(max_norm: float) -> float:
+    """Return a norm that gradients can be clipped to; raise InputError for another."""
+    what = f"max_norm of at least {LEAST_MAX_NORM}"
+    return real_number(what, max_norm, lambda norm: norm >= LEAST_MAX_NORM)
+
+
 def clip_factor(
     norms: Float[Array, "*batch"], *, max_norm: float
 ) -> Float[Array, "*batch"]:
-    """Return min(1, max_norm / norm): 1 for a norm of 0, NaN for a NaN."""
+    """Return min(1, max_norm / norm): 1 for a norm of 0, 0 for inf, NaN for NaN."""
     return jnp.where(norms <= max_norm, jnp.ones_like(norms), max_norm / norms)

@@ -9,7 +9,7 @@ from jaxtyping import Array
 from cnnjax.contract import checked
 from cnnjax.gradients import Means, Share, ShareFn, weighted
 from cnnjax.reductions import Reduced, ReductionFn
-from cnnjax.trees import widen
+from cnnjax.trees import typed_like, widen
 from cnnjax.types import Batch, LossFn, Params
 
 
@@ -67,7 +67,6 @@ def rows_share(loss_fn: LossFn, reduction: ReductionFn) -> ShareFn:
             )
 
         means, grads = jax.tree.map(add_up, (values, reduced.grads))
-        grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
-        return Share(means, grads, reduced.kept)
+        return Share(means, typed_like(grads, params), reduced.kept)
 
     return share

@@ -35,6 +35,15 @@ def vary_like(array: Array, like: Array | jax.ShapeDtypeStruct) -> Array:
     return lax.pcast(array, tuple(axes), to="varying") if axes else array
 
 
+def typed_like(tree: PyTree, like: PyTree) -> PyTree:
+    """Return the tree with each leaf in the type that the other tree has there.
+
+    >>> typed_like({"bias": jnp.ones(2)}, {"bias": jnp.ones(2, "bfloat16")})
+    {'bias': Array([1, 1], dtype=bfloat16)}
+    """
+    return jax.tree.map(lambda a, b: a.astype(b.dtype), tree, like)
+
+
 def at_least_float32(dtype: DTypeLike) -> np.dtype:
     """Return the type to add up in: bfloat16 cannot count past 256.
 

@@ -206,11 +206,6 @@ TABLE: list[tuple[str, str | None]] = [
     ("max_pool2d(plane, window=0)", "window of at least 1, got 0"),
     ("max_pool2d(plane, window=2.0)", "window of at least 1, a whole number, got 2.0"),
     ("max_pool2d(plane[None], window=2)", "an array [height, width, channels], got (1"),
-    ("conv_general_dilated(plane[None], kernel, (2, 2), pad)", "one image, stride 1"),
-    (
-        "conv_general_dilated(plane[None], kernel, (1, 1), pad, rhs_dilation=(2, 2))",
-        "one image, stride 1, no dilation",
-    ),
     # Losses, strategies, steps.
     ("make_loss_fn(apply, loss_of_output='mse', preprocess=abs)", "(see get_loss) to "),
     ("make_loss_fn(params, loss_of_output=abs, preprocess=abs)", "apply_fn to be a fu"),

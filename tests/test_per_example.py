@@ -26,6 +26,7 @@ from cnnjax.recipes import RECIPES
 from cnnjax.rules import RULES, reference_share
 from cnnjax.stack import Conv, Dense, Flatten, MaxPool
 from cnnjax.strategies import STRATEGIES
+from cnnjax.types import Batch
 
 pytestmark = pytest.mark.xdist_group("per_example")
 MAX_NORM = 1.9  # between the norms of the examples: some are clipped, some are not
@@ -85,7 +86,7 @@ def test_each_route_equals_the_serial_reference(
         assert error <= TOLERANCES[precision]
 
 
-# The second convolution has few positions and a large kernel: it is kept as factors.
+# The second convolution has few positions and a large kernel.
 FEW_POSITIONS = replace(
     TINY,
     model=replace(
@@ -230,45 +231,188 @@ def test_factors_are_asked_for(name, without):
 
 
 def test_a_gradient_of_zero_stays_and_a_nan_is_told():
-    factor = reductions.clip_factor(jnp.array([0.0, 0.5, 2.0, jnp.nan]), max_norm=1.0)
-    np.testing.assert_array_equal(factor, [1.0, 1.0, 0.5, np.nan])
+    norms = jnp.array([0.0, 0.5, 2.0, jnp.inf, jnp.nan])
+    factor = reductions.clip_factor(norms, max_norm=1.0)
+    np.testing.assert_array_equal(factor, [1.0, 1.0, 0.5, 0.0, np.nan])
 
 
-@pytest.mark.parametrize("max_norm", [0.0, -1.0, float("nan")])
-def test_a_norm_to_clip_to_is_positive(max_norm):
+@pytest.mark.parametrize("max_norm", [0.0, -1.0, float("nan"), 1e-46, 1e-13])
+def test_a_norm_to_clip_to_is_above_what_squares_lose(max_norm):
     for build in (
         reductions.clipped,
         lambda norm: factors.clipped_share(lambda *_: None, max_norm=norm),
     ):
-        with pytest.raises(InputError, match="expected max_norm above 0"):
+        with pytest.raises(InputError, match="expected max_norm of at least 1e-12"):
             build(max_norm)
 
 
 @pytest.mark.parametrize(
-    ("positions", "fan_in", "features", "form"),
-    [(2, 5, 7, factors.Factors), (9, 4, 3, factors.Rows)],
+    ("positions", "form"), [(1, factors.Factors), (2, factors.Rows), (9, factors.Rows)]
 )
-def test_the_smaller_form_has_the_norm_and_the_sum(positions, fan_in, features, form):
-    """Few positions, and many: the factors are smaller, or the rows."""
+def test_what_is_not_formed_has_one_position(positions, form):
     rng = np.random.default_rng(0)
-    inputs = rng.standard_normal((3, positions, fan_in)).astype(np.float32)
-    cotangents = rng.standard_normal((3, positions, features)).astype(np.float32)
+    inputs = rng.standard_normal((3, positions, 5)).astype(np.float32)
+    cotangents = rng.standard_normal((3, positions, 7)).astype(np.float32)
     kernels = np.einsum("bpi,bpf->bif", inputs, cotangents)
     expected = (kernels**2).sum((1, 2)) + (cotangents.sum(1) ** 2).sum(1)
     both = factors.Factors(jnp.asarray(inputs), jnp.asarray(cotangents))
-    smaller = factors.smaller_of(both)
-    assert type(smaller) is form
+    added_up = factors.added_up(both)
+    assert type(added_up) is form
     coefficients = jnp.array([0.5, 0.0, -2.0])
     sums = (
         np.einsum("b,bif->if", coefficients, kernels),
         np.einsum("b,bpf->f", coefficients, cotangents),
     )
-    for gradients in (smaller, both, factors.rows_of(both)):
+    for gradients in (added_up, factors.rows_of(both)):
         norms = factors.squared_norms(gradients)
         np.testing.assert_allclose(norms, expected, rtol=1e-5)
+    for gradients in (added_up, both, factors.rows_of(both)):
         found_sums = factors.weighted_sum(gradients, coefficients)
         for one, right in zip(found_sums, sums, strict=True):
             assert largest_error(one, right) <= 1e-5
+
+
+# Factors of 8 examples, 4 positions, 40 inputs and 24 features. Gradients are longer
+# than a max_norm of 1, so that each is clipped.
+def _flat(rng):
+    return np.broadcast_to(rng.random((8, 1, 40)) + 0.5, (8, 4, 40))
+
+
+def _cancelling(rng, to):
+    cotangents = 1e3 * rng.standard_normal((8, 4, 24))
+    left = to * rng.standard_normal((8, 4, 24))
+    return cotangents - cotangents.mean(axis=1, keepdims=True) + left
+
+
+ADVERSE = {
+    "nothing cancels": lambda rng: (
+        rng.standard_normal((8, 4, 40)),
+        rng.standard_normal((8, 4, 24)),
+    ),
+    **{
+        f"flat images, cancelled to {to:g}": lambda rng, to=to: (
+            _flat(rng),
+            _cancelling(rng, to),
+        )
+        for to in (0, 0.01, 0.1, 1, 10)
+    },
+    "nearly flat images": lambda rng: (
+        _flat(rng) + 1e-4 * rng.standard_normal((8, 4, 40)),
+        _cancelling(rng, 0.1),
+    ),
+    "inputs cancel": lambda rng: (
+        _cancelling(rng, 0.1).repeat(2, axis=2)[:, :, :40],
+        np.broadcast_to(rng.standard_normal((8, 1, 24)), (8, 4, 24)),
+    ),
+    "opposite pairs": lambda rng: (
+        _flat(rng),
+        1e4 * np.array([1, -1, 1, -1 + 1e-6])[:, None] * rng.random((8, 1, 24)),
+    ),
+}
+
+
+@functools.cache
+def clip_each_alone():
+    """Return what is added for each example, at weight 0.7 of 2.9, and its norm."""
+
+    def one(inputs, cotangents):
+        both = {"layer": factors.Factors(inputs[None], cotangents[None])}
+        share = factors.clipped_share(
+            lambda *_: ({"loss": jnp.zeros(1)}, both), max_norm=1.0
+        )
+        shape = (inputs.shape[1], cotangents.shape[1])
+        params = {"layer": {"kernel": jnp.zeros(shape), "bias": jnp.zeros(shape[1])}}
+        batch = Batch(None, None, jnp.full(1, 0.7), None)
+        _, grads, each = share(params, batch, jnp.float32(2.9))
+        return grads, each["grad_norm"][0]
+
+    return jax.jit(jax.vmap(one))
+
+
+def lengths(tree):
+    """Return the norm of each example's part of a tree, by float64."""
+    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(tree)]
+    return np.sqrt(sum((leaf**2).reshape(len(leaf), -1).sum(1) for leaf in leaves))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ADVERSE)
+def test_no_gradient_gets_past_its_clipping_where_terms_cancel(name, dtype):
+    made = ADVERSE[name](np.random.default_rng(0))
+    inputs, cotangents = (jnp.asarray(np.float32(a), dtype) for a in made)
+    added, norms = clip_each_alone()(inputs, cotangents)
+    assert np.max(lengths(added)) <= 0.7 / 2.9 * (1 + 1e-6)
+    x, d = (np.asarray(a, np.float64) for a in (inputs, cotangents))
+    true = lengths((np.einsum("bpi,bpf->bif", x, d), d.sum(1)))
+    terms = lengths((np.einsum("bpi,bpf->bif", abs(x), abs(d)), abs(d).sum(1)))
+    assert np.max(np.abs(norms - true) / terms) <= 1e-6
+    clipped = true > 1.01 + 1e-6 * terms
+    np.testing.assert_allclose(lengths(added)[clipped], 0.7 / 2.9, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("of_inputs", "of_cotangents", "in_range"),
+    [
+        (1e25, 1e-25, True),
+        (1e-25, 1e15, True),
+        (1e15, 1e-20, True),
+        (1e30, 0, True),
+        (0, 1e12, True),
+        (1e-30, 1e-30, True),
+        (1e12, 1e12, False),
+        (1e37, 1e30, False),
+    ],
+)
+def test_what_is_far_out_of_range_is_never_nan_or_too_long(
+    of_inputs, of_cotangents, in_range, dtype
+):
+    rng = np.random.default_rng(0)
+    inputs = of_inputs * rng.random((8, 1, 40))
+    cotangents = of_cotangents * rng.standard_normal((8, 1, 24))
+    x, d = (jnp.asarray(np.float32(a), dtype) for a in (inputs, cotangents))
+    added, norms = clip_each_alone()(x, d)
+    assert np.max(lengths(added)) <= 0.7 / 2.9 * (1 + 1e-6)
+    x, d = (np.asarray(a, np.float64) for a in (x, d))
+    true = lengths((np.einsum("bpi,bpf->bif", x, d), d.sum(1)))
+    expected = true if in_range else np.inf  # told, not wrong: nothing of it is added
+    np.testing.assert_allclose(norms, expected, rtol=1e-5, atol=1e-17)
+
+
+# One convolution of flat images has the same patch at each of 4 positions, and the last
+# layer hands back cotangents that nearly cancel over them.
+ONE_CONVOLUTION = replace(
+    TINY,
+    model=replace(TINY.model, layers=(Conv(32, kernel_size=7), Flatten(), Dense(3))),
+)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("route", ["serial", "rows", "factors"])
+def test_no_route_lets_flat_images_past_their_clipping(route, precision):
+    experiment = experiment_of(ONE_CONVOLUTION, precision=precision, batch_size=8)
+    kernel = 1e3 * experiment.params["dense_2"]["kernel"].reshape(4, 32, 3)
+    kernel = (kernel - kernel.mean(axis=0, keepdims=True)).reshape(128, 3)
+    dense = {**experiment.params["dense_2"], "kernel": kernel}
+    params = {**experiment.params, "dense_2": dense}
+    batch = make_batch(experiment, 8)
+    shades = jnp.linspace(60, 255, 8).astype(batch.inputs.dtype)[:, None, None, None]
+    batch = batch._replace(inputs=jnp.broadcast_to(shades, batch.inputs.shape))
+    share = share_of(route, "clipped", experiment, max_norm=1e-2)
+
+    def alone(example):
+        of_one = jax.tree.map(lambda a: a[None], example)
+        return share(params, of_one, jnp.float32(1)).grads
+
+    added = lengths(jax.jit(jax.vmap(alone))(batch))
+    np.testing.assert_allclose(added, 1e-2, rtol=1e-6)
+
+
+def test_rounding_to_bfloat16_makes_no_clipped_gradient_longer():
+    rng = np.random.default_rng(0)
+    grads = {"kernel": jnp.asarray(rng.standard_normal((64, 50, 3)), "bfloat16")}
+    shortened = jax.vmap(reductions.clipped(1.0))(grads).grads
+    np.testing.assert_allclose(lengths(shortened), 1, rtol=1e-6)
 
 
 def test_patches_are_ordered_as_a_kernel_is():
