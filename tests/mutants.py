@@ -347,8 +347,8 @@ MUTANTS = (
         "padded_on_one_side",
         "All the zeros around an image are below it and on its right.",
         "cnnjax/models.py",
-        "padding=[(padding, padding), (padding, padding)]",
-        "padding=[(0, 2 * padding), (0, 2 * padding)]",
+        "padding=((padding, padding), (padding, padding)),",
+        "padding=((0, 2 * padding), (0, 2 * padding)),",
         MODELS,
     ),
     Mutant(
@@ -379,8 +379,8 @@ MUTANTS = (
         "bias_by_features",
         "The biases of a dense layer are drawn by its outputs.",
         "cnnjax/models.py",
-        "self._settings(row, row.input_shape[0])",
-        "self._settings(row, features)",
+        "initializers.bias_scale(init, math.prod(shape[:-1]))",
+        "initializers.bias_scale(init, shape[-1])",
         MODELS,
     ),
     Mutant(
@@ -412,8 +412,8 @@ MUTANTS = (
         "networks_in_default_precision",
         "The precision that a network asks for is not passed on to its layers.",
         "cnnjax/models.py",
-        '"precision": self.config.matmul_precision,',
-        '"precision": None,',
+        "precision = self.config.matmul_precision",
+        "precision = None",
         HIGHEST,
     ),
     Mutant(
@@ -434,10 +434,10 @@ MUTANTS = (
     ),
     Mutant(
         "precision_not_asked_for",
-        "A convolution takes the highest precision, whatever its network says.",
-        "cnnjax/layers.py",
-        "return conv2d(lhs[0], rhs, padding=padding, precision=precision)[None]",
-        "return conv2d(lhs[0], rhs, padding=padding)[None]",
+        "A dense layer takes JAX's own precision, whatever its network says.",
+        "cnnjax/models.py",
+        "multiply = functools.partial(jnp.dot, precision=precision)",
+        "multiply = jnp.dot",
         HIGHEST,
     ),
     # Losses and metrics.
@@ -487,15 +487,15 @@ MUTANTS = (
         "norm_without_biases",
         "The norm of rows leaves the biases out.",
         "cnnjax/factors.py",
-        "return of_kernel + jnp.square(of_bias).sum(axis=1)",
-        "return of_kernel + 0 * jnp.square(of_bias).sum(axis=1)",
+        "return _squares(gradients.kernel) + _squares(gradients.bias)",
+        "return _squares(gradients.kernel)",
         PER_EXAMPLE,
     ),
     Mutant(
         "clipped_leaf_by_leaf",
         "The norm that is clipped by is that of the largest leaf.",
         "cnnjax/reductions.py",
-        "sum((jnp.sum(jnp.square(leaf)) for leaf in wide), jnp.zeros(()))",
+        "sum((jnp.sum(jnp.square(leaf)) for leaf in wide), jnp.float32(0))",
         "jnp.stack([jnp.sum(jnp.square(leaf)) for leaf in wide]).max()",
         PER_EXAMPLE,
     ),
@@ -544,8 +544,8 @@ MUTANTS = (
         "pmap_leaves_over",
         "By pmap, examples that do not divide over the devices are left out.",
         "cnnjax/parallel.py",
-        "            pad_batch(batch, mesh.size),\n",
-        "            jax.tree.map(\n"
+        "padding.harmless(pad_batch(batch, mesh.size)),\n",
+        "jax.tree.map(\n"
         "                lambda a: a[: len(a) // mesh.size * mesh.size], batch\n"
         "            ),\n",
         DEALING,
@@ -570,7 +570,7 @@ MUTANTS = (
         "metrics_averaged_over_devices",
         "The devices' shares in the metrics are averaged.",
         "cnnjax/parallel.py",
-        "means, grads = lax.psum((means, grads), AXIS)",
+        "means, grads = lax.psum(jax.tree.map(widen, (means, grads)), AXIS)",
         "means, grads = lax.pmean(means, AXIS), lax.psum(grads, AXIS)",
         LAWS,
     ),
@@ -579,8 +579,8 @@ MUTANTS = (
         "others_not_asked",
         "An evaluation of other examples is of those that it was made with.",
         "cnnjax/evaluation.py",
-        "of = placed if others is None else place(others)",
-        "of = placed",
+        "            of = place(others)\n",
+        "            of = placed\n",
         EVALUATION,
     ),
     Mutant(
@@ -629,11 +629,11 @@ MUTANTS = (
     Mutant(
         "last_of_equal_logits",
         "Of equal logits the last is the prediction.",
-        "cnnjax/evaluation.py",
-        "lambda example: jnp.argmax(apply_fn(params, example))",
-        "lambda example: (\n"
-        "                lambda z: z.size - 1 - jnp.argmax(z[::-1])\n"
-        "            )(apply_fn(params, example))",
+        "cnnjax/losses.py",
+        "jnp.where(has_softmax, jnp.argmax(logits), NO_PREDICTION)",
+        "jnp.where(\n"
+        "        has_softmax, logits.size - 1 - jnp.argmax(logits[::-1]), NO_PREDICTION\n"
+        "    )",
         EVALUATION,
     ),
     # Many seeds at once.

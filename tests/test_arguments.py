@@ -392,7 +392,6 @@ def names_of_the_table() -> dict:
         "image": jnp.zeros((8, 8, 1)),
         "plane": jnp.ones((6, 6, 2)),
         "kernel": jnp.ones((3, 3, 2, 4)),
-        "pad": ((0, 0), (0, 0)),
         "apply": cnnjax.make_apply(other),
         "narrow": {"kernel": jnp.zeros((3, 3)), "bias": jnp.zeros(3)},
         "order": jnp.arange(40),
