@@ -632,7 +632,9 @@ MUTANTS = (
         "cnnjax/losses.py",
         "jnp.where(has_softmax, jnp.argmax(logits), NO_PREDICTION)",
         "jnp.where(\n"
-        "        has_softmax, logits.size - 1 - jnp.argmax(logits[::-1]), NO_PREDICTION\n"
+        "        has_softmax,\n"
+        "        logits.size - 1 - jnp.argmax(logits[::-1]),\n"
+        "        NO_PREDICTION,\n"
         "    )",
         EVALUATION,
     ),
