@@ -83,7 +83,11 @@ def global_norm(grads: Params) -> Float[Array, ""]:
 
 
 def check_max_norm(max_norm: float) -> float:
-    """Return a norm that gradients can be clipped to; raise InputError for another."""
+    """Return a norm that gradients can be clipped to.
+
+    Raises:
+        InputError: it is no number, or below `LEAST_MAX_NORM`.
+    """
     what = f"max_norm of at least {LEAST_MAX_NORM}"
     return real_number(what, max_norm, lambda norm: norm >= LEAST_MAX_NORM)
 
