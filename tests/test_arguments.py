@@ -166,7 +166,7 @@ TABLE: list[tuple[str, str | None]] = [
     ("make_optimizer(Adam(), schedule)", "config of kind OptimizerConfig, got Adam"),
     ("make_optimizer(adam, 0.1)", "schedule to be a function, got 0.1"),
     ("make_optimizer(adam, schedule)", ACCEPTED),
-    ("reductions.clipped('1')", "max_norm above 0, a number, got '1'"),
+    ("reductions.clipped('1')", "max_norm of at least 1e-12, a number, got '1'"),
     ("reductions.clipped(np.float32(1))", ACCEPTED),
     ("summary(recipe)", "config (a recipe's model) of kind ModelConfig, got Recipe"),
     ("summary(other)", ACCEPTED),
