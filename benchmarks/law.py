@@ -5,7 +5,7 @@
 For each network, type and kind of parameters: the largest ratio of error to bound of
 right strategies, which has to stay below 1, and that of each fault of the catalogue
 that corrupts a gradient, of which the smallest is told: above 1, it is caught at these
-parameters. Prints the table of docs/law.md.
+parameters. Prints a table.
 """
 
 from __future__ import annotations

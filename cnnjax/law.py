@@ -20,8 +20,8 @@ other examples of the batch, and the largest of these counts.
 
 The exact gradient is the serial reference's, one example at a time, added up with
 compensation (Neumaier, "Rundungsfehleranalyse einiger Verfahren zur Summation endlicher
-Summen", 1974, https://doi.org/10.1002/zamm.19740540106). docs/law.md has the ratios of
-error to bound that were measured.
+Summen", 1974, https://doi.org/10.1002/zamm.19740540106). `benchmarks/law.py` measures
+the ratios of error to bound.
 """
 
 from __future__ import annotations

@@ -173,9 +173,17 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            f"cannot write {path}: {error.strerror or error}; choose another --workdir "
-            "or make room there"
+            f"cannot write {_shown(path)}: {error.strerror or error}; choose another "
+            "--workdir or make room there"
         ) from error
+
+
+def _shown(path: Path) -> Path:
+    """Return a path as it is typed where it lies below the present folder."""
+    try:
+        return path.relative_to(Path.cwd())
+    except (ValueError, OSError):
+        return path
 
 
 def plain(value: Any) -> Any:
