@@ -23,6 +23,9 @@ from cnnjax.errors import InputError
 from cnnjax.evaluation import make_evaluate
 from cnnjax.types import Examples
 
+# What is compiled for one loss serves all tests of it.
+pytestmark = pytest.mark.xdist_group("contract")
+
 REFUSED = {
     "shape (1,)": (lambda loss, *_: (loss[None], {}), "got shape (1,)"),
     "shape (1, 1)": (lambda loss, *_: loss[None, None], "got shape (1, 1)"),

@@ -11,6 +11,7 @@ from forms import BATCH, PARAMS, forms_of, mean_of_losses, returning
 from cnnjax.comparison import largest_error
 from cnnjax.padding import harmless
 
+pytestmark = pytest.mark.xdist_group("padding")  # its programs serve all tests
 LOSS = returning(lambda loss, *_: loss)
 # On the first device some examples are real; on the second none is.
 PADDED = np.r_[np.ones(5), np.zeros(7)].astype(np.float32)
