@@ -236,7 +236,7 @@ def test_the_parts_of_the_time_sum_to_the_whole(monkeypatch):
 
     monkeypatch.setattr(clocks.time, "perf_counter", lambda: float(now))
     monkeypatch.setattr(
-        runs, "make_test", taking(1, lambda _: taking(10, lambda *_: {}))
+        runs, "make_test", taking(1, lambda _: taking(10, lambda *_: {"loss": 1.0}))
     )
     monkeypatch.setattr(
         epochs,

@@ -30,7 +30,7 @@ from cnnjax.overrides import override
 from cnnjax.published import SYSTEMS
 from cnnjax.recipes import get_recipe
 from cnnjax.runs import run
-from cnnjax.stack import Activation, Dense, Flatten
+from cnnjax.stack import Activation, Dense, Flatten, layer_rows
 from cnnjax.strategies import DIVIDED, STRATEGIES
 from cnnjax.types import Batch, Params
 
@@ -398,7 +398,7 @@ def test_a_hidden_error_that_ignores_weights_is_the_sum_of_errors():
 
 def test_a_scrambled_pool_hands_errors_to_the_next_channel(plain):
     wrong = FAULTS["pool_gradient_scrambled"].corrupt(as_it_is)
-    row = next(r for r in experiments.stack.layer_rows(PLAIN.model) if "maxp" in r.name)
+    row = next(r for r in layer_rows(PLAIN.model) if "maxp" in r.name)
     right = lambda x: x.reshape(2, 2, 2, 2, 3).max(axis=(1, 3))  # noqa: E731
     x = jax.random.normal(jax.random.key(0), (4, 4, 3))
     y, back = jax.vjp(wrong(row, right), x)
