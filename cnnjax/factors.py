@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from cnnjax.contract import call_alone, checked_values
@@ -167,9 +168,19 @@ def squared_norms(gradients: Factors | Rows) -> Float[Array, " batch"]:
     if isinstance(gradients, Rows):
         return _squares(gradients.kernel) + _squares(gradients.bias)
     inputs, cotangents = map(widen, gradients)
-    unit = jnp.max(jnp.abs(inputs), axis=(1, 2), initial=1)
-    length = jnp.sqrt(_squares(inputs / _column(unit)) + 1 / jnp.square(unit))
-    return _squares(_column(unit) * (_column(length) * cotangents))
+    squares = _squares(inputs)
+
+    def in_units_of_the_largest() -> Array:
+        unit = jnp.max(jnp.abs(inputs), axis=(1, 2), initial=1)
+        return unit * jnp.sqrt(_squares(inputs / _column(unit)) + 1 / jnp.square(unit))
+
+    # A branch, as another pass over the inputs takes 10 % of the whole on a CPU.
+    length = lax.cond(
+        jnp.all(squares < jnp.inf),
+        lambda: jnp.sqrt(squares + 1),
+        in_units_of_the_largest,
+    )
+    return _squares(_column(length) * cotangents)
 
 
 def weighted_sum(
