@@ -89,7 +89,8 @@ def test_bits_repeat_and_agree_with_one_process(folder):
     files = [folder / run / "params.safetensors" for run in ("two_by_two", "again")]
     assert files[0].read_bytes() == files[1].read_bytes()
     one_by_four = train(folder, "one_by_four", "--num_devices=4", launcher=())
-    assert largest_error(two_by_two, one_by_four) <= TOLERANCES["float32"]
+    # Parameters, not gradients: Adam divides small ones by as small ones.
+    assert largest_error(two_by_two, one_by_four) <= 1e-4
     result = json.loads((folder / "again" / "result.json").read_text())
     assert result["environment"]["num_processes"] == 2
     assert result["environment"]["num_devices"] == 4
@@ -392,7 +393,7 @@ def test_a_file_is_whole_whenever_its_writer_is_killed(tmp_path):
             {"distributed": True, "num_processes": 2},
             "expected --distributed or --num_processes, got both",
         ),
-        ({"heartbeat_seconds": 5}, "--heartbeat_seconds is of several processes"),
+        ({"heartbeat_seconds": 5}, "several processes for --heartbeat_seconds, got 5"),
     ],
 )
 def test_flags_that_contradict_each_other_are_refused(flags, message):
