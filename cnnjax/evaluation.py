@@ -86,7 +86,9 @@ def make_evaluate(
         def sums_of(index: Count) -> dict[str, Array]:
             return sums(params, batch_of(examples, order, index, size=size))
 
-        return lax.map(sums_of, jnp.arange(num_batches(num_examples, size)))
+        return lax.map(
+            sums_of, jnp.arange(num_batches(num_examples, size), dtype=jnp.int32)
+        )
 
     program = compiled(sums_by_batch, params, *placed)
 
