@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import AbstractMesh, Mesh
 from jaxtyping import Array, Key, PyTree, Shaped
 
@@ -40,18 +39,18 @@ def typed_keys(keys: Shaped[Array, "..."] | None) -> Key[Array, "..."] | None:
     """
     if keys is None:
         return None
-    if jnp.issubdtype(keys.dtype, jax.dtypes.prng_key):
-        got, typed = f"{keys.dtype} keys", keys
+    typed = jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
+    if typed:
         known = jax.random.key_impl(keys) == PRNG
     else:
-        got, typed = f"{keys.dtype} of shape {keys.shape}", None
-        known = keys.dtype == np.uint32 and keys.shape[-1:] == (2,)
+        known = keys.dtype == jnp.uint32 and keys.shape[-1:] == (2,)
     if not known:
         raise InputError(
-            f"expected PRNG keys of {PRNG}, got {got}, whose masks would depend on how "
-            f"a batch is split; make keys with jax.random.key(seed, impl={PRNG!r})"
+            f"expected PRNG keys of {PRNG}, got {keys.dtype} of shape {keys.shape}: "
+            "masks would depend on how a batch is split; make keys with "
+            f"jax.random.key(seed, impl={PRNG!r})"
         )
-    return jax.random.wrap_key_data(keys, impl=PRNG) if typed is None else typed
+    return keys if typed else jax.random.wrap_key_data(keys, impl=PRNG)
 
 
 def check_settings() -> None:

@@ -150,7 +150,7 @@ def _give_up(seconds: int) -> None:
     if FLAGS.process_index == 0:
         what = f"of {FLAGS.num_processes} processes, not all have come"
     else:
-        what = f"nobody answers at {FLAGS.coordinator_address or 'the coordinator'}"
+        what = f"no word from {FLAGS.coordinator_address or 'all the others'}"
     hint = _proxy.hint()
     print(
         f"{Path(sys.argv[0]).name}: error: {what} within {seconds} s "

@@ -207,7 +207,7 @@ def test_a_coordinator_that_does_not_answer(run):
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         joining = (f"--coordinator_address={address}", "--num_processes=2")
         late = run("train", *joining, "--process_index=1", "--join_seconds=1")
-        assert f"nobody answers at {address} within 1 s" in refusal(late)
+        assert f"no word from {address} within 1 s" in refusal(late)
     alone = run("train", *joining, "--process_index=0", "--join_seconds=1")
     assert "of 2 processes, not all have come within 1 s" in refusal(alone)
 

@@ -290,7 +290,7 @@ def test_a_loop_refuses_them_too(which):
     experiment = prepared("jit")
     foreign = jax.random.key(0, impl="rbg")
     keys = experiment.keys._replace(**{which: foreign})
-    with pytest.raises(InputError, match="got key<rbg> keys"):
+    with pytest.raises(InputError, match="got key<rbg> of shape"):
         runs.run(experiment._replace(keys=keys))
 
 
