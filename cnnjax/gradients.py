@@ -29,7 +29,7 @@ from jaxtyping import Array, Float, PyTree
 from cnnjax import padding, reductions
 from cnnjax.contract import checked
 from cnnjax.settings import typed_keys
-from cnnjax.trees import widen, zeros_like_output
+from cnnjax.trees import typed_like, widen, zeros_like_output
 from cnnjax.types import Batch, LossFn, Metrics, Params, ValueAndGradFn
 
 Means = dict[str, Float[Array, ""]]
@@ -77,8 +77,7 @@ def serial_share(
         first = jax.tree.map(lambda a: a[0], batch)
         zeros, _ = zeros_like_output(of_example, first)
         (means, grads), each = lax.scan(add, zeros, batch)
-        grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
-        return Share(means, grads, each)
+        return Share(means, typed_like(grads, params), each)
 
     return share
 
