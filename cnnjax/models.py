@@ -75,6 +75,8 @@ class Network(nn.Module):
 
     def _module(self, row: LayerRow, deterministic: bool) -> LayerFn:
         precision = self.config.matmul_precision
+        if self.config.dtype == "bfloat16":  # exact in whatever a GPU or TPU takes
+            precision = "default"
         match row.layer:
             case Conv(features, size, padding):
                 multiply = functools.partial(
@@ -102,9 +104,9 @@ class Affine(nn.Module):
     """What conv and dense layers share: multiply by a kernel, then add a bias.
 
     They differ in `multiply(input, kernel)`. Parameters are those of `flax.linen.Conv`
-    and `Dense`, which would add the bias in bfloat16, too: but its gradient is summed,
-    over positions and examples, in the type that it is added in. Here that is float32
-    at least.
+    and `Dense`, which would multiply and add the bias in bfloat16, too: but gradients
+    are summed, over positions and examples, in the type of the product. Here that is
+    float32 at least, of factors that are rounded to bfloat16.
     """
 
     config: ModelConfig
@@ -131,7 +133,10 @@ class Affine(nn.Module):
         )
         kernel = self.param("kernel", draw_kernel)
         bias = self.param("bias", draw_bias)
-        product = self.multiply(x.astype(dtype), kernel.astype(dtype))
+        # Rounded to the arithmetic's type, then multiplied and added up in a wider one.
+        added_in = at_least_float32(dtype)
+        factors = (v.astype(dtype).astype(added_in) for v in (x, kernel))
+        product = self.multiply(*factors)
         wide = at_least_float32(np.promote_types(dtype, param_dtype))
         biases = jnp.broadcast_to(bias.astype(wide), product.shape)
         return (product.astype(wide) + biases).astype(dtype)

@@ -111,8 +111,8 @@ def float_type(name: str, dtype: Any) -> str:
 class ModelConfig:
     """A stack of layers, how its parameters are drawn, and its precision.
 
-    `matmul_precision` is that of convolutions and products on a GPU or TPU: "highest"
-    is full float32, less is faster. A CPU always computes in full.
+    `matmul_precision` is that of convolutions and products in float32 on a GPU or TPU:
+    "highest" is full float32, less is faster. A CPU always computes in full.
     """
 
     input_shape: Shape
