@@ -83,14 +83,17 @@ def train(folder: Path, name: str, *flags: str, launcher=LAUNCH) -> dict:
 
 
 def test_bits_repeat_and_agree_with_one_process(folder):
-    """Two processes of two devices, twice, and one of four: after an epoch."""
-    two_by_two = train(folder, "two_by_two", "--num_devices=2")
-    train(folder, "again", "--num_devices=2")
+    """Two processes of two devices, twice, and one of four: after an epoch.
+
+    By SGD: Adam would hide a wrong scale, and divides rounding by as small a number.
+    """
+    sgd = ("--algorithm=sgd", "--learning_rate=0.05")
+    two_by_two = train(folder, "two_by_two", "--num_devices=2", *sgd)
+    train(folder, "again", "--num_devices=2", *sgd)
     files = [folder / run / "params.safetensors" for run in ("two_by_two", "again")]
     assert files[0].read_bytes() == files[1].read_bytes()
-    one_by_four = train(folder, "one_by_four", "--num_devices=4", launcher=())
-    # Parameters, not gradients: Adam divides small ones by as small ones.
-    assert largest_error(two_by_two, one_by_four) <= 1e-4
+    one_by_four = train(folder, "one_by_four", "--num_devices=4", *sgd, launcher=())
+    assert largest_error(two_by_two, one_by_four) <= TOLERANCES["float32"]
     result = json.loads((folder / "again" / "result.json").read_text())
     assert result["environment"]["num_processes"] == 2
     assert result["environment"]["num_devices"] == 4
