@@ -144,11 +144,12 @@ def _axes_of(jaxpr: core.Jaxpr) -> Iterator[str]:
                 named = equation.params.get(parameter, ())
                 named = named if isinstance(named, tuple) else (named,)
                 yield from (axis for axis in named if isinstance(axis, str))
-        for inner in jax.tree.leaves(
-            list(equation.params.values()),
-            is_leaf=lambda value: isinstance(value, core.Jaxpr | core.ClosedJaxpr),
-        ):
-            if isinstance(inner, core.ClosedJaxpr):
-                yield from _axes_of(inner.jaxpr)
-            elif isinstance(inner, core.Jaxpr):
-                yield from _axes_of(inner)
+        parameters = list(equation.params.values())
+        for inner in jax.tree.leaves(parameters, is_leaf=_is_program):
+            if _is_program(inner):
+                yield from _axes_of(getattr(inner, "jaxpr", inner))
+
+
+def _is_program(value: Any) -> bool:
+    """Return whether an operation's parameter is a program: open or closed."""
+    return hasattr(value, "eqns")
