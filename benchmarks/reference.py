@@ -22,7 +22,7 @@ from cnnjax.gradients import serial_share, with_each
 from cnnjax.optimizers import make_schedule
 from cnnjax.overrides import override
 from cnnjax.rules import reference_share
-from cnnjax.stack import layer_rows
+from cnnjax.stack import ModelConfig, layer_rows
 from cnnjax.workdir import plain
 
 
@@ -58,16 +58,19 @@ def prepare(
     return experiments.prepare(recipe, loaded, seed=seed)
 
 
-def write(experiment: Experiment, folder: Path, *, data_dir: str | None) -> None:
-    """Write the case of an experiment, without its examples: cnnjax reads its own."""
-    recipe = experiment.recipe
-    rows = layer_rows(recipe.model)
-    layers = [
+def case_layers(model: ModelConfig) -> list[Layer]:
+    """Write the layers of a network down."""
+    return [
         Layer(
             row.name, type(row.layer).__name__.lower(), row.input_shape, vars(row.layer)
         )
-        for row in rows
+        for row in layer_rows(model)
     ]
+
+
+def write(experiment: Experiment, folder: Path, *, data_dir: str | None) -> None:
+    """Write the case of an experiment, without its examples: cnnjax reads its own."""
+    recipe = experiment.recipe
     num_train = len(experiment.train.labels)
     steps = -(-num_train // experiment.loop.batch_size)
     schedule = make_schedule(recipe.optimizer, steps_per_epoch=steps)

@@ -110,7 +110,6 @@ ACCEPTED = {
 }
 
 
-@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("what", ACCEPTED)
 def test_what_may_be_returned_gives_the_same_everywhere(what):
     loss_fn = returning(ACCEPTED[what])
