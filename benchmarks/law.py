@@ -2,16 +2,17 @@
 
     python benchmarks/law.py --recipes=adam_cosine_cnn,sgd_dropout_cnn --stacks=10
 
-For each network, type and kind of parameters: the largest ratio of error to bound of
-right strategies, which has to stay below 1, and that of each fault of the catalogue
-that corrupts a gradient, of which the smallest is told: above 1, it is caught at these
-parameters. Prints a table.
+For each network, type and kind of parameters: the ratio of error to bound of right
+strategies, which has to stay below 1, and that of each fault of the catalogue that
+corrupts a gradient: above 1, it is caught at these parameters. Appends a row for each
+to --out; `law_page.py` makes the page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import _paths  # noqa: F401
 import _script
@@ -19,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
+from results import Results
 
 from cnnjax import data, faults, law, parallel, recipes, reductions
 from cnnjax.data.dataset import Dataset
@@ -52,6 +54,7 @@ flags.DEFINE_integer("batch_size", 16, "Examples of a batch.", lower_bound=2)
 flags.DEFINE_integer("updates", 500, "Updates until parameters are trained.")
 flags.DEFINE_bool("faults", True, "Try the faults of the catalogue, too.")
 flags.DEFINE_string("data_dir", None, "Folder that holds the data sets' files.")
+flags.DEFINE_string("out", None, "File that the rows are appended to.")
 
 NUM_DEVICES = 4
 # Faults of where arrays lie, and of what a step costs.
@@ -60,8 +63,8 @@ GRADIENT_IS_RIGHT = (
     *("shape_follows_the_padding", "batch_on_the_host", "callback_in_the_step"),
     "gradients_in_half_precision",  # wrong in its type alone
 )
-HEAD = "| network | type | parameters | right, largest | strategy | faults, smallest |"
-RULE = "|---|---|---|---:|---|---|"
+LARGEST = 1e300
+LINE = "{:<26} {:<8} {:<10} {:>12} {:<16} {:>14} {}"
 
 
 def main(args: list[str]) -> None:
@@ -70,11 +73,27 @@ def main(args: list[str]) -> None:
     jax.config.update("jax_num_cpu_devices", NUM_DEVICES)
     unknown = set(FLAGS.dtypes) - law.ROUNDOFF.keys()
     expect(f"--dtypes among {', '.join(law.ROUNDOFF)}", sorted(unknown), not unknown)
-    print(environment_line(describe_environment()), HEAD, RULE, sep="\n")
+    results = Results(FLAGS.out)
+    print(environment_line(describe_environment()))
+    print(LINE.format("network", "type", "parameters", "right, most", "", "fault", ""))
     for name, recipe, dataset in _networks():
         for dtype in FLAGS.dtypes:
             with jax.enable_x64(dtype == "float64"):
-                _rows(name, override(recipe, precision=dtype), dataset)
+                experiment = prepare(override(recipe, precision=dtype), dataset)
+                for row in _rows(experiment):
+                    told = {"network": name, "dtype": dtype, **row}
+                    _print(told)
+                    results.append([told], benchmark="law")
+
+
+def _print(row: dict[str, Any]) -> None:
+    worst = max(row["right"], key=lambda name: row["right"][name])
+    cells = [row["network"], row["dtype"], row["parameters"]]
+    cells += [f"{row['right'][worst]:.3g}", worst]
+    wrong = row["faults"]
+    least = min(wrong, key=lambda name: wrong[name], default=None)
+    cells += ["", ""] if least is None else [f"{wrong[least]:.3g}", least]
+    print(LINE.format(*cells).rstrip(), flush=True)
 
 
 def _networks() -> Iterator[tuple[str, Recipe, Dataset]]:
@@ -128,30 +147,32 @@ def _small(digits: Dataset) -> Dataset:
     return replace(digits, name="small digits", train=train, test=shrink(digits.test))
 
 
-def _rows(name: str, recipe: Recipe, dataset: Dataset) -> None:
-    experiment = prepare(recipe, dataset)
-    dtype = recipe.model.dtype
+def _rows(experiment: Experiment) -> Iterator[dict[str, Any]]:
+    """Yield, for each kind of parameters, the ratios of strategies and of faults."""
     batches = first_batches(experiment, batch_size=FLAGS.batch_size)
     exact_fn = law.make_exact(
-        experiment.loss_fn, dtype=dtype, reduction=reductions.norms
+        experiment.loss_fn,
+        dtype=experiment.recipe.model.dtype,
+        reduction=reductions.norms,
     )
-    right = {one: _Row(_with(experiment, one)) for one in FLAGS.strategies}
-    wrong = {}
-    if FLAGS.faults:
-        wrong = {fault: _Row(row) for fault, row in _faulty(experiment)}
+    right = {name: _Row(_with(experiment, name)) for name in FLAGS.strategies}
+    wrong = dict(_faulty(experiment)) if FLAGS.faults else {}
     for kind, params in _parameters(experiment, batches[0]):
         exact = [exact_fn(params, batch) for batch in batches]
-        found = {one: row.excess(params, batches, exact) for one, row in right.items()}
-        worst = max(found, key=lambda one: found[one])
-        missed = {one: row.excess(params, batches, exact) for one, row in wrong.items()}
-        told = "-"
-        if missed:
-            least = min(missed, key=lambda one: missed[one])
-            told = f"{missed[least]:.2g} ({least})"
-        print(
-            f"| {name} | {dtype} | {kind} | {found[worst]:.2g} | {worst} | {told} |",
-            flush=True,
-        )
+        excess = {
+            name: _rounded(row.excess(params, batches, exact))
+            for name, row in (right | wrong).items()
+        }
+        yield {
+            "parameters": kind,
+            "right": {name: excess[name] for name in right},
+            "faults": {name: excess[name] for name in wrong},
+        }
+
+
+def _rounded(ratio: float) -> float:
+    """Keep three digits; what is not finite is the largest number that JSON has."""
+    return float(f"{min(ratio, LARGEST):.3g}")
 
 
 def _with(experiment: Experiment, strategy: str, *names: str) -> Experiment:
@@ -161,7 +182,7 @@ def _with(experiment: Experiment, strategy: str, *names: str) -> Experiment:
     return with_faults(experiment._replace(recipe=recipe, options=options), names)
 
 
-def _faulty(experiment: Experiment) -> Iterator[tuple[str, Experiment]]:
+def _faulty(experiment: Experiment) -> Iterator[tuple[str, _Row]]:
     """Yield the experiment with each fault that changes a gradient or a metric."""
     for fault in faults.FAULTS.values():
         if fault.place not in faults.OF_GRADIENT or fault.name in GRADIENT_IS_RIGHT:
@@ -169,7 +190,7 @@ def _faulty(experiment: Experiment) -> Iterator[tuple[str, Experiment]]:
         strategy = fault.needs.strategies[0] if fault.needs.num_devices > 1 else "jit"
         row = _with(experiment, strategy)
         if faults.unmet(fault, setting_of(row)) is None:
-            yield fault.name, _with(experiment, strategy, fault.name)
+            yield fault.name, _Row(_with(experiment, strategy, fault.name))
 
 
 class _Row:

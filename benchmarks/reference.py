@@ -89,7 +89,9 @@ def write(experiment: Experiment, folder: Path, *, data_dir: str | None) -> None
             float(np.asarray(schedule(e * steps))) for e in range(recipe.epochs)
         ],
     }
-    write_case(folder, facts=facts, layers=layers, params=experiment.params)
+    write_case(
+        folder, facts=facts, layers=case_layers(recipe.model), params=experiment.params
+    )
 
 
 def write_examples(experiment: Experiment, folder: Path, *, with_test: bool) -> None:

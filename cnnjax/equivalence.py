@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from cnnjax import law, parallel
+from cnnjax import law, parallel, reductions
 from cnnjax.comparison import TOLERANCES, largest_error
 from cnnjax.experiments import Experiment, setting_of, with_faults
 from cnnjax.gradients import with_each
@@ -123,7 +123,8 @@ def assess_rule(
     """
     batch, params = reference.batches[1], experiment.params  # the short one
     serial = jax.jit(with_each(reference_share("norms", experiment.loss_fn, 1.0)))
-    max_norm = float(np.median(serial(params, batch)[2]["grad_norm"]))
+    median = float(np.median(serial(params, batch)[2]["grad_norm"]))
+    max_norm = max(median, reductions.LEAST_MAX_NORM)
     assert experiment.options.factors_fn is not None  # `prepare` has made it
     share = rule(experiment.loss_fn, experiment.options.factors_fn, max_norm)
     program = jax.jit(with_each(share)).lower(params, batch).compile()

@@ -115,8 +115,8 @@ def prepare(
         dataset, recipe.split, key=keys.split, num_train=recipe.num_train
     )
     check_shapes(recipe, dataset)
-    check_pixels(recipe, train_examples, part="training")
-    check_pixels(recipe, test_examples, part="test")
+    check_pixels(recipe, train_examples.inputs, part="training")
+    check_pixels(recipe, test_examples.inputs, part="test")
     num_examples = len(train_examples.labels)
     batch_size = num_examples if recipe.batch_size is None else recipe.batch_size
     loop = LoopConfig(

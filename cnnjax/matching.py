@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from cnnjax import stack
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.preprocessing import Standardize
 from cnnjax.errors import InputError
 from cnnjax.recipes import Recipe
-from cnnjax.types import Examples
 
 _WAY_TO_FIT = (
     "choose another recipe or dataset, or from Python give the recipe a model that fits"
@@ -40,16 +41,19 @@ def check_shapes(recipe: Recipe, dataset: Dataset) -> None:
         )
 
 
-def check_pixels(recipe: Recipe, examples: Examples, *, part: str) -> None:
+def check_pixels(
+    recipe: Recipe, inputs: np.ndarray, *, part: str, may_be_dark: bool = False
+) -> None:
     """Raise InputError where pixels to be divided by 255 are not from 0 to 255.
 
-    No pixel above 1 means that they have been divided by it already.
+    No pixel above 1 means that they have been divided by it already. A few images of
+    whole numbers may just be dark.
     """
-    if not isinstance(recipe.preprocessing, Standardize):
+    if not isinstance(recipe.preprocessing, Standardize) or not inputs.size:
         return
-    inputs = examples.inputs
     low, high = float(inputs.min()), float(inputs.max())
-    if low < 0 or 0 < high <= 1 or high > 255:
+    divided = 0 < high <= 1 and not (may_be_dark and inputs.dtype.kind in "iu")
+    if low < 0 or divided or high > 255:
         raise InputError(
             f"recipe {recipe.name!r} divides pixels by 255, and expects 0 to 255; got "
             f"{part} pixels from {low:g} to {high:g} ({inputs.dtype}); give pixels 0 "

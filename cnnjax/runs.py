@@ -17,12 +17,12 @@ from cnnjax import parallel
 from cnnjax.arguments import at_least, instance_of
 from cnnjax.clock import Clock
 from cnnjax.data.dataset import Dataset
-from cnnjax.data.preprocessing import Preprocessing, Standardize
 from cnnjax.epochs import Callbacks, ignore, train
 from cnnjax.errors import expect
 from cnnjax.evaluation import BATCH_SIZE, make_evaluate, make_predict
 from cnnjax.experiments import Experiment, prepare
 from cnnjax.losses import predicted_class
+from cnnjax.matching import check_pixels
 from cnnjax.recipes import Recipe
 from cnnjax.records import EpochRecord
 from cnnjax.settings import check_settings
@@ -166,7 +166,8 @@ def predict(
     what = f"one example of shape {shape}, or several stacked along a new first axis"
     expect(what, inputs.shape, inputs.shape[-len(shape) :] == shape)
     expect(what, inputs.shape, inputs.ndim - len(shape) in (0, 1))
-    _check_scale(inputs, experiment.recipe.preprocessing)
+    _check_numbers(inputs)
+    check_pixels(experiment.recipe, inputs, part="given", may_be_dark=True)
     apply_fn = experiment.apply_fn
     class_of: Callable = predicted_class
     placed = jax.device_put(inputs)
@@ -188,18 +189,13 @@ def _of_each(
     return lax.map(functools.partial(apply_fn, params), inputs, batch_size=BATCH_SIZE)
 
 
-def _check_scale(inputs: np.ndarray, preprocessing: Preprocessing) -> None:
-    """Raise InputError for inputs that the recipe's own scaling is not made for."""
+def _check_numbers(inputs: np.ndarray) -> None:
+    """Raise InputError for inputs that are not finite real numbers."""
     kind = inputs.dtype
     expect("an array of numbers", kind, jnp.issubdtype(kind, np.number))
     expect("real numbers", kind, not jnp.issubdtype(kind, np.complexfloating))
-    low, high = float(inputs.min(initial=0)), float(inputs.max(initial=0))
-    expect("finite inputs", high - low, math.isfinite(high - low))
-    if isinstance(preprocessing, Standardize):
-        what = "pixels from 0 to 255, which this recipe scales itself"
-        expect(what, (low, high), low >= 0 and high <= 255)
-        unit = jnp.issubdtype(kind, np.floating) and 0 < high <= 1
-        expect(f"{what} (multiply by 255)", (low, high), not unit)
+    reach = float(inputs.max(initial=0)) - float(inputs.min(initial=0))
+    expect("finite inputs", reach, math.isfinite(reach))
 
 
 def predict_test(

@@ -82,19 +82,27 @@ def train(folder: Path, name: str, *flags: str, launcher=LAUNCH) -> dict:
     return load_file(folder / name / "params.safetensors")
 
 
-def test_bits_repeat_and_agree_with_one_process(folder):
-    """Two processes of two devices, twice, and one of four: after an epoch.
+# Adam would hide a wrong scale, and divides rounding by as small a number.
+SGD = ("--algorithm=sgd", "--learning_rate=0.05")
 
-    By SGD: Adam would hide a wrong scale, and divides rounding by as small a number.
-    """
-    sgd = ("--algorithm=sgd", "--learning_rate=0.05")
-    two_by_two = train(folder, "two_by_two", "--num_devices=2", *sgd)
-    train(folder, "again", "--num_devices=2", *sgd)
+
+@pytest.fixture(scope="module")
+def two_by_two(folder):
+    """Train for an epoch with two processes of two devices."""
+    return train(folder, "two_by_two", "--num_devices=2", *SGD)
+
+
+@pytest.mark.slow
+def test_bits_repeat(folder, two_by_two):
+    train(folder, "again", "--num_devices=2", *SGD)
     files = [folder / run / "params.safetensors" for run in ("two_by_two", "again")]
     assert files[0].read_bytes() == files[1].read_bytes()
-    one_by_four = train(folder, "one_by_four", "--num_devices=4", *sgd, launcher=())
+
+
+def test_processes_agree_with_one_process(folder, two_by_two):
+    one_by_four = train(folder, "one_by_four", "--num_devices=4", *SGD, launcher=())
     assert largest_error(two_by_two, one_by_four) <= TOLERANCES["float32"]
-    result = json.loads((folder / "again" / "result.json").read_text())
+    result = json.loads((folder / "two_by_two" / "result.json").read_text())
     assert result["environment"]["num_processes"] == 2
     assert result["environment"]["num_devices"] == 4
     assert result["test_examples"] == 360
@@ -261,7 +269,7 @@ def check_nothing_is_half_written(run: Path) -> None:
 
 
 @pytest.mark.skipif(not PROC, reason="reads /proc")
-@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize("lost", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_lost_process_ends_the_others(lost, folder):
     name = f"lost_{lost}"
     launcher, children = start_endless(folder, name)

@@ -29,7 +29,9 @@ KINDS = (
     *("serial", "eager", "jit", "vmap", "factored", "factored_norms"),
     *("sharded", "shard_map", "pmap"),
 )
-FEW = ("jit", "shard_map")  # the others only in the slow tests
+# All of them only in the slow tests.
+MANY = ("serial", "eager", "jit", "factored", "shard_map", "pmap")
+FEW = ("jit", "shard_map")
 CHANGING = [  # what would change a result, unless something is done about it
     ("jax_default_prng_impl", "rbg"),
     ("jax_enable_x64", True),
@@ -40,11 +42,13 @@ HARMLESS = [
     ("jax_threefry_partitionable", False),
     ("jax_debug_nans", True),
     ("jax_debug_infs", True),
-    ("jax_check_tracer_leaks", True),
     ("jax_debug_key_reuse", True),
     ("jax_default_matmul_precision", "BF16_BF16_F32"),
     ("jax_default_device", 1),
 ]
+
+
+SLOW = [("jax_check_tracer_leaks", True), ("jax_disable_jit", True)]
 
 
 def examples(count: int, seed: int) -> Examples:
@@ -135,9 +139,9 @@ def cases(settings, kinds, marks=()):
 @pytest.mark.parametrize(
     ("name", "value", "kinds"),
     [
-        *cases(CHANGING, KINDS),
+        *cases(CHANGING, MANY),
         *cases(HARMLESS[1:], FEW),
-        *cases([*HARMLESS, ("jax_disable_jit", True)], KINDS, pytest.mark.slow),
+        *cases([*CHANGING, *HARMLESS, *SLOW], KINDS, pytest.mark.slow),
     ],
 )
 def test_strategies_agree_under(name, value, kinds, plain):

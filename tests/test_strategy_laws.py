@@ -437,7 +437,7 @@ def test_sharded_per_example_convolutions_are_wrong_in_xla():
 def distinct_losses() -> list:
     """List the recipes whose loss of one example differs.
 
-    Slow are the heavy ones and, but for a network of each loss, float64.
+    Slow are the heavy ones and, but for one network, float64.
     """
     losses, cases = set(), []
     for recipe in RECIPES.values():
@@ -446,8 +446,7 @@ def distinct_losses() -> list:
             continue
         losses.add(loss)
         for precision in ("float32", "float64"):
-            also = recipe.name in ("adam_cosine_cnn", "tanh_mlp_housing_narrow")
-            quick = precision == "float32" or also
+            quick = precision == "float32" or recipe.name == "tanh_mlp_housing_narrow"
             quick &= recipe.name != "sgd_wide_cnn"
             marks = [] if quick else [pytest.mark.slow]
             cases.append(pytest.param(recipe, precision, marks=marks))
@@ -463,7 +462,7 @@ def test_every_recipe_has_one_gradient(recipe, precision):
     size = 8 if recipe.name == "sgd_wide_cnn" else 16
     with jax.enable_x64(precision == "float64"):
         experiment = experiment_of(recipe, precision=precision, batch_size=size)
-        names = ("eager", "serial", "jit")
+        names = ("serial", "jit")
         subjects = [Subject(STRATEGIES[name], experiment) for name in names]
         for padding in (0, size // 3):
             batch = make_batch(experiment, size, padding=padding)

@@ -1,0 +1,174 @@
+"""The page of what `law.py` measured, from its rows.
+
+    python benchmarks/law_page.py docs/law.md benchmarks/results/law.jsonl
+
+Writes the first file from the others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import _paths  # noqa: F401
+import _script
+import tables
+
+from cnnjax.errors import InputError, expect
+from cnnjax.reporting.words import table
+
+Row = dict[str, Any]  # of one network, type and kind of parameters
+Ratio = tuple[float, str]  # and whose it is
+
+WORDS = """\
+# The law, measured
+
+The law of equal gradients ([strategies.md](strategies.md#the-law)) bounds the error of
+every strategy's gradient by what is added up. Here is how near right strategies come to
+the bound, and how far beyond it faults are: ratios of error to bound, of the worst leaf
+or metric, on a full batch and on a short one, with unequal weights and dropout on.
+Below 1 is right.
+
+Parameters are *initial*, as drawn; *random*, normal of spread 0.3; *trained*, some
+hundred updates on the one batch; *converged*, ten times as many; *saturated*, those
+times 3. Once a network has learned its batch, there is little gradient left to be
+wrong, and no judge could tell a fault from rounding there: so a fault has to be caught
+at some parameters, not at all of them. Random stacks have up to two convolutions and
+two hidden layers, with pools, dropout and three activations.
+
+Every row, with the ratio of every strategy and every fault, is in
+`benchmarks/results/law.jsonl`, which `benchmarks/law_page.py` makes this page of.
+"""
+
+
+def main(args: list[str]) -> None:
+    """Read rows; write the page."""
+    expect("a page to write and files of rows", args, len(args) >= 2)
+    page, *paths = map(Path, args)
+    rows = [row for path in paths for row in _read(path)]
+    try:
+        page.write_text(_page(rows))
+    except OSError as error:
+        raise InputError(f"cannot write {page}: {error.strerror}") from error
+    print(f"{len(rows)} rows; page in {page}")
+
+
+def _read(path: Path) -> list[Row]:
+    try:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    for row in rows:
+        known = isinstance(row, dict) and row.get("benchmark") == "law"
+        expect(f"rows of law.py in {path}", str(row)[:60], known)
+    return rows
+
+
+def _page(rows: list[Row]) -> str:
+    runs = _groups(rows, lambda row: row["run"])
+    measured = [tables.provenance(group) for _, group in runs]
+    networks = {row["network"]: None for row in rows}
+    parts = [
+        WORDS + "\n" + "\n".join(measured),
+        "## By type and parameters",
+        f"Of {len(networks)} networks: {', '.join(f'`{name}`' for name in networks)}.",
+        _by_parameters(rows),
+        "## By strategy",
+        "The largest ratio, of all networks and parameters.",
+        _by_strategy(rows),
+        "## By fault",
+        "The networks that catch it, of those that it was put into, and the largest "
+        "ratio at initial, random or trained parameters of the network where that is "
+        "smallest.",
+        _by_fault(rows),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _by_parameters(rows: list[Row]) -> str:
+    head = ("type", "parameters", "right, largest", "whose", "faults caught")
+    head += ("caught, smallest", "missed, largest")
+    cells = []
+    for (dtype, kind), group in _groups(rows, _dtype_and_parameters):
+        right = [(v, f"`{k}`, {row['network']}") for row in group for k, v in _of(row)]
+        worst = max(right)
+        faults = [
+            (value, f"`{name}`, {row['network']}")
+            for row in group
+            for name, value in row["faults"].items()
+        ]
+        caught = [one for one in faults if one[0] > 1]
+        missed = [one for one in faults if one[0] <= 1]
+        own = [dtype, kind, f"{worst[0]:.2g}", worst[1]]
+        own.append(f"{len(caught)} of {len(faults)}")
+        own.append(_told(min(caught, default=None)))
+        own.append(_told(max(missed, default=None)))
+        cells.append(own)
+    return table(head, cells)
+
+
+def _by_strategy(rows: list[Row]) -> str:
+    types = list({row["dtype"]: None for row in rows})
+    strategies = list({name: None for row in rows for name in row["right"]})
+    cells = []
+    for name in strategies:
+        own = [f"`{name}`"]
+        for dtype in types:
+            ratios = [row["right"].get(name) for row in rows if row["dtype"] == dtype]
+            told = [ratio for ratio in ratios if ratio is not None]
+            own.append(f"{max(told):.2g}" if told else "")
+        cells.append(own)
+    return table(("strategy", *types), cells)
+
+
+def _by_fault(rows: list[Row]) -> str:
+    types = list({row["dtype"]: None for row in rows})
+    faults = sorted({name for row in rows for name in row["faults"]})
+    cells = []
+    for fault in faults:
+        own = [f"`{fault}`"]
+        for dtype in types:
+            of_network: dict[str, float] = {}
+            for row in rows:
+                alive = row["parameters"] in ("initial", "random", "trained")
+                if row["dtype"] == dtype and alive and fault in row["faults"]:
+                    ratio = row["faults"][fault]
+                    best = of_network.get(row["network"], 0.0)
+                    of_network[row["network"]] = max(best, ratio)
+            caught = sum(ratio > 1 for ratio in of_network.values())
+            told = f"{caught} of {len(of_network)}; {_number(min(of_network.values()))}"
+            own.append(told if of_network else "")
+        cells.append(own)
+    return table(("fault", *types), cells)
+
+
+def _of(row: Row) -> Iterable[tuple[str, float]]:
+    return row["right"].items()
+
+
+def _told(ratio: Ratio | None) -> str:
+    return "" if ratio is None else f"{_number(ratio[0])} ({ratio[1]})"
+
+
+def _number(ratio: float) -> str:
+    if ratio >= 1e300:
+        return "not finite"
+    return f"{ratio:,.0f}" if 100 <= ratio < 1e6 else f"{ratio:.2g}"
+
+
+def _dtype_and_parameters(row: Row) -> tuple[str, str]:
+    return row["dtype"], row["parameters"]
+
+
+def _groups(rows: list[Row], key: Callable[[Row], Any]) -> list[tuple[Any, list[Row]]]:
+    """Group rows by what they have in common, in the order of their first ones."""
+    groups: dict[Any, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return list(groups.items())
+
+
+if __name__ == "__main__":
+    _script.run(main)
