@@ -16,7 +16,9 @@ where u is the unit roundoff of the arithmetic and v that of the sums over examp
 "Accuracy and Stability of Numerical Algorithms", 2nd edition, 2002, section 4.2). An
 example's gradient is a difference, too, of what is predicted and what is wanted, and
 where both agree only rounding is left of it. So A is also taken with the labels of
-other examples of the batch, and the largest of these counts.
+other examples of the batch, and the largest of these counts. So is the derivative of a
+saturated unit a difference: A is taken of gradients in which those do not cancel (see
+`majorant`).
 
 The exact gradient is the serial reference's, one example at a time, added up with
 compensation (Neumaier, "Rundungsfehleranalyse einiger Verfahren zur Summation endlicher
@@ -37,8 +39,9 @@ from jax import lax
 from jaxtyping import Array, PyTree
 
 from cnnjax import padding, reductions
-from cnnjax.contract import checked
-from cnnjax.gradients import Means, total_weight
+from cnnjax.contract import ValuesFn, checked
+from cnnjax.gradients import total_weight
+from cnnjax.majorant import without_cancelling
 from cnnjax.trees import at_least_float32, widen, zeros_like_output
 from cnnjax.types import Batch, LossFn, Metrics, Params
 
@@ -73,47 +76,45 @@ def make_exact(
     example before it is added, as in `gradients.serial_share`; its metrics are means,
     too.
     """
-    gradient = jax.grad(checked(loss_fn), has_aux=True)
+    values_fn = checked(loss_fn)
+    exact_terms = _terms_of(values_fn, reduction)
+    large_terms = _terms_of(without_cancelling(values_fn), reduction)
 
-    def sums(params: Params, batch: Batch) -> tuple[PyTree, PyTree, PyTree]:
-        """Return the sum, what it lost by rounding, and that of absolute values."""
+    @jax.jit
+    def sums(params: Params, batch: Batch) -> tuple[PyTree, PyTree]:
+        """Return the sum over the examples, and what it lost by rounding."""
 
-        def term(example: Batch) -> tuple[Means, Params]:
-            grads, values = gradient(
-                params, example.inputs, example.labels, example.keys
-            )
-            reduced = reduction(grads)
-            own = {**values, **reduced.metrics}, reduced.grads
-            return jax.tree.map(lambda v: widen(v) * example.weights, own)
-
-        def add(sums: tuple[PyTree, PyTree, PyTree], example: Batch):
-            total, lost, size = sums
-            own = term(example)
+        def add(carried: tuple[PyTree, PyTree], example: Batch):
+            total, lost = carried
+            own = exact_terms(params, example)
             new = jax.tree.map(jnp.add, total, own)
-            lost = jax.tree.map(_lost, lost, total, own, new)
-            size = jax.tree.map(lambda s, t: s + jnp.abs(t), size, own)
-            return (new, lost, size), None
+            return (new, jax.tree.map(_lost, lost, total, own, new)), None
 
-        filled = padding.harmless(batch)
-        fractions = batch.weights / padding.nonzero(total_weight(batch))
-        filled = filled._replace(weights=fractions)
-        zeros = zeros_like_output(term, jax.tree.map(lambda a: a[0], filled))
-        return lax.scan(add, (zeros, zeros, zeros), filled)[0]
+        examples = _at_fractions(batch)
+        zeros = _zeros(exact_terms, params, examples)
+        return lax.scan(add, (zeros, zeros), examples)[0]
 
-    compiled = jax.jit(sums)
+    @jax.jit
+    def sizes(params: Params, batch: Batch) -> PyTree:
+        """Return the sum of absolute values."""
+
+        def add(size: PyTree, example: Batch):
+            own = large_terms(params, example)
+            return jax.tree.map(lambda s, t: s + jnp.abs(t), size, own), None
+
+        examples = _at_fractions(batch)
+        return lax.scan(add, _zeros(large_terms, params, examples), examples)[0]
 
     def exact(params: Params, batch: Batch) -> Exact:
-        total, lost, size = compiled(params, batch)
+        total, lost = sums(params, batch)
         values = jax.tree.map(
             lambda t, c: np.asarray(_float64(t) + _float64(c)), total, lost
         )
-        sizes = [size]
-        for shift in SHIFTS:
-            labels = jnp.roll(batch.labels, shift, axis=0)
-            sizes.append(compiled(params, batch._replace(labels=labels))[2])
+        labels = [batch.labels]
+        labels += [jnp.roll(batch.labels, shift, axis=0) for shift in SHIFTS]
         largest = jax.tree.map(
             lambda *leaves: max(float(np.max(leaf, initial=0)) for leaf in leaves),
-            *sizes,
+            *(sizes(params, batch._replace(labels=own)) for own in labels),
         )
         count = int(np.count_nonzero(batch.weights))
         bounds = jax.tree.map(
@@ -122,6 +123,32 @@ def make_exact(
         return Exact(values, bounds)
 
     return exact
+
+
+# terms(params, example) -> what it adds to the means and to the gradient: both wide.
+TermsFn = Callable[[Params, Batch], PyTree]
+
+
+def _terms_of(values_fn: ValuesFn, reduction: reductions.ReductionFn) -> TermsFn:
+    gradient = jax.grad(values_fn, has_aux=True)
+
+    def terms(params: Params, example: Batch) -> PyTree:
+        grads, values = gradient(params, example.inputs, example.labels, example.keys)
+        reduced = reduction(grads)
+        own = {**values, **reduced.metrics}, reduced.grads
+        return jax.tree.map(lambda v: widen(v) * example.weights, own)
+
+    return terms
+
+
+def _at_fractions(batch: Batch) -> Batch:
+    """Return the batch with each example's weight as a fraction of that of all."""
+    fractions = batch.weights / padding.nonzero(total_weight(batch))
+    return padding.harmless(batch)._replace(weights=fractions)
+
+
+def _zeros(terms: TermsFn, params: Params, examples: Batch) -> PyTree:
+    return zeros_like_output(terms, params, jax.tree.map(lambda a: a[0], examples))
 
 
 class Excess(NamedTuple):

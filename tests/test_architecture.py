@@ -19,7 +19,7 @@ MODULES = sorted(
 
 # Each room may import from its own floor's lower neighbours only, never sideways.
 FLOORS = [
-    {"types", "errors", "clock", "programs"},
+    {"types", "errors", "clock", "programs", "majorant"},
     {"arguments"},
     {"trees", "comparison", "layers", "initializers", "data", "environment", "workdir"}
     | {"effects", "permutations", "timing", "settings"},

@@ -11,11 +11,12 @@ import pytest
 from batches import TINY, distinct_weights, experiment_of, make_batch
 from forms import BATCH, PARAMS, cross_entropy, returning
 
+from cnnjax import law
 from cnnjax.comparison import TOLERANCES, largest_error
 from cnnjax.gradients import serial_value_and_grad
 from cnnjax.law import excess, make_exact
 from cnnjax.strategies import STRATEGIES
-from cnnjax.types import Metrics
+from cnnjax.types import Batch, Metrics
 
 pytestmark = pytest.mark.xdist_group("law")
 LOSS = returning(lambda loss, *_: loss)
@@ -159,3 +160,33 @@ def test_a_diverged_batch_is_equal_to_itself_alone():
     assert max(excess(metrics, grads, exact)) <= 1
     fine, fine_grads, _ = exact_of_batch()
     assert max(excess(fine, fine_grads, exact)) == INF
+
+
+def squared_error(activation):
+    return lambda params, x, y, key: jnp.square(activation(params["w"] * x) - y)
+
+
+# The same function, of which a saturated unit is rounded in another way.
+FORMS = {
+    "tanh": (jnp.tanh, lambda v: 1 - 2 / (jnp.exp(2 * v) + 1)),
+    "logistic": (jax.nn.sigmoid, lambda v: 1 / (1 + jnp.exp(-v))),
+}
+
+
+def excess_of_forms(name):
+    first, second = map(squared_error, FORMS[name])
+    x = jnp.linspace(12, 15, 6)
+    batch = Batch(x, jnp.linspace(-1, 0.9, 6), jnp.ones(6), None)
+    params = {"w": jnp.float32(1.5)}
+    exact = make_exact(first, dtype="float32")(params, batch)
+    return excess(*serial_value_and_grad(second)(params, batch), exact).grads
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_saturated_unit_may_be_rounded_in_another_way(name):
+    assert excess_of_forms(name) < 1
+
+
+def test_against_derivatives_that_cancel_it_could_not(monkeypatch):
+    monkeypatch.setattr(law, "without_cancelling", lambda fn: fn)
+    assert excess_of_forms("tanh") > 1e6
