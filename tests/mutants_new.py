@@ -25,7 +25,7 @@ NEW_MUTANTS = (
         "cnnjax/layers.py",
         "jnp.pad(image, (*padding, (0, 0)))",
         "jnp.pad(image, (padding[0], padding[0], (0, 0)))",
-        LAYERS,
+        (*LAYERS, "tests/test_arguments.py"),
     ),
     Mutant(
         "pool_looks_at_two_columns",
@@ -179,7 +179,7 @@ NEW_MUTANTS = (
         "cnnjax/updates.py",
         "key, epoch, num_examples=num_examples, shuffle=config.shuffle",
         "key, epoch, num_examples=visited, shuffle=config.shuffle",
-        EPOCHS,
+        (*EPOCHS, "tests/test_faults.py"),
     ),
     Mutant(
         "last_updates_left_out",
@@ -187,7 +187,7 @@ NEW_MUTANTS = (
         "cnnjax/epochs.py",
         "for first in range(0, num_steps, per_call):",
         "for first in range(0, num_steps - per_call + 1, per_call):",
-        EPOCHS,
+        (*EPOCHS, "tests/test_train_script.py"),
     ),
     # Data and its preprocessing.
     Mutant(
@@ -247,7 +247,7 @@ NEW_MUTANTS = (
         "cnnjax/intervals.py",
         "error, len(array) - 1)",
         "error, len(array))",
-        STATISTICS,
+        (*STATISTICS, "tests/test_promises.py"),
     ),
     Mutant(
         "mcnemar_above_one",
@@ -271,6 +271,6 @@ NEW_MUTANTS = (
         "cnnjax/effects.py",
         "_critical_t((n - 1) * (a + b) ** 2 / (a**2 + b**2))",
         "_critical_t(2.0 * n - 2 + 0 * shares)",
-        STATISTICS,
+        (*STATISTICS, "tests/test_promises.py"),
     ),
 )
