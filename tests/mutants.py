@@ -6,19 +6,8 @@ it come with it and are run first; whether any test at all does is the question.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class Mutant(NamedTuple):
-    """One small fault."""
-
-    name: str
-    what: str  # the fault in one sentence
-    file: str
-    old: str  # in the file exactly once
-    new: str
-    likely: tuple[str, ...]  # the test files that should catch it
-
+from mutant import Mutant
+from mutants_new import NEW_MUTANTS
 
 OPTIMIZERS = ("tests/test_optimizers.py",)
 ORDER = ("tests/test_data_order.py",)
@@ -713,4 +702,5 @@ MUTANTS = (
         "np.asarray(leaf).ravel('K').reshape(leaf.shape)",
         WORKDIR,
     ),
+    *NEW_MUTANTS,
 )

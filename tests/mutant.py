@@ -1,0 +1,16 @@
+"""What a mutant is: one small fault, as a text that is put in another's place."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """One small fault."""
+
+    name: str
+    what: str  # the fault in one sentence
+    file: str
+    old: str  # in the file exactly once
+    new: str
+    likely: tuple[str, ...]  # the test files that should catch it
