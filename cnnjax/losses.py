@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key, Num
+from jaxtyping import Array, ArrayLike, Float, Int, Integer, Key, Num, Shaped
 
 from cnnjax.arguments import function, known_name
+from cnnjax.errors import expect
 from cnnjax.types import NO_PREDICTION, Label, LossFn, Params, TappedLossFn
 
 Loss = tuple[Float[Array, ""], dict[str, Float[Array, ""]]]
@@ -17,14 +18,16 @@ LossOfOutput = Callable[[Float[Array, " classes"], Label], Loss]
 
 
 def softmax_cross_entropy(
-    logits: Float[Array, " classes"], label: Int[Array, ""]
+    logits: Float[Array, " classes"], label: Integer[ArrayLike, ""]
 ) -> Loss:
     """Return -log softmax(logits)[label] in nats, and whether the prediction is right.
 
     The prediction is `predicted_class`; where there is none, it is wrong.
     """
-    loss = optax.softmax_cross_entropy_with_integer_labels(logits, label)
-    correct = predicted_class(logits).astype(label.dtype) == label
+    number = jnp.asarray(label)
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits, number)
+    # Not in the label's type: -1 as a byte is 255.
+    correct = predicted_class(logits) == number.astype(jnp.int32)
     return loss, {"accuracy": correct.astype(logits.dtype)}
 
 
@@ -41,7 +44,13 @@ def predicted_class(logits: Float[Array, " classes"]) -> Int[Array, ""]:
 def mean_squared_error(
     prediction: Float[Array, " targets"], target: Float[Array, " targets"]
 ) -> Loss:
-    """Return the mean over targets of (prediction - target)^2, in squared units."""
+    """Return the mean over targets of (prediction - target)^2, in squared units.
+
+    Raises:
+        InputError: a target of another shape than the prediction's.
+    """
+    what = f"targets of the prediction's shape {prediction.shape}"
+    expect(what, target.shape, target.shape == prediction.shape)
     return jnp.mean(jnp.square(prediction - target)), {}
 
 
@@ -80,11 +89,12 @@ def make_loss_fn(
 
     def loss_fn(
         params: Params,
-        example: Num[Array, "*example"],
-        label: Label,
+        example: Num[ArrayLike, "*example"],
+        label: Shaped[ArrayLike, "*target"],
         key: Key[Array, ""] | None,
     ) -> Loss:
-        return loss_of_output(apply_fn(params, preprocess(example), key=key), label)
+        output = apply_fn(params, preprocess(jnp.asarray(example)), key=key)
+        return loss_of_output(output, jnp.asarray(label))
 
     return loss_fn
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from batches import TINY, experiment_of
 from scipy.special import log_softmax
 
 from cnnjax.errors import InputError
@@ -32,6 +33,34 @@ def test_cross_entropy_is_minus_the_log_probability():
 def test_cross_entropy_bears_large_logits():
     loss, _ = softmax_cross_entropy(jnp.asarray([1e4, 0.0]), jnp.asarray(1))
     assert loss == 1e4
+
+
+@pytest.mark.parametrize("label", [2, np.int64(2), np.uint8(2), jnp.uint8(2)])
+def test_a_label_may_be_any_whole_number(label):
+    logits = jnp.array([0.5, -1.0, 3.0])
+    loss, metrics = softmax_cross_entropy(logits, label)
+    assert loss == softmax_cross_entropy(logits, jnp.int32(2))[0]
+    assert metrics["accuracy"] == 1
+    experiment = experiment_of(TINY)
+    image = experiment.train.inputs[0]
+    own, _ = experiment.loss_fn(experiment.params, image, label, None)
+    assert own == experiment.loss_fn(experiment.params, image, jnp.int32(2), None)[0]
+
+
+@pytest.mark.parametrize(("largest", "label"), [(256, 0), (255, 255)])
+def test_a_label_that_is_a_byte_is_compared_as_a_number(largest, label):
+    logits = jnp.zeros(300).at[largest].set(5.0)
+    _, metrics = softmax_cross_entropy(logits, jnp.uint8(label))
+    assert metrics["accuracy"] == (largest == label)
+    _, metrics = softmax_cross_entropy(logits * NAN, jnp.uint8(label))
+    assert metrics["accuracy"] == 0
+
+
+def test_targets_are_of_the_predictions_shape():
+    mean_squared_error(jnp.ones(3), jnp.ones(3))
+    for shape in ((), (1,), (2,)):
+        with pytest.raises(InputError, match=r"shape \(3,\), got "):
+            mean_squared_error.__wrapped__(jnp.ones(3), jnp.ones(shape))
 
 
 def test_of_equal_logits_the_first_is_predicted():
