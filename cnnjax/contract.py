@@ -7,16 +7,17 @@ this is left in the compiled program.
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend import core
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, PyTree
 
-from cnnjax.errors import InputError
+from cnnjax.errors import InputError, shown
 from cnnjax.trees import widen
 from cnnjax.types import LossFn, Values
 
@@ -39,7 +40,8 @@ def checked(loss_fn: LossFn) -> ValuesFn:
     """
 
     def values_fn(*arguments: Any) -> tuple[Float[Array, ""], Values]:
-        returned = call_alone(loss_fn, *arguments)
+        with alone():
+            returned = loss_fn(*arguments)
         loss, metrics = returned if _is_pair(returned) else (returned, {})
         return checked_values(loss, metrics)
 
@@ -70,39 +72,53 @@ def checked_values(loss: Any, metrics: Any) -> tuple[Float[Array, ""], Values]:
             f"expected a loss of a floating-point type, got {number.dtype}: it has no "
             "gradient; compute it in float32"
         )
-    values = {
-        name: widen(_number(f"metric {name!r}", metrics[name])) for name in metrics
-    }
+    values = {}
+    for name, value in metrics.items():
+        what = f"metric {name!r}"
+        values[name] = widen(_number(what, _as_float(what, value)))
     loss = widen(number)
     return loss, {"loss": loss, **values}
 
 
-def call_alone(loss_fn: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what a loss returns, if it does not look beyond its example.
-
-    Outside a `shard_map` an axis of devices is unknown to JAX, too, which says so; in
-    one it is known, and so the traced operations are searched for it.
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Tell who asks for an axis of the batch or of devices that there is none.
 
     Raises:
-        InputError: the loss asks for an axis of the batch or of devices.
+        InputError: what is traced within asks for such an axis, or JAX cannot map it
+            over devices.
     """
-    devices = set(jax.sharding.get_abstract_mesh().manual_axes)
     try:
-        if devices:
-            traced = jax.make_jaxpr(lambda *a: _arrays(loss_fn(*a)))(*arguments)
-            if asked := devices & set(_axes_of(traced.jaxpr)):
-                raise NameError(f"axis {', '.join(sorted(asked))}")
-        return loss_fn(*arguments)
-    except (NameError, AssertionError) as error:
-        # Of an axis that is not there, JAX asserts within a shard_map that it is.
-        by_jax = "jax" in traceback.extract_tb(error.__traceback__)[-1].filename
-        if "axis" not in str(error) and not (devices and by_jax):
+        yield
+    except NameError as error:
+        if "axis" not in str(error):
             raise
         raise InputError(
             "expected a loss of ONE example, which knows no batch and no devices, got "
             f"one that asks for a named axis ({error}); return the value of the "
             "example alone: means over the batch are taken by the strategy"
         ) from error
+    except AssertionError as error:
+        of_jax = "jax" in traceback.extract_tb(error.__traceback__)[-1].filename
+        if not of_jax or not jax.sharding.get_abstract_mesh().manual_axes:
+            raise
+        raise InputError(
+            "expected a loss that shard_map can divide over devices, got one in which "
+            "JAX's own assertion fails, as it does for an axis that the loss names "
+            "itself (jax.vmap with axis_name=...); use 'sharded' or 'pmap' instead"
+        ) from error
+
+
+def check_params(params: PyTree) -> None:
+    """Raise InputError for parameters that cannot be differentiated."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        kind = getattr(leaf, "dtype", type(leaf).__name__)
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            raise InputError(
+                f"expected parameters of a floating-point type, got {kind} at "
+                f"params{jax.tree_util.keystr(path)}; put what is not trained into "
+                "the loss"
+            )
 
 
 def _is_pair(returned: Any) -> bool:
@@ -112,6 +128,21 @@ def _is_pair(returned: Any) -> bool:
             f"tuple of {len(returned)}"
         )
     return isinstance(returned, tuple)
+
+
+def _as_float(what: str, value: Any) -> Any:
+    """Return a number of the host as a float, which is as wide as JAX has it."""
+    if not isinstance(value, (int, float, np.integer, np.floating)):
+        return value
+    dtype = jax.dtypes.canonicalize_dtype("float64")
+    try:
+        with np.errstate(over="ignore"):
+            number = np.asarray(float(value)).astype(dtype)
+    except OverflowError:
+        number = np.asarray(np.inf)
+    if np.isinf(number) and value not in (np.inf, -np.inf):
+        raise InputError(f"expected {what} within {dtype}, got {shown(value)}")
+    return number
 
 
 def _number(what: str, value: Any) -> Array:
@@ -130,26 +161,3 @@ def _number(what: str, value: Any) -> Array:
     if not real or jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise InputError(f"expected {what} to be a real number, got {array.dtype}")
     return array
-
-
-def _arrays(returned: Any) -> list[Array]:
-    return [leaf for leaf in jax.tree.leaves(returned) if isinstance(leaf, jax.Array)]
-
-
-def _axes_of(jaxpr: core.Jaxpr) -> Iterator[str]:
-    """Yield the names of the axes that operations communicate over, inner ones too."""
-    for equation in jaxpr.eqns:
-        if equation.primitive.name not in ("pvary", "pcast"):  # which only mark
-            for parameter in ("axes", "axis_name"):
-                named = equation.params.get(parameter, ())
-                named = named if isinstance(named, tuple) else (named,)
-                yield from (axis for axis in named if isinstance(axis, str))
-        parameters = list(equation.params.values())
-        for inner in jax.tree.leaves(parameters, is_leaf=_is_program):
-            if _is_program(inner):
-                yield from _axes_of(getattr(inner, "jaxpr", inner))
-
-
-def _is_program(value: Any) -> bool:
-    """Return whether an operation's parameter is a program: open or closed."""
-    return hasattr(value, "eqns")

@@ -74,7 +74,8 @@ def make_evaluate(
     def place(examples: Examples) -> tuple[Examples, Array]:
         return put_state((Examples(*examples), order))
 
-    placed = place(examples)
+    # A copy: on a CPU what is put may be the caller's memory, which he may change.
+    placed = place(jax.tree.map(np.array, examples))
     # A batch of one is filled up to one for each device that shares the work.
     one = jax.eval_shape(functools.partial(batch_of, size=1), *placed, 0)
     num_parts = one.weights.size
@@ -123,6 +124,7 @@ def make_predict(
     check_settings()
     examples = check_examples(examples)
     num_examples = len(examples.labels)
+    held = jnp.array(examples.inputs)  # a copy, which stays as it is
 
     @jax.jit
     def classes(params: Params, inputs: Num[Array, "examples *example"]) -> Array:
@@ -133,6 +135,6 @@ def make_predict(
         )
 
     def predict(params: Params) -> Int[np.ndarray, " examples"]:
-        return np.asarray(classes(params, jnp.asarray(examples.inputs)))
+        return np.asarray(classes(params, held))
 
     return predict

@@ -100,7 +100,8 @@ def prepare(
 ) -> Experiment:
     """Draw the parameters and build loss, strategy, optimizer and loop of a recipe.
 
-    All that is random comes from `keys_of(seed)`. `options` name the devices, and how
+    The dataset's arrays are not copied: leave them as they are until all has run. All
+    that is random comes from `keys_of(seed)`. `options` name the devices, and how
     many examples each takes at a time; `faults` are of `faults.FAULTS`, to switch in.
 
     Raises:

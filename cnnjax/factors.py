@@ -31,7 +31,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from cnnjax.contract import call_alone, checked_values
+from cnnjax.contract import alone, checked_values
 from cnnjax.gradients import Means, Share, ShareFn, weighted
 from cnnjax.reductions import check_max_norm, clip_factor
 from cnnjax.trees import at_least_float32, vary_like, widen
@@ -74,7 +74,8 @@ def make_factors_fn(
         taps: dict[str, Array], params: Params, example: Batch
     ) -> tuple[Array, tuple[dict, dict[str, Array]]]:
         own = params, taps, example.inputs, example.labels, example.keys
-        loss, (metrics, inputs) = call_alone(tapped_loss_fn, *own)
+        with alone():
+            loss, (metrics, inputs) = tapped_loss_fn(*own)
         loss, values = checked_values(loss, metrics)
         return weighted(loss, example.weights), (values, inputs)
 

@@ -27,7 +27,7 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from cnnjax import padding, reductions
-from cnnjax.contract import checked
+from cnnjax.contract import alone, check_params, checked
 from cnnjax.settings import typed_keys
 from cnnjax.trees import typed_like, widen, zeros_like_output
 from cnnjax.types import Batch, LossFn, Metrics, Params, ValueAndGradFn
@@ -124,12 +124,12 @@ def with_each(share: ShareFn) -> ExamineFn:
     """
 
     def examine(params: Params, batch: Batch) -> tuple[Metrics, Params, Each]:
-        batch = canonical(batch)
-        total = total_weight(batch)
-        means, grads, each = share(
-            params, padding.harmless(batch), padding.nonzero(total)
-        )
-        return Metrics(means, total), grads, each
+        check_params(params)
+        batch, unit = ready(batch)
+        total = padding.total_weight(batch)
+        with alone():
+            means, grads, each = share(params, batch, padding.nonzero(total))
+        return Metrics(means, total * unit), grads, each
 
     return examine
 
@@ -156,15 +156,26 @@ def canonical(batch: Batch) -> Batch:
     That is float64 where JAX has it, else float32.
 
     Raises:
-        InputError: keys that are not of threefry.
+        InputError: a batch that `padding.check_batch` refuses, or keys that are not of
+            threefry.
     """
-    weights = batch.weights.astype(jax.dtypes.canonicalize_dtype("float64"))
+    batch = padding.check_batch(batch)
+    weights = jnp.asarray(batch.weights, jax.dtypes.canonicalize_dtype("float64"))
     return batch._replace(weights=weights, keys=typed_keys(batch.keys))
 
 
-def total_weight(batch: Batch) -> Float[Array, ""]:
-    """Add up the weights of a batch, in float64 where JAX has it."""
-    return batch.weights.sum(dtype=jax.dtypes.canonicalize_dtype("float64"))
+def ready(batch: Batch, *, multiple: int = 1) -> tuple[Batch, Float[Array, ""]]:
+    """Return the batch to divide among devices or microbatches, and its weights' unit.
+
+    It is canonical, filled up to a multiple, with weights near 1 and padding that harms
+    nothing.
+
+    Raises:
+        InputError: as `canonical`.
+    """
+    padded = padding.pad_batch(canonical(batch), multiple)
+    batch, unit = padding.near_one(padded)
+    return padding.harmless(batch), unit
 
 
 def serial_value_and_grad(loss_fn: LossFn) -> ValueAndGradFn:

@@ -40,7 +40,7 @@ from jaxtyping import Array, PyTree
 
 from cnnjax import padding, reductions
 from cnnjax.contract import ValuesFn, checked
-from cnnjax.gradients import total_weight
+from cnnjax.gradients import ready
 from cnnjax.majorant import without_cancelling
 from cnnjax.trees import at_least_float32, widen, zeros_like_output
 from cnnjax.types import Batch, LossFn, Metrics, Params
@@ -143,8 +143,9 @@ def _terms_of(values_fn: ValuesFn, reduction: reductions.ReductionFn) -> TermsFn
 
 def _at_fractions(batch: Batch) -> Batch:
     """Return the batch with each example's weight as a fraction of that of all."""
-    fractions = batch.weights / padding.nonzero(total_weight(batch))
-    return padding.harmless(batch)._replace(weights=fractions)
+    filled, _ = ready(batch)
+    fractions = filled.weights / padding.nonzero(padding.total_weight(filled))
+    return filled._replace(weights=fractions)
 
 
 def _zeros(terms: TermsFn, params: Params, examples: Batch) -> PyTree:

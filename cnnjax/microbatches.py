@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
 from cnnjax.arguments import at_least
 from cnnjax.errors import expect
 from cnnjax.gradients import Share, ShareFn
+from cnnjax.padding import pad_batch
 from cnnjax.trees import typed_like, widen, zeros_like_output
 from cnnjax.types import Batch, Params
 
@@ -74,15 +74,3 @@ def microbatched(share: ShareFn, *, size: int, cut: Cut = NEIGHBOURS) -> ShareFn
         return Share(means, typed_like(grads, params), each)
 
     return total_share
-
-
-def pad_batch(batch: Batch, multiple: int) -> Batch:
-    """Fill a batch up to a multiple with copies of its last example, at weight 0."""
-    size = batch.weights.shape[0]
-    missing = -size % multiple
-    if missing == 0:
-        return batch
-    rows = jnp.minimum(jnp.arange(size + missing), size - 1)
-    padded = jax.tree.map(lambda a: a[rows], batch)
-    real = jnp.arange(size + missing) < size
-    return padded._replace(weights=jnp.where(real, padded.weights, 0))

@@ -23,9 +23,9 @@ from jaxtyping import Array, PyTree
 
 from cnnjax import padding
 from cnnjax.arguments import whole_number
+from cnnjax.contract import alone, check_params
 from cnnjax.errors import expect
-from cnnjax.gradients import ShareFn, canonical, total_weight, whole
-from cnnjax.microbatches import pad_batch
+from cnnjax.gradients import ShareFn, canonical, ready, whole
 from cnnjax.partitioning import MODEL, check_cuts, partition_specs
 from cnnjax.settings import check_mesh
 from cnnjax.trees import typed_like, widen
@@ -98,7 +98,7 @@ def split(mesh: Mesh) -> Callable[[Batch], Batch]:
     in_parts = NamedSharding(mesh, P(AXIS))
 
     def put_batch(batch: Batch) -> Batch:
-        padded = pad_batch(batch, mesh.shape[AXIS])
+        padded = padding.pad_batch(padding.check_batch(batch), mesh.shape[AXIS])
         return jax.tree.map(lambda a: place(a, in_parts), padded)
 
     return put_batch
@@ -156,9 +156,10 @@ def device_body(share: ShareFn) -> ValueAndGradFn:
     """
 
     def value_and_grad(params: Params, part: Batch) -> tuple[Metrics, Params]:
+        check_params(params)
         params = lax.pcast(params, AXIS, to="varying")
         part = canonical(part)
-        total = lax.psum(total_weight(part), AXIS)
+        total = lax.psum(padding.total_weight(part), AXIS)
         means, grads, _ = share(params, part, padding.nonzero(total))
         means, grads = lax.psum(jax.tree.map(widen, (means, grads)), AXIS)
         return Metrics(means, total), typed_like(grads, params)
@@ -189,8 +190,10 @@ def over_shard_map(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
     )
 
     def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
-        padded = pad_batch(batch, mesh.shape[AXIS])
-        return mapped(params, padding.harmless(padded))
+        padded, unit = ready(batch, multiple=mesh.shape[AXIS])
+        _trace_alone(share, params, padded)
+        metrics, grads = mapped(params, padded)
+        return metrics._replace(weight=metrics.weight * unit), grads
 
     return value_and_grad
 
@@ -207,13 +210,22 @@ def over_pmap(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
 
     def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
         check_mesh(None)  # pmap makes a mesh of its own
-        parts = jax.tree.map(
-            lambda a: a.reshape(mesh.size, -1, *a.shape[1:]),
-            padding.harmless(pad_batch(batch, mesh.size)),
-        )
-        return mapped(params, parts)
+        padded, unit = ready(batch, multiple=mesh.size)
+        _trace_alone(share, params, padded)
+        parts = jax.tree.map(lambda a: a.reshape(mesh.size, -1, *a.shape[1:]), padded)
+        metrics, grads = mapped(params, parts)
+        return metrics._replace(weight=metrics.weight * unit), grads
 
     return value_and_grad
+
+
+def _trace_alone(share: ShareFn, params: Params, batch: Batch) -> None:
+    """Trace a share where there are no devices, so that it can ask for none.
+
+    In the map it could: the size of the axis would be a number like any other.
+    """
+    with alone():
+        jax.eval_shape(share, params, batch, batch.weights[0])
 
 
 def _shardings(tree: PyTree, mesh: Mesh) -> PyTree:

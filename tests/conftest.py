@@ -21,6 +21,11 @@ from forked import Forks
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_num_cpu_devices", 8)
+jax.devices()  # now XLA has read its flags; what the tests start runs as it is in use
+flags = os.environ.get("XLA_FLAGS", "").replace(
+    "--xla_backend_optimization_level=0", ""
+)
+os.environ["XLA_FLAGS"] = flags.strip()
 jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook("cnnjax", "beartype.beartype")
 

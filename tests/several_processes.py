@@ -25,7 +25,7 @@ from cnnjax.data.order import take_batch
 from cnnjax.errors import InputError
 from cnnjax.evaluation import make_evaluate
 from cnnjax.experiments import Experiment
-from cnnjax.microbatches import pad_batch
+from cnnjax.padding import pad_batch
 from cnnjax.strategies import ACROSS_PROCESSES, STRATEGIES, Options, make_strategy
 
 OUTPUT = flags.DEFINE_string("output", None, "Folder.")

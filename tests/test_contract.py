@@ -26,6 +26,17 @@ from cnnjax.types import Examples
 # What is compiled for one loss serves all tests of it.
 pytestmark = pytest.mark.xdist_group("contract")
 
+
+@jax.custom_vjp
+def summed_backwards(value):
+    """Change nothing, but add the gradients of all devices up."""
+    return value
+
+
+summed_backwards.defvjp(
+    lambda value: (value, None), lambda _, g: (lax.psum(g, parallel.AXIS),)
+)
+
 REFUSED = {
     "shape (1,)": (lambda loss, *_: (loss[None], {}), "got shape (1,)"),
     "shape (1, 1)": (lambda loss, *_: loss[None, None], "got shape (1, 1)"),
@@ -63,6 +74,26 @@ REFUSED = {
     "a sum over devices in an inner function": (
         lambda loss, *_: jax.jit(lambda x: lax.psum(x, parallel.AXIS))(loss),
         "which knows no batch and no devices",
+    ),
+    "the number of devices": (
+        lambda loss, *_: loss / lax.axis_size(parallel.AXIS),
+        "which knows no batch and no devices",
+    ),
+    "the number of devices, counted": (
+        lambda loss, *_: loss / lax.psum(1, parallel.AXIS),
+        "which knows no batch and no devices",
+    ),
+    "a metric by the number of devices": (
+        lambda loss, *_: (loss, {"part": loss / lax.axis_size(parallel.AXIS)}),
+        "which knows no batch and no devices",
+    ),
+    "a metric beyond float32": (
+        lambda loss, *_: (loss, {"large": np.float64(1e300)}),
+        "metric 'large' within float32, got",
+    ),
+    "a metric beyond every type": (
+        lambda loss, *_: (loss, {"large": 10**400}),
+        "metric 'large' within float32, got",
     ),
     "a mean over the batch": (
         lambda loss, *_: loss - lax.pmean(loss, "batch"),
@@ -105,6 +136,8 @@ ACCEPTED = {
             "half": loss.astype(jnp.bfloat16),
             "constant": 2,
             "fraction": np.float64(0.5),
+            "large": 2**40,
+            "large in NumPy": np.int64(2**40),
         },
     ),
 }
@@ -123,6 +156,7 @@ def test_what_may_be_returned_gives_the_same_everywhere(what):
         assert all(mean.dtype == jnp.float32 for mean in means.values()), name
         if "label" in means:
             exact = {"label": labels, "byte": labels, "constant": 2, "fraction": 0.5}
+            exact |= {"large": 2**40, "large in NumPy": 2**40}
             for metric, value in exact.items():
                 np.testing.assert_allclose(means[metric], value, 1e-6, err_msg=name)
 
@@ -165,3 +199,34 @@ def test_the_check_leaves_nothing_in_the_program():
     plain = jax.make_jaxpr(loss_fn)(*arguments)
     same = jax.make_jaxpr(lambda *a: checked(loss_fn)(*a)[0])(*arguments)
     assert str(same) == str(plain)
+
+
+def test_a_gradient_that_is_summed_over_devices_is_refused_alike_everywhere():
+    """Where the loss is only evaluated, nothing of it is seen, or wrong."""
+    loss_fn = returning(lambda loss, *_: summed_backwards(loss))
+    for name, run in forms_of(loss_fn).items():
+        with pytest.raises(InputError) as caught:
+            jax.eval_shape(run, BATCH)
+        assert "which knows no batch and no devices" in str(caught.value), name
+
+
+def test_an_axis_of_the_losss_own_is_right_or_refused():
+    """JAX's shard_map fails an assertion of its own there, and says nothing of it."""
+
+    def value_fn(loss, params, example, label):
+        middle = jax.vmap(lambda a: a - lax.pmean(a, "own"), axis_name="own")(example)
+        return loss + jnp.sum(middle)
+
+    loss_fn, refusals = returning(value_fn), {}
+    exact = jax.grad(mean_of_losses)(PARAMS)  # what is added has no gradient by them
+    for name, run in forms_of(loss_fn).items():
+        try:
+            _, grads = run(BATCH)
+        except InputError as error:
+            refusals[name] = str(error)
+        else:
+            assert largest_error(grads, exact) <= 1e-5, name
+    for name, told in refusals.items():
+        assert "shard_map" in name
+        assert "jax.vmap with axis_name=" in told
+        assert "\n" not in told

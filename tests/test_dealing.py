@@ -17,7 +17,8 @@ import pytest
 from cnnjax import parallel, reductions
 from cnnjax.data.order import example_keys
 from cnnjax.gradients import Share, batch_share, serial_share, with_each
-from cnnjax.microbatches import DEALT, NEIGHBOURS, microbatched, pad_batch
+from cnnjax.microbatches import DEALT, NEIGHBOURS, microbatched
+from cnnjax.padding import pad_batch
 from cnnjax.rows import rows_share
 from cnnjax.strategies import DIVIDED, STRATEGIES, Options
 from cnnjax.types import Batch

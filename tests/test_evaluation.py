@@ -16,6 +16,7 @@ from batches import TINY, random_dataset
 from cnnjax import parallel
 from cnnjax.evaluation import BATCH_SIZE, make_evaluate, make_predict
 from cnnjax.experiments import prepare
+from cnnjax.losses import softmax_cross_entropy
 from cnnjax.overrides import override
 from cnnjax.runs import is_due, predict_test, run
 from cnnjax.stack import Activation, Dense, Dropout, Flatten
@@ -164,3 +165,29 @@ def test_what_is_written_is_what_is_predicted_of_each_test_example(trained, tmp_
     np.testing.assert_array_equal(rows[:, 1], [*range(23)] * 2)
     np.testing.assert_array_equal(rows[:, 2], [*labels, *labels])
     np.testing.assert_array_equal(rows[:, 3], [*predictions, *predictions[::-1]])
+
+
+def test_what_was_given_may_be_changed_afterwards():
+    """On a CPU, JAX shares memory with NumPy where this is aligned."""
+    room = np.zeros(64 * 16 + 16, np.float32)
+    start = -room.ctypes.data // 4 % 16  # aligned to 64 bytes
+    inputs = room[start : start + 64 * 16].reshape(64, 16)
+    inputs[:] = np.random.default_rng(0).standard_normal(inputs.shape)
+    examples = Examples(inputs, (np.arange(64) % 4).astype(np.int32))
+    params = {
+        "w": jnp.asarray(np.ones((16, 4), np.float32) * np.arange(4, dtype=np.float32))
+    }
+
+    def apply_fn(params, x, key=None):
+        return x @ params["w"]
+
+    def loss_fn(params, x, label, key):
+        return softmax_cross_entropy(apply_fn(params, x), label)
+
+    evaluate = make_evaluate(loss_fn, examples, params)
+    predict = make_predict(apply_fn, examples)
+    before = evaluate(params), predict(params)
+    inputs[:] = 0
+    after = evaluate(params), predict(params)
+    assert after[0] == before[0]
+    np.testing.assert_array_equal(after[1], before[1])

@@ -14,7 +14,7 @@ from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from cnnjax import gradients, parallel
+from cnnjax import gradients, padding, parallel
 from cnnjax.faults.fault import BY_HAND, Fault, Needs
 from cnnjax.gradients import ShareFn
 from cnnjax.strategies import NO_OPTIONS, Builder, DeviceMap, Options, mesh_of
@@ -84,7 +84,7 @@ def n_times_too_large(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
     """Sum gradients of replicated parameters, which are summed already."""
 
     def body(params: Params, part: Batch) -> tuple[Metrics, Params]:
-        total = lax.psum(gradients.total_weight(part), parallel.AXIS)
+        total = lax.psum(padding.total_weight(part), parallel.AXIS)
         means, grads, _ = share(params, part, total)
         grads = lax.pcast(grads, parallel.AXIS, to="varying")
         means, grads = lax.psum((means, grads), parallel.AXIS)

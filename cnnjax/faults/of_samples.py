@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from cnnjax import factors
+from cnnjax import factors, padding
 from cnnjax.errors import InputError
 from cnnjax.faults.fault import (
     ON_ONE_DEVICE,
@@ -18,7 +18,7 @@ from cnnjax.faults.fault import (
     Needs,
     layer_of,
 )
-from cnnjax.gradients import batch_value_and_grad, total_weight, whole
+from cnnjax.gradients import batch_value_and_grad, whole
 from cnnjax.stack import Conv
 from cnnjax.strategies import NO_OPTIONS, Builder, Options
 from cnnjax.types import Batch, LossFn, Metrics, Params, Strategy
@@ -39,7 +39,7 @@ def overwrite_conv_gradient(builder: Builder) -> Builder:
             at = _last(batch)
             last = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, at, 1), batch)
             _, alone = gradient_of_one(params, last)
-            fraction = last.weights[0] / total_weight(batch)
+            fraction = last.weights[0] / padding.total_weight(batch)
             mixed = {
                 name: jax.tree.map(lambda g: g * fraction.astype(g.dtype), alone[name])
                 if own["kernel"].ndim == 4

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import AxisType, Mesh
 from jaxtyping import PyTree
 
-from cnnjax import factors, parallel
+from cnnjax import factors, padding, parallel
 from cnnjax.arguments import at_least, instance_of, optional
 from cnnjax.errors import expect
 from cnnjax.gradients import ShareFn, whole
@@ -50,6 +50,11 @@ def checked(options: Options) -> Options:
     axes = mesh if mesh is None else getattr(mesh, "axis_names", mesh)
     ours = mesh is None or axes == (parallel.AXIS, MODEL)
     expect("a mesh as parallel.make_mesh makes it", axes, ours)
+    if mesh is not None:
+        what = "a mesh of devices, as parallel.make_mesh makes it"
+        expect(what, mesh, isinstance(mesh, Mesh))
+        what = "a mesh as parallel.make_mesh makes it, with axes of AxisType.Auto"
+        expect(what, mesh.axis_types, set(mesh.axis_types) == {AxisType.Auto})
     size = optional(at_least(1))("microbatch_size", size)
     return options._replace(microbatch_size=size)
 
@@ -57,6 +62,15 @@ def checked(options: Options) -> Options:
 def copy_to_device(tree: PyTree) -> PyTree:
     """Copy every array to the default device: donation must not delete the caller's."""
     return jax.tree.map(jnp.copy, jax.device_put(tree))
+
+
+def put_on_device(batch: Batch) -> Batch:
+    """Put a batch on the default device.
+
+    Raises:
+        InputError: a batch that `padding.check_batch` refuses.
+    """
+    return jax.device_put(padding.check_batch(batch))
 
 
 def on_one_device(share: ShareFn, options: Options) -> Strategy:
@@ -68,7 +82,7 @@ def on_one_device(share: ShareFn, options: Options) -> Strategy:
     return Strategy(
         value_and_grad=whole(_in_microbatches(share, options, NEIGHBOURS)),
         put_state=copy_to_device,
-        put_batch=jax.device_put,
+        put_batch=put_on_device,
         run="loop",
     )
 
