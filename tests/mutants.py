@@ -524,7 +524,7 @@ MUTANTS = (
     Mutant(
         "filled_up_at_full_weight",
         "What a batch is filled up with counts.",
-        "cnnjax/microbatches.py",
+        "cnnjax/padding.py",
         "jnp.where(real, padded.weights, 0)",
         "padded.weights",
         DEALING,
@@ -533,26 +533,25 @@ MUTANTS = (
         "pmap_leaves_over",
         "By pmap, examples that do not divide over the devices are left out.",
         "cnnjax/parallel.py",
-        "padding.harmless(pad_batch(batch, mesh.size)),\n",
-        "jax.tree.map(\n"
-        "                lambda a: a[: len(a) // mesh.size * mesh.size], batch\n"
-        "            ),\n",
+        "        padded, unit = ready(batch, multiple=mesh.size)\n",
+        "        whole = len(batch.weights) // mesh.size * mesh.size\n"
+        "        padded, unit = ready(jax.tree.map(lambda a: a[:whole], batch))\n",
         DEALING,
     ),
     Mutant(
         "one_device_counts_padding",
         "A device whose examples are all padding counts one of them.",
         "cnnjax/parallel.py",
-        "total = lax.psum(total_weight(part), AXIS)",
-        "total = lax.psum(jnp.maximum(total_weight(part), 1), AXIS)",
+        "total = lax.psum(padding.total_weight(part), AXIS)",
+        "total = lax.psum(jnp.maximum(padding.total_weight(part), 1), AXIS)",
         LAWS,
     ),
     Mutant(
         "weight_of_one_device",
         "Each device takes the batch to weigh as much as its own part, N times.",
         "cnnjax/parallel.py",
-        "total = lax.psum(total_weight(part), AXIS)",
-        "total = total_weight(part) * lax.psum(1, AXIS)",
+        "total = lax.psum(padding.total_weight(part), AXIS)",
+        "total = padding.total_weight(part) * lax.psum(1, AXIS)",
         LAWS,
     ),
     Mutant(

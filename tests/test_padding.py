@@ -42,6 +42,25 @@ def test_padding_counts_for_nothing_whatever_it_holds(value, label, microbatch_s
         assert np.isfinite(metrics.means["loss"]), name
 
 
+@pytest.mark.parametrize("place", ["first", "mixed", "all but the last"])
+def test_it_does_not_matter_where_padding_stands(place):
+    real = {
+        "first": np.arange(12) >= 7,
+        "mixed": np.arange(12) % 3 == 1,
+        "all but the last": np.arange(12) == 11,
+    }[place]
+    expected = jax.grad(mean_of_losses)(PARAMS, jnp.float32(real))
+    batch = BATCH._replace(
+        inputs=jnp.where(real[:, None], BATCH.inputs, NAN),
+        labels=jnp.where(real, BATCH.labels, -1),
+        weights=jnp.float32(real),
+    )
+    for name, run in forms_of(LOSS).items():
+        metrics, grads = run(batch)
+        assert largest_error(grads, expected) <= 1e-5, name
+        assert np.isfinite(metrics.means["loss"]), name
+
+
 @pytest.mark.parametrize("value", [1.0, NAN])
 def test_a_batch_of_padding_alone_has_a_gradient_of_zero(value):
     batch = BATCH._replace(
