@@ -702,5 +702,13 @@ MUTANTS = (
         "np.asarray(leaf).ravel('K').reshape(leaf.shape)",
         WORKDIR,
     ),
+    Mutant(
+        "short_call_left_out",
+        "The last updates of an epoch are left out where they do not fill a call.",
+        "cnnjax/epochs.py",
+        "for first in range(0, num_steps, per_call):",
+        "for first in range(0, num_steps - per_call + 1, per_call):",
+        ("tests/test_epochs.py",),
+    ),
     *NEW_MUTANTS,
 )
