@@ -22,6 +22,8 @@ import pytest
 import cnnjax
 from cnnjax import (
     ensembles,
+    epochs,
+    evaluation,
     initializers,
     layers,
     microbatches,
@@ -54,6 +56,16 @@ TABLE: list[tuple[str, str | None]] = [
     ("load_dataset('Fashion-MNIST')", "did you mean fashion_mnist?"),
     ("load_dataset(None)", "unknown dataset None; known: cifar10"),
     ("load_dataset(['digits'])", "unknown dataset ['digits']; known: cifar10"),
+    ("load_dataset('idx', data_dir=3)", "data_dir of kind str or PathLike, got 3"),
+    ("load_dataset('mnist', data_dir=True)", "of kind str or PathLike, got True"),
+    ("load_dataset('cifar10', data_dir=b'/tmp')", "str or PathLike, got b'/tmp'"),
+    ("load_dataset('housing', data_dir=['a'])", "of kind str or PathLike, got ['a']"),
+    ("load_dataset('tfds:mnist', data_dir=0)", "of kind str or PathLike, got 0"),
+    ("load_dataset('digits', data_dir=1.5)", "of kind str or PathLike, got 1.5"),
+    (
+        "load_dataset('idx', data_dir=Path('/nowhere'))",
+        "to be a folder, got '/nowhere'",
+    ),
     ("get_loss('Softmax_Cross_Entropy')", "did you mean softmax_cross_entropy?"),
     ("get_loss(3)", "unknown loss 3; known: mean"),
     ("get_loss(np.str_('mean_squared_error'))", ACCEPTED),
@@ -185,7 +197,10 @@ TABLE: list[tuple[str, str | None]] = [
     ("override(recipe, l2=1e-39)", "l2 finite and at least 0, got 1e-39, which is 0.0"),
     ("override(cosine, min_learning_rate=1e-60)", "got 1e-60, which is 0.0 in float32"),
     ("Standardize(std=(1e-46,))", "std above 0, got 1e-46, which is 0.0 in float32"),
-    ("Standardize(std=(1.0, 1e300))", "std above 0, got 1e+300, which is inf in float3"),
+    (
+        "Standardize(std=(1.0, 1e300))",
+        "std above 0, got 1e+300, which is inf in float3",
+    ),
     ("Standardize(mean=(-1e39,))", "mean to be finite, got -1e+39, which is -inf in "),
     ("Initializer(gain=1e80)", "gain finite and at least 0, got 1e+80, which is inf i"),
     ("Dropout(1 - 1e-9)", "rate in [0, 1), got 0.999999999, which is 1.0 in float32"),
@@ -217,6 +232,21 @@ TABLE: list[tuple[str, str | None]] = [
     ("conv2d(plane[..., :1], kernel)", "a kernel of 1 channels, as the image has, got"),
     ("conv2d(plane.astype(np.uint8), kernel)", "a kernel of uint8, as the image is"),
     ("conv2d(plane[:2], kernel)", "a kernel that fits in (2, 6), padded, got (3, 3)"),
+    (
+        "conv2d(plane.astype('uint8'), kernel.astype('uint8'))",
+        "floats, got dtype('uint",
+    ),
+    (
+        "conv2d(plane.astype('int32'), kernel.astype('int32'))",
+        "floats, got dtype('int3",
+    ),
+    ("conv2d(plane.astype(bool), kernel.astype(bool))", "of floats, got dtype('bool')"),
+    ("conv2d(plane.astype('bfloat16'), kernel.astype('bfloat16'))", ACCEPTED),
+    ("conv2d(plane, kernel, precision='foo')", "unknown precision 'foo'; known: defau"),
+    ("conv2d(plane, kernel, precision='HIGH')", "did you mean high?"),
+    ("conv2d(plane, kernel, precision=3)", "unknown precision 3; known: default, high"),
+    ("conv2d(plane, kernel, precision=None)", ACCEPTED),
+    ("conv2d(plane, kernel, precision=jax.lax.Precision.HIGHEST)", ACCEPTED),
     ("conv2d(plane, kernel, padding='SAME')", "padding to be a tuple, got 'SAME'"),
     ("conv2d(plane, kernel, padding=(1, 1))", "padding to be a tuple, got 1"),
     ("conv2d(plane, kernel, padding=((0, 0),) * 3)", "((top, bottom), (left, right)),"),
@@ -286,6 +316,26 @@ TABLE: list[tuple[str, str | None]] = [
     ("fit(recipe, data, seed=True)", "seed from 0 to 2**32 - 1, a whole number, got T"),
     ("fit(recipe, data, evaluate_every=-1)", "evaluate_every of at least 0, got -1"),
     ("run(experiment, evaluate_every=0.5)", "evaluate_every of at least 0, a whole n"),
+    ("fit(recipe, data, on_epoch=None)", "on_epoch to be a function, got None"),
+    ("fit(recipe, data, on_epoch=5)", "on_epoch to be a function, got 5"),
+    ("run(experiment, on_epoch='print')", "on_epoch to be a function, got 'print'"),
+    ("run(experiment, on_progress=None)", "on_progress to be a function, got None"),
+    ("run(experiment, clock=5)", "clock of kind Clock, got 5"),
+    ("run(experiment, updates=[])", "updates of kind Updates, got []"),
+    (
+        "train(params, data.train, **loop, callbacks=None)",
+        "of kind Callbacks, got None",
+    ),
+    (
+        "train(params, data.train, **loop, callbacks=Callbacks(on_epoch=5))",
+        "on_epoch to be a function, got 5",
+    ),
+    ("list(run_seeds(abs, [0], callbacks=Callbacks()))", "of kind SeedCallbacks, got "),
+    (
+        "list(run_seeds(abs, [0], callbacks=SeedCallbacks(on_progress=None)))",
+        "on_progress to be a function, got None",
+    ),
+    ("list(run_seeds(abs, [0], clock=1.0))", "clock of kind Clock, got 1.0"),
     ("run(recipe)", "experiment (see prepare) of kind Experiment, got Recipe("),
     ("list(run_seeds(abs, [0, '1']))", "seeds of at least 0, a whole number, got '1'"),
     ("list(run_seeds(abs, 3))", "seeds to be a tuple, got 3"),
@@ -294,6 +344,40 @@ TABLE: list[tuple[str, str | None]] = [
     ("list(run_seeds(abs, [0], group_size=0))", "group_size of at least 1, got 0"),
     ("list(run_seeds(abs, [0], evaluate_every=None))", "evaluate_every of at least 0,"),
     ("make_evaluate('mse', data.test, params)", "loss_fn to be a function, got 'mse'"),
+    ("make_evaluate(loss, data.test, params)(params)", ACCEPTED),
+    ("make_evaluate(loss, data.test, params)(np_params)", ACCEPTED),
+    ("make_evaluate(loss, tuple(data.test), params)(params)", ACCEPTED),
+    (
+        "make_evaluate(loss, data.test, params, put_state=None)",
+        "put_state to be a func",
+    ),
+    ("make_evaluate(loss, data.test, params, put_batch=5)", "put_batch to be a functi"),
+    ("make_evaluate(loss, data.test, None)", "params to be a tree of arrays, got None"),
+    ("make_evaluate(loss, data.test, 'best')", "to be a tree of arrays, got 'best'"),
+    (
+        "make_evaluate(loss, None, params)",
+        "expected Examples(inputs, labels), got None",
+    ),
+    ("make_evaluate(loss, 3, params)", "examples: expected Examples(inputs, labels), "),
+    (
+        "make_evaluate(loss, (1, 2, 3), params)",
+        "Examples(inputs, labels), got (1, 2, 3",
+    ),
+    (
+        "make_evaluate(loss, data.test, params)({'dense_1': narrow})",
+        "params['dense_1']['kernel'] of float32 (64, 3), as compiled for, got float32",
+    ),
+    ("make_evaluate(loss, data.test, params)({})", "as compiled for, got no leaf; com"),
+    (
+        "make_evaluate(loss, data.test, params)(None)",
+        "to be a tree of arrays, got None",
+    ),
+    (
+        "make_evaluate(loss, data.test, params)({**params, 'more': narrow})",
+        "params['more']['bias'] of no leaf, as compiled for, got float32 (3,)",
+    ),
+    ("make_evaluate(loss, data.test, params)(params, 5)", "Examples(inputs, labels), "),
+    ("make_predict(None, data.test)", "apply_fn to be a function, got None"),
     ("make_evaluate(loss, data.test, params, batch_size=0)", "batch_size of at least "),
     ("make_evaluate(loss, data.test, params, batch_size=1.5)", "at least 1, a whole n"),
     ("LoopConfig(batch_size='8', epochs=1)", "batch_size, a whole number, got '8'"),
@@ -306,6 +390,26 @@ TABLE: list[tuple[str, str | None]] = [
     ("type(LoopConfig(batch_size=np.int64(8), epochs=1).batch_size) is int", ACCEPTED),
     ("take_batch(data.train, order, 0, batch_size=np.int64(8))", ACCEPTED),
     ("take_batch(data.train, order, 0, batch_size=0)", "batch_size of at least 1, got"),
+    ("take_batch(data.train, order[:8], 0, batch_size=8)", ACCEPTED),
+    ("take_batch(data.train, np.arange(40), 4, batch_size=8)", ACCEPTED),
+    ("take_batch(data.train, order, jnp.int32(4), batch_size=8)", ACCEPTED),
+    ("take_batch(data.train, order, 5, batch_size=8)", "index from 0 to 4, got 5"),
+    ("take_batch(data.train, order, -1, batch_size=8)", "index from 0 to 4, got -1"),
+    ("take_batch(data.train, order, 0.5, batch_size=8)", "to 4, a whole number, got 0"),
+    ("take_batch(data.train, order, True, batch_size=8)", "a whole number, got True"),
+    ("take_batch(data.train, order, None, batch_size=8)", "a whole number, got None"),
+    ("take_batch(data.train, order + 1, 0, batch_size=8)", "0 to 39, got (1, 40)"),
+    ("take_batch(data.train, order - 1, 0, batch_size=8)", "0 to 39, got (-1, 38)"),
+    ("take_batch(data.train, np.array([99]), 0, batch_size=8)", "39, got (99, 99)"),
+    ("take_batch(data.train, [0, 1], 0, batch_size=2)", "whole numbers, got [0, 1]"),
+    ("take_batch(data.train, None, 0, batch_size=2)", "whole numbers, got None"),
+    ("take_batch(data.train, order / 2, 0, batch_size=8)", "numbers, got dtype('float"),
+    ("take_batch(data.train, order > 8, 0, batch_size=8)", "numbers, got dtype('bool'"),
+    ("take_batch(data.train, order[None], 0, batch_size=8)", "there are, got (1, 40)"),
+    ("take_batch(None, order, 0, batch_size=8)", "examples of kind Examples, got None"),
+    ("jax.jit(batch_at)(order, 0)", ACCEPTED),  # traced: nothing is known
+    ("jax.jit(lambda: batch_at(order + 0, 0))()", ACCEPTED),
+    ("jax.jit(lambda: batch_at(own_order, 0))()", "from 0 to 39, got (0, 40)"),
     ("take_batch(data.train, order[:0], 0, batch_size=8)", "an order of 1 to 40 examp"),
     ("take_batch(data.test, order, 0, batch_size=8)", "an order of 1 to 8 examples, a"),
     # Predictions.
@@ -364,7 +468,16 @@ def names_of_the_table() -> dict:
     """Return what the calls of the table name."""
     jax.config.update("jax_num_cpu_devices", 4)
     names = {name: getattr(cnnjax, name) for name in cnnjax.__all__}
-    modules = (initializers, layers, optimizers, stack, microbatches, parallel)
+    modules = (
+        evaluation,
+        epochs,
+        initializers,
+        layers,
+        optimizers,
+        stack,
+        microbatches,
+        parallel,
+    )
     for module in (*modules, ensembles, updates, workdir, order, preprocessing, splits):
         names = {**vars(module), **names}
     recipe = batches.TINY
@@ -416,6 +529,18 @@ def names_of_the_table() -> dict:
         "apply": cnnjax.make_apply(other),
         "narrow": {"kernel": jnp.zeros((3, 3)), "bias": jnp.zeros(3)},
         "order": jnp.arange(40),
+        "own_order": jnp.arange(41)[1:].at[0].set(0),
+        "batch_at": lambda order, index: names["take_batch"](
+            dataset.train, order, index, batch_size=8
+        ),
+        "np_params": jax.tree.map(np.asarray, params),
+        "loop": {
+            "strategy": experiment.strategy,
+            "optimizer": experiment.optimizer,
+            "schedule": experiment.schedule,
+            "config": experiment.loop,
+            "keys": experiment.keys,
+        },
         "own_mesh": jax.make_mesh((2,), ("x",)),
         "jit": cnnjax.make_strategy("jit", experiment.loss_fn),
     }
