@@ -4,3 +4,5 @@ import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent / "scripts"))
+
+import _start  # noqa: F401

@@ -7,6 +7,7 @@ however its numbers were computed.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Collection
 from typing import Any
@@ -121,8 +122,34 @@ def at_least(least: int) -> Rule:
 
 
 def number(words: str, holds: Callable[[float], bool]) -> Rule:
-    """Build the rule that keeps the numbers for which something holds, in words."""
-    return lambda name, value: real_number(f"{name} {words}", value, holds)
+    """Build the rule that keeps the numbers for which something holds, in words.
+
+    It must hold in float32, too, in which training computes: there 1 - 1e-9 is 1, and
+    1e-46 is 0.
+
+    Raises:
+        InputError: the rule does, for any other.
+    """
+
+    def keep(name: str, value: Any) -> float:
+        kept = real_number(f"{name} {words}", value, holds)
+        held = _in_float32(kept)
+        same = bool(held) == bool(kept) and math.isfinite(held)
+        if not (same and holds(held)):
+            raise InputError(
+                f"expected {name} {words}, got {kept}, which is {held} in float32"
+            )
+        return kept
+
+    return keep
+
+
+def _in_float32(number: float) -> float:
+    """Return what a number is in float32, whose subnormal ones many devices lack."""
+    if abs(number) < np.finfo(np.float32).tiny:
+        return 0.0
+    with np.errstate(over="ignore"):
+        return float(np.float32(number))
 
 
 def named(known: Collection[str]) -> Rule:

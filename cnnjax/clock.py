@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cnnjax.arguments import instance_of
+
 
 class Clock:
     """Add up wall seconds by part. Parts do not nest.
@@ -35,3 +37,12 @@ class Clock:
     def total(self) -> float:
         """Return the seconds since the clock was made."""
         return time.perf_counter() - self._start
+
+
+def given_or_new(clock: Clock | None) -> Clock:
+    """Return the clock that is given, or one that starts now.
+
+    Raises:
+        InputError: what is given is no clock.
+    """
+    return Clock() if clock is None else instance_of(Clock)("clock", clock)

@@ -18,9 +18,9 @@ import numpy as np
 from jaxtyping import Int, PyTree
 
 from cnnjax.arguments import at_least, function, several
-from cnnjax.clock import Clock
+from cnnjax.clock import Clock, given_or_new
 from cnnjax.data.splits import HoldOut
-from cnnjax.epochs import ignore, make_record, run_epochs
+from cnnjax.epochs import check_callbacks, ignore, make_record, run_epochs
 from cnnjax.errors import InputError, expect
 from cnnjax.experiments import Experiment
 from cnnjax.faults import corrupted, get_fault
@@ -86,14 +86,15 @@ def run_seeds(
 
     Raises:
         InputError: seeds that are no whole numbers, or one of them twice; a group of no
-            size, or one that `check_group` refuses.
+            size, or one that `check_group` refuses; or callbacks that are no functions.
     """
     function("prepare_fn", prepare_fn)
     seeds = several(at_least(0))("seeds", seeds)
     expect("each seed once", seeds, len(set(seeds)) == len(seeds))
     group_size = at_least(1)("group_size", group_size)
     evaluate_every = at_least(0)("evaluate_every", evaluate_every)
-    clock = clock or Clock()
+    check_callbacks(callbacks, SeedCallbacks)
+    clock = given_or_new(clock)
     compiled: dict[int, Updates] = {}  # by the size of the group
     for first in range(0, len(seeds), group_size):
         with clock.part("prepare"):
@@ -232,8 +233,7 @@ def _train_group(
             epochs = experiment.loop.epochs
             test = tests[index](epochs, own) if last is None else last
             unpredicted = count_unpredicted(experiment, own, test)
-        ended = Run(own, records[index], test, unpredicted)
-        yield _seed_run(experiment, ended, clock)
+        yield _seed_run(experiment, Run(own, records[index], test, unpredicted), clock)
 
 
 def take(tree: PyTree, index: int) -> PyTree:

@@ -13,8 +13,11 @@ from typing import Any
 
 import jax
 
-from cnnjax.errors import InputError
+from cnnjax.errors import InputError, expect
 
+# Virtual ones of a CPU are made in a second or two; ten thousand take many minutes.
+MOST_DEVICES = 1024
+COUNT_FLAG = "--xla_force_host_platform_device_count"
 PACKAGES = ("cnnjax", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -48,17 +51,41 @@ def find_devices() -> Sequence[Any]:
     """Return all devices; the first call starts JAX.
 
     Raises:
-        InputError: the platform that JAX is told to use is not there.
+        InputError: the platform that JAX is told to use is not there, or so many
+            virtual devices cannot be.
     """
+    check_variables()
     try:
         return jax.devices()
     except (RuntimeError, AssertionError) as error:
         told = jax.config.values["jax_platforms"]
         said = str(error).partition("\n")[0].partition(" (set JAX_PLATFORMS")[0]
+        if told is None:
+            raise InputError(f"JAX finds no device here: {said}") from error
         raise InputError(
             f"JAX_PLATFORMS={told}: expected platforms that JAX finds here"
             f"{f' ({said})' if said else ''}; unset it, or say JAX_PLATFORMS=cpu"
         ) from error
+
+
+def check_variables() -> None:
+    """Raise InputError for variables by which JAX would abort, hang, or blame another.
+
+    An unknown flag in XLA_FLAGS is not looked for: XLA ends with a line that names it.
+    """
+    held = f"from 1 to {MOST_DEVICES} virtual devices"
+    count = jax.config.values["jax_num_cpu_devices"]
+    possible = count == -1 or 1 <= count <= MOST_DEVICES  # -1: not given
+    expect(f"{held} by JAX_NUM_CPU_DEVICES", count, possible)
+    flags = os.environ.get("XLA_FLAGS", "")
+    is_flags = flags.strip().startswith("-") or not flags or os.path.isfile(flags)
+    expect("XLA_FLAGS=--NAME=VALUE, or a file of such flags", flags, is_flags)
+    for flag in flags.split():
+        name, _, value = flag.partition("=")
+        if name == COUNT_FLAG:
+            digits = value.isdecimal() and len(value) < 9
+            possible = digits and 1 <= int(value) <= MOST_DEVICES
+            expect(f"{held} by {COUNT_FLAG} in XLA_FLAGS", value, possible)
 
 
 def environment_line(environment: dict[str, Any]) -> str:

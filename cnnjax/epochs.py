@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
 
-from cnnjax.clock import Clock
+from cnnjax.arguments import function, instance_of
+from cnnjax.clock import Clock, given_or_new
 from cnnjax.data.checks import check_examples
 from cnnjax.data.order import num_batches
 from cnnjax.records import EpochRecord, MeansFn, epoch_means
@@ -37,6 +38,13 @@ class Callbacks(NamedTuple):
 NO_CALLBACKS = Callbacks()
 
 
+def check_callbacks(callbacks: Any, kind: type) -> None:
+    """Raise InputError for callbacks of another kind, or any that is no function."""
+    instance_of(kind)("callbacks", callbacks)
+    for name, callback in callbacks._asdict().items():
+        function(name, callback)
+
+
 def train(
     params: Params,
     examples: Examples,
@@ -59,11 +67,12 @@ def train(
     same shapes was compiled to.
 
     Raises:
-        InputError: examples that cannot be used, or a batch size or epochs that do not
-            fit them.
+        InputError: examples that cannot be used, a batch size or epochs that do not fit
+            them, or callbacks that are no functions.
     """
+    check_callbacks(callbacks, Callbacks)
     examples = check_examples(examples, where="training ")
-    clock = clock or Clock()
+    clock = given_or_new(clock)
     with clock.part("compile"):
         updates = updates or compile_updates(
             params,

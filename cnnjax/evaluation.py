@@ -15,6 +15,7 @@ from cnnjax.arguments import at_least, function
 from cnnjax.contract import checked
 from cnnjax.data.checks import check_alike, check_examples
 from cnnjax.data.order import num_batches, take_batch
+from cnnjax.errors import InputError, expect
 from cnnjax.losses import predicted_class
 from cnnjax.settings import check_settings, compiled
 from cnnjax.types import Batch, Count, Examples, LossFn, Params
@@ -56,12 +57,15 @@ def make_evaluate(
     device. Of several processes, each must call `evaluate`, and each has the result.
 
     Raises:
-        InputError: a loss that is no function, a batch of no size, or examples that
-            cannot be used; `evaluate`, others of other shapes; or a JAX setting is in
-            the way.
+        InputError: what is no function, no parameters, a batch of no size, or examples
+            that cannot be used; `evaluate`, parameters or others of other shapes; or a
+            JAX setting is in the way.
     """
     check_settings()
     function("loss_fn", loss_fn)
+    function("put_state", put_state)
+    function("put_batch", put_batch)
+    leaves = _leaves(params)
     batch_size = at_least(1)("batch_size", batch_size)
     examples = check_examples(examples)
     num_examples = len(examples.labels)
@@ -94,6 +98,7 @@ def make_evaluate(
     program = compiled(sums_by_batch, params, *placed)
 
     def evaluate(params: Params, others: Examples | None = None) -> dict[str, float]:
+        _check_leaves(_leaves(params), leaves)
         of = placed
         if others is not None:
             others = check_examples(others)
@@ -110,6 +115,30 @@ def make_evaluate(
     return evaluate
 
 
+def _leaves(params: Params) -> dict[str, str]:
+    """Return type and shape of each leaf, by name; None is no tree of parameters."""
+    try:
+        shapes = jax.eval_shape(lambda tree: tree, params)
+    except TypeError:
+        shapes = None
+    expect("params to be a tree of arrays", params, shapes is not None)
+    named, _ = jax.tree_util.tree_flatten_with_path(shapes)
+    return {
+        jax.tree_util.keystr(path): f"{leaf.dtype} {leaf.shape}" for path, leaf in named
+    }
+
+
+def _check_leaves(got: dict[str, str], expected: dict[str, str]) -> None:
+    """Raise InputError unless parameters are those that a program was made for."""
+    for name in expected | got:
+        ours, theirs = expected.get(name, "no leaf"), got.get(name, "no leaf")
+        if ours != theirs:
+            raise InputError(
+                f"expected params{name} of {ours}, as compiled for, got {theirs}; "
+                "compile for these parameters"
+            )
+
+
 def make_predict(
     apply_fn: Callable[..., Float[Array, " classes"]], examples: Examples
 ) -> Callable[[Params], Int[np.ndarray, " examples"]]:
@@ -119,9 +148,11 @@ def make_predict(
     example.
 
     Raises:
-        InputError: examples that cannot be used, or a JAX setting is in the way.
+        InputError: no function, examples that cannot be used, or a JAX setting is in
+            the way.
     """
     check_settings()
+    function("apply_fn", apply_fn)
     examples = check_examples(examples)
     num_examples = len(examples.labels)
     held = jnp.array(examples.inputs)  # a copy, which stays as it is

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from cnnjax.arguments import at_least, several
+from cnnjax.arguments import at_least, named, optional, several
 from cnnjax.errors import expect
 
 Padding = Sequence[tuple[int, int]]
 # Of products: "highest" is full float32, where a GPU or TPU would rather take less.
-Precision = Literal["default", "high", "highest"] | None
+PrecisionName = Literal["default", "high", "highest"]
+Precision = PrecisionName | lax.Precision | None
 
 
 def conv2d(
@@ -39,10 +40,12 @@ def conv2d(
     traced, so an exported program carries both.
 
     Raises:
-        InputError: shapes or types that do not go together; or a kernel that is larger
-            than the padded image.
+        InputError: shapes or types that do not go together, or whole numbers, which
+            overflow; a kernel that is larger than the padded image; or no precision.
     """
     padding = _plain_padding(image, kernel, padding)
+    if not isinstance(precision, lax.Precision):
+        precision = optional(named(get_args(PrecisionName)))("precision", precision)
     return lax.platform_dependent(
         image,
         kernel,
@@ -154,6 +157,8 @@ def _plain_padding(image: Array, kernel: Array, padding: Padding) -> Padding:
     )
     same = image.dtype == kernel.dtype
     expect(f"a kernel of {image.dtype}, as the image is", kernel.dtype, same)
+    floats = jnp.issubdtype(image.dtype, jnp.inexact)
+    expect("an image and a kernel of floats", image.dtype, floats)
     pairs = several(several(at_least(0)))("padding", padding)
     four = [len(pair) for pair in pairs] == [2, 2]
     expect("padding as ((top, bottom), (left, right))", pairs, four)

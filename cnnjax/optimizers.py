@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 import optax
+from jax.tree_util import keystr
 from jaxtyping import PyTree
 
 from cnnjax.arguments import (
@@ -19,7 +20,7 @@ from cnnjax.arguments import (
     number,
     settle,
 )
-from cnnjax.errors import expect
+from cnnjax.errors import InputError, expect, shown
 from cnnjax.types import Params
 
 CosineUnit = Literal["epoch", "step"]
@@ -138,10 +139,24 @@ def make_schedule(config: OptimizerConfig, *, steps_per_epoch: int) -> optax.Sch
 
 
 def is_weight(params: Params) -> PyTree[bool]:
-    """Mark the kernels, which L2 shrinks, with True and the biases with False."""
+    """Mark the kernels, which L2 shrinks, with True and everything else with False.
+
+    A kernel is a leaf of the name "kernel", in a tree of any kind.
+    """
     return jax.tree_util.tree_map_with_path(
-        lambda path, _: path[-1].key == "kernel", params
+        lambda path, _: keystr(path[-1:], simple=True) == "kernel", params
     )
+
+
+def check_weights(params: Params, *, l2: float) -> None:
+    """Raise InputError where an L2 has nothing to shrink, and would do nothing."""
+    if l2 > 0.0 and not any(jax.tree.leaves(is_weight(params))):
+        paths, _ = jax.tree_util.tree_flatten_with_path(params)
+        names = [keystr(path, simple=True, separator="/") for path, _ in paths]
+        raise InputError(
+            f"expected a leaf of the name kernel, which l2={l2} shrinks, got leaves "
+            f"{shown(names)}; name the weights so, or use l2=0"
+        )
 
 
 def make_optimizer(
@@ -153,7 +168,8 @@ def make_optimizer(
     loss. Source of Adam: Kingma and Ba, 2015, arXiv 1412.6980.
 
     Raises:
-        InputError: no config of an optimizer, or a schedule that is no function.
+        InputError: no config of an optimizer, or a schedule that is no function; the
+            optimizer, parameters without a kernel that L2 would shrink.
     """
     instance_of(OptimizerConfig)("config", config)
     function("schedule", schedule)
@@ -164,4 +180,9 @@ def make_optimizer(
             rule = optax.sgd(schedule, momentum=momentum or None)
     if config.l2 == 0.0:
         return rule
-    return optax.chain(optax.add_decayed_weights(config.l2, mask=is_weight), rule)
+
+    def shrunk(params: Params) -> PyTree[bool]:
+        check_weights(params, l2=config.l2)
+        return is_weight(params)
+
+    return optax.chain(optax.add_decayed_weights(config.l2, mask=shrunk), rule)

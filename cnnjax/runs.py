@@ -14,8 +14,8 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int, Num
 
 from cnnjax import parallel
-from cnnjax.arguments import at_least, instance_of
-from cnnjax.clock import Clock
+from cnnjax.arguments import at_least, function, instance_of, optional
+from cnnjax.clock import Clock, given_or_new
 from cnnjax.data.dataset import Dataset
 from cnnjax.epochs import Callbacks, ignore, train
 from cnnjax.errors import expect
@@ -62,11 +62,15 @@ def run(
     `updates` are what an experiment of the same shapes was compiled to.
 
     Raises:
-        InputError: no experiment, or `evaluate_every` is no number of epochs.
+        InputError: no experiment, `evaluate_every` is no number of epochs, or what is
+            called meanwhile is no function.
     """
     instance_of(Experiment)("experiment (see prepare)", experiment)
     evaluate_every = at_least(0)("evaluate_every", evaluate_every)
-    clock = clock or Clock()
+    function("on_epoch", on_epoch)
+    function("on_progress", on_progress)
+    optional(instance_of(Updates))("updates", updates)
+    clock = given_or_new(clock)
     with clock.part("compile"):
         evaluate = make_test(experiment)
 
@@ -140,9 +144,10 @@ def fit(
 
     Raises:
         InputError: the dataset, the seed or the strategy does not fit the recipe, or
-            `evaluate_every` is no number of epochs.
+            `evaluate_every` is no number of epochs, or `on_epoch` no function.
     """
     evaluate_every = at_least(0)("evaluate_every", evaluate_every)
+    function("on_epoch", on_epoch)
     experiment = prepare(recipe, dataset, seed=seed)
     return run(experiment, evaluate_every=evaluate_every, on_epoch=on_epoch)
 

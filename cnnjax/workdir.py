@@ -153,7 +153,8 @@ def folder_named(path: str) -> Path:
     """Return the folder of this name, which need not be there, ~ and ~user written out.
 
     Raises:
-        InputError: no name, no such user, a file's name, or a NUL in it.
+        InputError: no name, no such user, a file's name, a NUL in it, or a symbolic
+            link on the way that leads nowhere.
     """
     expect("workdir to be a folder's name", path, bool(path) and "\0" not in path)
     try:
@@ -163,6 +164,12 @@ def folder_named(path: str) -> Path:
         what = "there is no such home" if home else "the current folder is gone"
         raise InputError(f"{path}: {what}; write the whole path, from /") from error
     expect("a folder, not a file", path, not os.path.isfile(folder))
+    for place in (folder, *folder.parents):
+        if os.path.islink(place) and not os.path.exists(place):
+            raise InputError(
+                f"expected a folder, got {path}: {_shown(place)} is a symbolic link "
+                f"that leads nowhere (to {os.readlink(place)}); remove or mend it"
+            )
     return folder
 
 

@@ -6,6 +6,7 @@ import jax
 from absl import flags
 
 from cnnjax import faults, initializers, parallel, recipes, strategies
+from cnnjax.environment import MOST_DEVICES
 from cnnjax.errors import InputError, expect, unknown_name
 from cnnjax.overrides import override
 
@@ -109,11 +110,18 @@ def start_jax() -> None:
     """Set precision and devices, before anything else asks JAX for a device.
 
     Raises:
-        InputError: JAX has started in this process, with fewer devices.
+        InputError: more devices than a batch has examples; or JAX has started in this
+            process, with fewer devices.
     """
     jax.config.update("jax_enable_x64", FLAGS.precision == "float64")
     if FLAGS.num_devices is None:
         return
+    size = FLAGS.batch_size or recipes.get_recipe(FLAGS.recipe).batch_size
+    most, why = MOST_DEVICES, "more take long to make"
+    if size is not None and 0 < size * FLAGS.model_devices < most:
+        most, why = size * FLAGS.model_devices, f"a batch of {size} keeps no more busy"
+    what = f"--num_devices of at most {most} ({why})"
+    expect(what, FLAGS.num_devices, FLAGS.num_devices <= most)
     try:
         jax.config.update("jax_num_cpu_devices", FLAGS.num_devices)
     except RuntimeError as error:

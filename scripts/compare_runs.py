@@ -9,8 +9,15 @@ exact test of these two networks. docs/comparing.md says what to believe.
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))  # python -I leaves it out
+
+import _start  # noqa: F401  # before what imports JAX
+
+# isort: split
 import _script
 from absl import flags
 

@@ -16,6 +16,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))  # python -I leaves it out
+
+import _start  # noqa: F401  # before what imports JAX
+
+# isort: split
 import _proxy
 import _script
 import _watch

@@ -8,6 +8,14 @@ No TensorFlow is needed. Example:
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # python -I leaves it out
+
+import _start  # noqa: F401  # before what imports JAX
+
+# isort: split
 import _script
 import tensorflow_datasets as tfds
 from absl import flags

@@ -11,9 +11,16 @@ from __future__ import annotations
 import json
 import math
 import shlex
+import sys
 import textwrap
+from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))  # python -I leaves it out
+
+import _start  # noqa: F401  # before what imports JAX
+
+# isort: split
 import _script
 from absl import flags
 

@@ -15,7 +15,13 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))  # python -I leaves it out
+
+import _start  # noqa: F401  # before what imports JAX
+
+# isort: split
 import _jobs
 import _lock
 import _script

@@ -9,8 +9,14 @@ params.safetensors and curves.png; with --log_steps also steps.csv.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))  # python -I leaves it out
+
+import _start  # noqa: F401  # before what imports JAX
+
+# isort: split
 import _advice
 import _processes
 import _progress

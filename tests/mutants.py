@@ -29,9 +29,9 @@ MUTANTS = (
         "l2_after_momentum",
         "Of SGD, the L2 is added to the velocity and not to the gradient.",
         "cnnjax/optimizers.py",
-        "    return optax.chain(optax.add_decayed_weights(config.l2, mask=is_weight), "
+        "    return optax.chain(optax.add_decayed_weights(config.l2, mask=shrunk), "
         "rule)\n",
-        "    decay = optax.add_decayed_weights(config.l2, mask=is_weight)\n"
+        "    decay = optax.add_decayed_weights(config.l2, mask=shrunk)\n"
         "    if isinstance(config.algorithm, Sgd):\n"
         "        trace = optax.trace(config.algorithm.momentum)\n"
         "        rate = optax.scale_by_learning_rate(schedule)\n"
@@ -43,16 +43,16 @@ MUTANTS = (
         "l2_of_first_layer",
         "The L2 is only on the kernel of a network's first layer.",
         "cnnjax/optimizers.py",
-        'path[-1].key == "kernel"',
-        'path[-1].key == "kernel" and path[0].key.endswith("_0")',
+        'simple=True) == "kernel"',
+        'simple=True) == "kernel" and path[0].key.endswith("_0")',
         OPTIMIZERS,
     ),
     Mutant(
         "l2_of_dense_kernels",
         "The L2 is on the kernels of dense layers only.",
         "cnnjax/optimizers.py",
-        "lambda path, _: path[-1].key",
-        "lambda path, leaf: leaf.ndim == 2 and path[-1].key",
+        "lambda path, _: keystr",
+        "lambda path, leaf: leaf.ndim == 2 and keystr",
         OPTIMIZERS,
     ),
     Mutant(
@@ -700,6 +700,14 @@ MUTANTS = (
         "np.ascontiguousarray(leaf)",
         "np.asarray(leaf).ravel('K').reshape(leaf.shape)",
         WORKDIR,
+    ),
+    Mutant(
+        "short_call_left_out",
+        "The last updates of an epoch are left out where they do not fill a call.",
+        "cnnjax/epochs.py",
+        "for first in range(0, num_steps, per_call):",
+        "for first in range(0, num_steps - per_call + 1, per_call):",
+        ("tests/test_epochs.py",),
     ),
     *NEW_MUTANTS,
 )

@@ -8,7 +8,8 @@ edited. There its likely tests run first and, where these pass, the rest of what
 `make test` runs. One line for each mutant says which test caught it, or that it LIVES.
 
 The right tree goes first, through the same likely tests: where these fail by
-themselves, they would "catch" everything. A mutant whose text is no longer there
+themselves, they would "catch" everything. A catch by one of the rest is believed only
+where that test passes on the right tree. A mutant whose text is no longer there
 exactly once, or whose tests cannot be collected, or do not end in time, is an ERROR.
 The exit status is 0 only if every mutant is caught.
 """
@@ -28,7 +29,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -61,6 +62,8 @@ class Laboratory:
     timeout: float  # seconds for all the tests of one mutant
     only_likely: bool
     stop: threading.Event  # ends whatever runs
+    # Of the rest: by name, whether a test passes on the right tree.
+    passes: dict[str, bool] = field(default_factory=dict)
 
     def judge(self, mutant: Mutant) -> Verdict:
         """Make the mutant in a copy of the tree and run the tests there."""
@@ -71,12 +74,18 @@ class Laboratory:
         with self._copy() as copy:
             (copy / mutant.file).write_text(text.replace(mutant.old, mutant.new))
             rest = [f"--ignore={path}" for path in (*mutant.likely, OWN_TEST)]
-            selections = [mutant.likely] if self.only_likely else [mutant.likely, rest]
             ends = time.monotonic() + self.timeout
-            for selection in selections:
-                status, said = self._test(copy, selection, ends=ends)
-                if status != 0:
-                    return _told(mutant.name, status, said)
+            status, said = self._test(copy, mutant.likely, ends=ends)
+            while status == 0 and not self.only_likely:
+                status, said = self._test(copy, rest, ends=ends)
+                if status == 0:
+                    break
+                found = _told(mutant.name, status, said)
+                if found.status == "caught" and not self._passes(found.detail):
+                    rest.append(f"--deselect={found.detail}")
+                    status = 0  # such a test says nothing: go on without it
+        if status != 0:
+            return _told(mutant.name, status, said)
         return Verdict("LIVES", mutant.name, mutant.what)
 
     def complaint(self, likely: Iterable[str]) -> str | None:
@@ -85,6 +94,12 @@ class Laboratory:
             ends = time.monotonic() + self.timeout
             status, said = self._test(copy, sorted(set(likely)), ends=ends)
         return None if status == 0 else _told("the right tree", status, said).detail
+
+    def _passes(self, test: str) -> bool:
+        """Return whether a test passes on the right tree, where it is run once."""
+        if test not in self.passes:
+            self.passes[test] = self.complaint([test]) is None
+        return self.passes[test]
 
     @contextlib.contextmanager
     def _copy(self):

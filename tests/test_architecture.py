@@ -19,10 +19,10 @@ MODULES = sorted(
 
 # Each room may import from its own floor's lower neighbours only, never sideways.
 FLOORS = [
-    {"types", "errors", "clock", "programs", "majorant"},
+    {"types", "errors", "programs", "majorant"},
     {"arguments"},
     {"trees", "comparison", "layers", "initializers", "data", "environment", "workdir"}
-    | {"effects", "permutations", "timing", "settings"},
+    | {"clock", "effects", "permutations", "timing", "settings"},
     {"stack", "losses", "training", "records", "reductions", "partitioning"}
     | {"contract", "padding", "intervals", "mcnemar", "outcomes"},
     {"models", "statistics"},

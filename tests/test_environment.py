@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,11 +96,100 @@ def test_a_platform_that_is_not_there(script, platform, run):
     assert f"JAX_PLATFORMS={platform}: expected platforms that JAX finds here" in line
 
 
+REFUSED_BY_JAX = {  # by the script that they are tried with
+    "train": ("JAX_ENABLE_X64", "maybe"),
+    "compare_strategies": ("JAX_NUMPY_DTYPE_PROMOTION", "foo"),
+    "compare_runs": ("JAX_NUM_CPU_DEVICES", "abc"),
+    "reproduce": ("JAX_DEFAULT_MATMUL_PRECISION", "foo"),
+    "recipes": ("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "soon"),
+    "launch_local": ("JAX_LOGGING_LEVEL", "LOUD"),
+    "prepare_tfds": ("JAX_TRACER_ERROR_NUM_TRACEBACK_FRAMES", "few"),
+}
+
+
+def from_shell(*argv: object, cwd: Path, **environment: str):
+    """Run Python anew: these processes have imported JAX and Matplotlib already."""
+    return subprocess.run(
+        [sys.executable, *map(str, argv)],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("script", ALL)
+def test_a_variable_that_jax_refuses_is_named(script, tmp_path):
+    name, value = REFUSED_BY_JAX[script]
+    done = from_shell(SCRIPTS / f"{script}.py", cwd=tmp_path, **{name: value})
+    assert f"{script}.py: error: {name}={value}: " in refusal(done)
+
+
+def test_helpers_are_found_and_no_backend_is_needed(tmp_path):
+    """Where Python leaves a script's folder out, as python -I does, or -P alone."""
+    flags = ("--epochs=1", *SHORT[1:], "--batch_size=32", "--workdir=w")
+    script = (SCRIPTS / "train.py", *flags)
+    done = from_shell("-P", *script, cwd=tmp_path, MPLBACKEND="foo")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == (
+        "train.py: warning: MPLBACKEND=foo: Matplotlib has no such backend; left out\n"
+    )
+    assert (tmp_path / "w" / "curves.png").exists()
+
+
+COUNT = "--xla_force_host_platform_device_count"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("XLA_FLAGS", f"{COUNT}=abc", f"by {COUNT} in XLA_FLAGS, got 'abc'"),
+        ("XLA_FLAGS", f"{COUNT}=0", f"1 to 1024 virtual devices by {COUNT} in"),
+        ("XLA_FLAGS", f"{COUNT}=-3", "in XLA_FLAGS, got '-3'"),
+        ("XLA_FLAGS", f"--xla_dump_to=x {COUNT}=", "in XLA_FLAGS, got ''"),
+        ("XLA_FLAGS", f"{COUNT}=99999999999", "in XLA_FLAGS, got '99999999999'"),
+        (
+            "XLA_FLAGS",
+            "nowhere",
+            "XLA_FLAGS=--NAME=VALUE, or a file of such flags",
+        ),
+        ("jax_num_cpu_devices", 0, "by JAX_NUM_CPU_DEVICES, got 0"),
+        ("jax_num_cpu_devices", -2, "by JAX_NUM_CPU_DEVICES, got -2"),
+        ("jax_num_cpu_devices", 20000, "1 to 1024 virtual devices by JAX_NUM_CPU_DEV"),
+    ],
+)
+def test_a_number_of_devices_that_cannot_be(variable, value, told, run):
+    # JAX has read its own variable already, where these processes are forked.
+    own = variable.startswith("jax")
+    before = f"import jax; jax.config.update({variable!r}, {value!r})" if own else ""
+    environment = {} if own else {variable: value}
+    line = refusal(run("train", *SHORT[:2], before=before, **environment))
+    assert told in line
+    assert "JAX_PLATFORMS" not in line
+
+
+@pytest.mark.parametrize("script", ["train", "compare_strategies"])
+def test_more_devices_than_a_batch_has_examples(script, run):
+    for flags, told in (
+        (["--num_devices=20000"], "at most 64 (a batch of 64 keeps no more busy), got"),
+        (["--num_devices=65"], "at most 64 (a batch of 64 keeps no more busy), got 65"),
+        (["--num_devices=9", "--batch_size=8"], "of at most 8 (a batch of 8 keeps no"),
+        (["--num_devices=2", "--batch_size=1"], "of at most 1 (a batch of 1 keeps no"),
+        (["--num_devices=1025", "--batch_size=9999"], "1024 (more take long to make),"),
+        (
+            ["--num_devices=1025", "--recipe=tanh_mlp_housing_wide"],
+            "at most 1024 (more take",
+        ),
+    ):
+        assert told in refusal(run(script, "--strategy=shard_map", *flags))
+
+
 LATE = "import jax; jax.devices()"
 
 
 def test_num_devices_after_jax_has_started(run):
-    flags = (*SHORT, "--strategy=shard_map")
+    flags = (*SHORT, "--strategy=shard_map", "--batch_size=8")
     line = refusal(run("train", *flags, "--num_devices=3", before=LATE))
     assert "--num_devices=3 comes too late: JAX has started in this process" in line
     assert run("train", *flags, "--num_devices=1", before=LATE).returncode == 0
@@ -148,6 +239,22 @@ def test_a_home_that_is_not_there(script, flags, run):
 def test_what_is_no_folders_name_is_refused(name):
     with pytest.raises(InputError, match="expected|no such home"):
         folder_named(name)
+
+
+@pytest.mark.parametrize("path", ["lost", "lost/below", "circle", "to_lost", "d/in"])
+def test_a_link_that_leads_nowhere_is_told(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d").mkdir()
+    links = {"lost": "/nowhere/x", "circle": "round", "round": "circle"}
+    for link, target in {**links, "to_lost": "lost", "d/in": "gone"}.items():
+        (tmp_path / link).symlink_to(target)
+    own = path.removesuffix("/below")
+    with pytest.raises(
+        InputError, match=f"got {path}: {own} is a symbolic link that l"
+    ):
+        folder_named(path)
+    (tmp_path / "found").symlink_to("d")
+    assert open_workdir("found/new", overwrite=False).path == tmp_path / "found/new"
 
 
 def test_a_workdir_stays_where_it_was_named(tmp_path, monkeypatch):

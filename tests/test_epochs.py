@@ -24,6 +24,7 @@ from cnnjax.overrides import override
 from cnnjax.parallel import AXIS, make_mesh
 from cnnjax.records import epoch_means
 from cnnjax.runs import fit, run
+from cnnjax.stack import Dense, Flatten
 from cnnjax.strategies import DIVIDED, STRATEGIES, Options
 from cnnjax.types import Examples, Metrics
 from cnnjax.updates import compile_updates, make_batch_fn
@@ -80,6 +81,40 @@ def test_the_calls_of_an_epoch_change_nothing(monkeypatch):
     monkeypatch.setattr(epochs, "CALLS_PER_EPOCH", 1)
     assert same_bits(one, trained())
     assert timeless(one) == timeless(trained())
+
+
+@pytest.mark.parametrize("num_steps", [4, 20, 21, 23, 41])
+def test_an_epoch_sees_every_example_once_however_its_calls_fall(
+    num_steps, monkeypatch
+):
+    """Twenty calls, or three, may leave a call with fewer updates, or with none."""
+    model = dataclasses.replace(TINY.model, layers=(Flatten(), Dense(3)))
+    recipe = override(TINY, model=model, batch_size=2, epochs=2)
+    num_examples = 2 * num_steps - 1  # the last batch is short
+    dataset = random_dataset(recipe, train=num_examples, test=1)
+    experiment = prepare(recipe, dataset)
+    loop = {"config": experiment.loop, "keys": experiment.keys}
+    parts = {"strategy": experiment.strategy, "optimizer": experiment.optimizer, **loop}
+    start = experiment.params, experiment.train
+    updates = compile_updates(*start, **parts)
+    made = []
+
+    def noting(loop, examples, order, first, stop):
+        made.extend(range(first, stop))
+        return updates.run(loop, examples, order, first, stop)
+
+    for calls in (epochs.CALLS_PER_EPOCH, 3):
+        monkeypatch.setattr(epochs, "CALLS_PER_EPOCH", calls)
+        made.clear()
+        _, records = epochs.train(
+            *start,
+            **parts,
+            schedule=experiment.schedule,
+            updates=updates._replace(run=noting),
+        )
+        assert made == [*range(num_steps)] * 2
+        for record in records:
+            assert record.steps.weight.tolist() == [2] * (num_steps - 1) + [1]
 
 
 def test_strategies_train_to_the_same_parameters():

@@ -72,6 +72,21 @@ def test_the_status_is_0_where_all_are_caught(lab, capsys):
     assert capsys.readouterr().out.endswith("1 of 1 mutants are caught\n")
 
 
+def test_a_test_that_fails_on_the_right_tree_catches_nothing(lab):
+    """One of the rest, which do not all go through the right tree first."""
+    broken = "tests/test_broken.py"
+    (lab.tree / broken).write_text(
+        "import pytest\n\n@pytest.mark.parametrize('at', ['a b', 'c'])\n"
+        "def test_broken(at):\n    assert at is None\n"
+    )
+    assert [lab.judge(one).status for one in TOY[:3]] == ["caught", "caught", "LIVES"]
+    assert lab.passes == {
+        f"{broken}::test_broken[a b]": False,
+        f"{broken}::test_broken[c]": False,
+        f"{OTHER}::test_zero": True,
+    }
+
+
 def test_a_test_that_does_not_end_and_a_tree_that_fails_are_told(lab, capsys):
     def with_limit(seconds: float) -> Laboratory:
         return Laboratory(**{**vars(lab), "timeout": seconds, "only_likely": True})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -216,6 +218,55 @@ def test_every_leaf_follows_the_published_equations(algorithm, l2, schedule):
             params = optax.apply_updates(params, updates)
     for (layer, leaf), values in expected.items():
         np.testing.assert_allclose(params[layer][leaf], values, rtol=1e-9)
+
+
+KERNEL = jnp.array([1.0, -2.0])
+
+
+class Layer(NamedTuple):
+    kernel: jax.Array
+    bias: jax.Array
+
+
+@pytest.mark.parametrize(
+    ("params", "shrunk"),
+    [
+        ({"kernel": KERNEL}, [True]),
+        ([{"kernel": KERNEL}, {"bias": KERNEL}], [True, False]),
+        (({"kernel": KERNEL}, KERNEL), [True, False]),
+        (Layer(KERNEL, KERNEL), [True, False]),
+        ({"embedding": {"w": KERNEL, "kernel": KERNEL}}, [True, False]),
+        ({"kernel": {"w": KERNEL}, "b": {"kernel": KERNEL}}, [True, False]),
+    ],
+)
+def test_the_l2_shrinks_the_kernels_of_any_tree(params, shrunk):
+    config = OptimizerConfig(algorithm=Sgd(), learning_rate=0.5, l2=0.5)
+    optimizer = make_optimizer(config, optax.constant_schedule(0.5))
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = jax.jit(optimizer.update)(nothing, optimizer.init(params), params)
+    expected = [jnp.where(one, -0.25 * KERNEL, 0.0) for one in shrunk]
+    np.testing.assert_array_equal(jax.tree.leaves(updates), expected)
+
+
+@pytest.mark.parametrize(
+    ("params", "leaves"),
+    [
+        ({"w": KERNEL, "b": KERNEL}, "['b', 'w']"),
+        ({"embed": {"embedding": KERNEL}}, "['embed/embedding']"),
+        ([KERNEL, KERNEL], "['0', '1']"),
+        (KERNEL, "['']"),
+        ({"kernel": [KERNEL]}, "['kernel/0']"),
+        ({}, "[]"),
+    ],
+)
+def test_an_l2_without_a_kernel_to_shrink_is_refused(params, leaves):
+    config = OptimizerConfig(algorithm=Adam(), learning_rate=0.5, l2=1e-4)
+    optimizer = make_optimizer(config, optax.constant_schedule(0.5))
+    with pytest.raises(InputError, match="of the name kernel, .*l2=0") as refusal:
+        optimizer.init(params)
+    assert f"got leaves {leaves};" in str(refusal.value)
+    without = dataclasses.replace(config, l2=0.0)
+    make_optimizer(without, optax.constant_schedule(0.5)).init(params)
 
 
 @pytest.mark.parametrize(

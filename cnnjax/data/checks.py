@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnnjax.data.dataset import Dataset
-from cnnjax.errors import InputError
+from cnnjax.errors import InputError, shown
 from cnnjax.types import Examples
 
 # What JAX holds, without jax_enable_x64, of floats and of integers.
@@ -70,7 +70,7 @@ def check_examples(
     """
     inputs, labels = (
         _as_array(values, f"{where}{part}")
-        for values, part in zip(examples, Examples._fields, strict=True)
+        for values, part in zip(_pair(examples, where), Examples._fields, strict=True)
     )
     check_counts(Examples(inputs, labels), where=where)
     one_integer = labels.ndim == 1 and labels.dtype.kind in "iu"
@@ -99,6 +99,16 @@ def check_alike(examples: Examples, like: Examples) -> None:
                 f"expected {len(expected)} {part} of {_each(expected)}, as compiled "
                 f"for, got {len(got)} of {_each(got)}; compile for these examples"
             )
+
+
+def _pair(examples: Any, where: str) -> tuple[Any, Any]:
+    try:
+        inputs, labels = examples
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{where}examples: expected Examples(inputs, labels), got {shown(examples)}"
+        ) from None
+    return inputs, labels
 
 
 def _as_array(values: Any, what: str) -> np.ndarray:

@@ -6,9 +6,11 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Int, Key
 
-from cnnjax.arguments import at_least
+from cnnjax.arguments import at_least, instance_of, whole_number
 from cnnjax.errors import expect
 from cnnjax.types import Batch, Count, Examples
 
@@ -51,12 +53,16 @@ def take_batch(
     weight 0: real values, so that nothing in a discarded gradient can be NaN.
 
     Raises:
-        InputError: a batch of no size, or an order of none or more than the examples.
+        InputError: no examples, a batch of no size, an order of none or more than the
+            examples, or of what is no whole number; and, where they are not traced, an
+            order of others than the examples, or an index past the epoch.
     """
+    instance_of(Examples)("examples", examples)
     batch_size = at_least(1)("batch_size", batch_size)
-    held = len(examples.labels)
-    what = f"an order of 1 to {held} examples, as many as there are"
-    expect(what, order.shape, order.ndim == 1 and 1 <= order.size <= held)
+    _check_order(order, held=len(examples.labels))
+    if not isinstance(index, Tracer):
+        last = num_batches(order.size, batch_size) - 1
+        whole_number(f"index from 0 to {last}", index, least=0, most=last)
     positions = index * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
     rows = order[jnp.minimum(positions, order.size - 1)]
     return Batch(
@@ -75,3 +81,19 @@ def example_keys(
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
         step_key, jnp.arange(batch_size)
     )
+
+
+def _check_order(order: Int[Array, " examples"], *, held: int) -> None:
+    """Raise InputError for what is no order of some of so many examples."""
+    dtype, shape = getattr(order, "dtype", None), getattr(order, "shape", None)
+    whole = dtype is not None and jnp.issubdtype(dtype, jnp.integer)
+    got = order if dtype is None else dtype  # of a list
+    expect("an order: one array of whole numbers", got, whole)
+    what = f"an order of 1 to {held} examples, as many as there are"
+    expect(what, shape, len(order.shape) == 1 and 1 <= order.size <= held)
+    if isinstance(order, Tracer) or not getattr(order, "is_fully_addressable", True):
+        return
+    numbers = np.asarray(order)
+    low, high = int(numbers.min()), int(numbers.max())
+    inside = low >= 0 and high < held
+    expect(f"an order of examples from 0 to {held - 1}", (low, high), inside)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from os import PathLike
 
+from cnnjax.arguments import instance_of, optional
 from cnnjax.data.cifar10 import load_cifar10
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.digits import load_digits
@@ -47,12 +49,13 @@ def load_dataset(name: str, *, data_dir: str | None = None) -> Dataset:
         float32 inputs and targets [examples, features].
 
     Raises:
-        InputError: an unknown name; or files that are missing, damaged, or not what the
-            name promises.
+        InputError: an unknown name, or no folder's; or files that are missing, damaged,
+            or not what the name promises.
 
     >>> load_dataset("digits").train.inputs.shape
     (1437, 28, 28, 1)
     """
+    data_dir = optional(instance_of(str, PathLike))("data_dir", data_dir)
     prepared = isinstance(name, str) and name.startswith(TFDS_PREFIX)
     if prepared and name != TFDS_PREFIX:
         return load_tfds(name.removeprefix(TFDS_PREFIX), data_dir)
