@@ -22,7 +22,7 @@ FLOORS = [
     {"types", "errors", "clock", "programs", "majorant"},
     {"arguments"},
     {"trees", "comparison", "layers", "initializers", "data", "environment", "workdir"}
-    | {"effects", "permutations", "timing", "settings"},
+    | {"effects", "permutations", "timing", "settings", "fields"},
     {"stack", "losses", "training", "records", "reductions", "partitioning"}
     | {"contract", "padding", "intervals", "mcnemar", "outcomes"},
     {"models", "statistics"},
