@@ -54,6 +54,8 @@ def real_number(what: str, got: object, holds: Callable[[float], bool]) -> float
         InputError: "expected WHAT, got ..." of any other value.
     """
     try:
+        if np.ma.is_masked(got):
+            raise TypeError
         array = np.asarray(got)
         real = jnp.issubdtype(array.dtype, np.floating)
         if array.ndim or not (real or jnp.issubdtype(array.dtype, np.integer)):

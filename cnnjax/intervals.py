@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,11 +10,13 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+from cnnjax.arguments import number, several
 from cnnjax.effects import LEVEL
 from cnnjax.errors import expect
 
 Values = Sequence[float] | Float[np.ndarray, " _n"]
 Interval = tuple[float, float]
+FINITE = several(number("to be finite", math.isfinite))
 
 
 class MeanInterval(NamedTuple):
@@ -47,15 +50,16 @@ def mean_interval(values: Values) -> MeanInterval:
     [-0.484, 4.484]
 
     Raises:
-        InputError: there is no value, or one is not finite.
+        InputError: there is no value, one is no finite number, or float64 cannot hold
+            the intervals.
     """
-    array = checked(values, least=1)
+    unit, (array,) = in_units(values, least=1)
     n, mean = len(array), float(array.mean())
     if n == 1:
-        return MeanInterval(1, mean, None, None, None)
+        return MeanInterval(1, mean * unit, None, None, None)
     std = std_of(array, rounding_of(array))
     if std == 0:
-        return MeanInterval(n, mean, 0.0, None, None)
+        return MeanInterval(n, mean * unit, 0.0, None, None)
     resampled = stats.bootstrap(
         (array,),
         np.mean,
@@ -63,9 +67,9 @@ def mean_interval(values: Values) -> MeanInterval:
         method="BCa",
         rng=np.random.default_rng(0),
     ).confidence_interval
-    student = around(mean, std / np.sqrt(n), n - 1)
-    bootstrap = (float(resampled.low), float(resampled.high))
-    return MeanInterval(n, mean, std, student, bootstrap)
+    student = around(mean, std / np.sqrt(n), n - 1, unit=unit)
+    bootstrap = (resampled.low * unit, resampled.high * unit)
+    return MeanInterval(n, mean * unit, restored(std, unit), student, bootstrap)
 
 
 def prediction_interval(values: Values) -> Interval | None:
@@ -77,20 +81,27 @@ def prediction_interval(values: Values) -> Interval | None:
     https://doi.org/10.1002/9780470316771.
 
     Raises:
-        InputError: there are fewer than two values, or one is not finite.
+        InputError: there are fewer than two values, one is no finite number, or float64
+            cannot hold the interval.
     """
-    array = checked(values, least=2)
+    unit, (array,) = in_units(values, least=2)
     std = std_of(array, rounding_of(array))
     if std == 0:
         return None
     error = std * np.sqrt(1 + 1 / len(array))
-    return around(float(array.mean()), error, len(array) - 1)
+    return around(float(array.mean()), error, len(array) - 1, unit=unit)
 
 
-def around(centre: float, error: float, freedom: int | float) -> Interval:
-    """Return Student's interval of 95 % around an estimate with this standard error."""
-    half = error * stats.t.isf(LEVEL / 2, freedom)
-    return float(centre - half), float(centre + half)
+def around(
+    centre: float, error: float, freedom: int | float, *, unit: float
+) -> Interval:
+    """Return Student's interval of 95 % around an estimate with this standard error.
+
+    Raises:
+        InputError: float64 cannot hold it.
+    """
+    half = float(error * stats.t.isf(LEVEL / 2, freedom))
+    return restored(centre - half, unit), restored(centre + half, unit)
 
 
 def std_of(values: np.ndarray, rounding: float) -> float:
@@ -104,13 +115,33 @@ def rounding_of(*samples: np.ndarray) -> float:
     return 8 * float(np.finfo(np.float64).eps) * largest
 
 
-def checked(values: Values, *, least: int) -> np.ndarray:
-    """Return the values as float64.
+def in_units(*samples: Values, least: int) -> tuple[float, list[np.ndarray]]:
+    """Return a unit, and samples in that unit: then no square over- or underflows.
+
+    The unit is a power of two near the largest value of all, so nothing is rounded that
+    could be seen beside it.
 
     Raises:
-        InputError: there are fewer than `least`, or one is not finite.
+        InputError: a sample has fewer than `least` values, or is no tuple, list or
+            array of finite numbers.
     """
-    array = np.asarray(values, np.float64)
-    expect(f"at least {least} values", len(array), len(array) >= least)
-    expect("finite values", array.tolist(), bool(np.all(np.isfinite(array))))
-    return array
+    arrays = []
+    for sample in samples:
+        array = np.array(FINITE("values", sample))
+        expect(f"at least {least} values", len(array), len(array) >= least)
+        arrays.append(array)
+    _, exponent = np.frexp(max(np.max(np.abs(array)) for array in arrays))
+    unit = math.ldexp(1.0, int(exponent) - 1)
+    return unit, [array / unit for array in arrays]
+
+
+def restored(number: float, unit: float) -> float:
+    """Return what was computed in units.
+
+    Raises:
+        InputError: float64 cannot hold it.
+    """
+    value = float(number) * unit
+    what = "values whose differences and intervals float64 holds"
+    expect(what, value, math.isfinite(value))
+    return value

@@ -16,7 +16,7 @@ _WAY_TO_FIT = (
 
 
 def check_shapes(recipe: Recipe, dataset: Dataset) -> None:
-    """Raise InputError where the dataset's examples are not what the network takes."""
+    """Raise InputError where examples, or their scale, do not fit the network."""
     expected = recipe.model.input_shape
     got = tuple(dataset.train.inputs.shape[1:])
     if got != expected:
@@ -24,6 +24,13 @@ def check_shapes(recipe: Recipe, dataset: Dataset) -> None:
             f"recipe {recipe.name!r} expects inputs of shape {expected}, got {got} "
             f"from dataset {dataset.name!r}; {_WAY_TO_FIT}"
         )
+    match recipe.preprocessing:
+        case Standardize(mean, std) if not {len(mean), len(std)} <= {1, expected[-1]}:
+            raise InputError(
+                f"recipe {recipe.name!r} standardizes with mean {mean} and std {std}, "
+                f"but its inputs of shape {expected} have {expected[-1]} channels; "
+                "give mean and std one number each, or one for each channel"
+            )
     outputs = stack.layer_rows(recipe.model)[-1].output_shape
     targets = tuple(dataset.train.labels.shape[1:])
     if recipe.loss == "softmax_cross_entropy":

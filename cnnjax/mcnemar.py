@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 from scipy import stats
 
+from cnnjax.arguments import several, whole
 from cnnjax.effects import LEVEL
 from cnnjax.errors import expect
 
@@ -23,11 +25,11 @@ class McNemar(NamedTuple):
     different: bool
 
 
-def mcnemar(
-    labels: Int[np.ndarray, " _n"],
-    predictions_a: Int[np.ndarray, " _n"],
-    predictions_b: Int[np.ndarray, " _n"],
-) -> McNemar:
+Classes = Sequence[int] | Int[np.ndarray, " _n"]
+CLASSES = several(whole)
+
+
+def mcnemar(labels: Classes, predictions_a: Classes, predictions_b: Classes) -> McNemar:
     """Compare two classifiers on the same test examples, with McNemar's exact test.
 
     An example without a prediction (`types.NO_PREDICTION`) is wrong, as it is no label.
@@ -41,12 +43,19 @@ def mcnemar(
     Learning Algorithms, Neural Computation 1998, doi.org/10.1162/089976698300017197.
 
     Raises:
-        InputError: there is no example, or the lengths differ.
+        InputError: there is no example, the lengths differ, or one of the three is no
+            tuple, list or array of whole numbers.
     """
-    lengths = (len(labels), len(predictions_a), len(predictions_b))
+    named = {
+        "labels": labels,
+        "predictions_a": predictions_a,
+        "predictions_b": predictions_b,
+    }
+    right, a, b = (np.array(CLASSES(name, each)) for name, each in named.items())
+    lengths = (len(right), len(a), len(b))
     what = "as many predictions as labels, and at least one"
     expect(what, lengths, len(set(lengths)) == 1 and lengths[0] > 0)
-    right_a, right_b = predictions_a == labels, predictions_b == labels
+    right_a, right_b = a == right, b == right
     only_a, only_b = int(np.sum(right_a & ~right_b)), int(np.sum(right_b & ~right_a))
     apart = only_a + only_b
     p_value = float(stats.binomtest(only_a, apart).pvalue) if apart else 1.0

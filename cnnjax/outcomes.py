@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from cnnjax.errors import InputError, expect
+from cnnjax.errors import InputError, expect, shown
+from cnnjax.fields import field, parse, read_text
 from cnnjax.workdir import folder_named
 
 METRICS = ("test_accuracy", "test_loss")  # the first that a run has is its score
-HEADER = ["seed", "example", "label", "prediction"]
+HEADER = "seed,example,label,prediction"
+# Two programs may decide a tie in two ways, so accuracy and predictions may differ by
+# this share of the examples.
+TIES = 0.005
 
 
 class Outcome(NamedTuple):
@@ -54,7 +57,8 @@ def read_outcome(path: str) -> Outcome:
     """Read config.json, result.json, and seeds.jsonl where the run was of many seeds.
 
     Raises:
-        InputError: it is no folder of a finished run, or a file in it is damaged.
+        InputError: it is no folder of a finished run, a file in it is damaged, or an
+            accuracy is none, or not that of predictions.csv (faults may make it so).
     """
     folder = folder_named(path)
     expect("the folder of a run", path, folder.is_dir())
@@ -62,41 +66,69 @@ def read_outcome(path: str) -> Outcome:
         started = (folder / "config.json").exists()
         what = "is of an unfinished run" if started else "holds no run of train.py"
         raise InputError(f"{path} {what}: it has no result.json")
-    result = _parse(folder / "result.json", _read_text(folder / "result.json"))
+    result = parse(folder / "result.json", read_text(folder / "result.json"))
     rows = [result]
     seeds = folder / "seeds.jsonl"
     if seeds.exists():
-        rows = [_parse(seeds, line) for line in _read_text(seeds).splitlines()]
+        rows = [parse(seeds, line) for line in read_text(seeds).splitlines()]
         expect(f"at least one seed in {seeds}", 0, bool(rows))
     metric = next((name for name in METRICS if name in rows[0]), METRICS[-1])
     source = seeds if seeds.exists() else folder / "result.json"
     scores: dict[int, float] = {}
     diverged: dict[int, int | None] = {}
     for row in rows:
-        seed = _field(source, row, "seed", int)
+        seed = field(source, row, "seed", int)
         expect(f"each seed once in {source}", seed, seed not in scores)
-        score = _field(source, row, metric, float, of=f" of seed {seed}")
+        of = f" of seed {seed}"
+        score = field(source, row, metric, float, of=of)
         what = f"a finite {metric} of seed {seed} in {source}"
         expect(what, score, math.isfinite(score))
         scores[seed] = score
-        if row.get("diverged", False) or _not_finite(row.get("test_loss", 0.0)):
-            counted = row.get("test_no_prediction") is not None
-            diverged[seed] = (
-                _field(source, row, "test_no_prediction", int) if counted else None
-            )
+        present = {name for name, value in row.items() if value is not None}
+        lost = "diverged" in row and field(source, row, "diverged", bool, of=of)
+        lost |= "test_loss" in row.keys() - present
+        if "test_loss" in present:
+            lost |= not math.isfinite(field(source, row, "test_loss", float, of=of))
+        count = None
+        if "test_no_prediction" in present:
+            count = field(source, row, "test_no_prediction", int, of=of)
+        if lost:
+            diverged[seed] = count
     names = ("recipe", "dataset")
-    recipe, dataset = (_field(folder / "result.json", result, n, str) for n in names)
-    config = _parse(folder / "config.json", _read_text(folder / "config.json"))
-    return Outcome(
+    recipe, dataset = (field(folder / "result.json", result, n, str) for n in names)
+    file = folder / "config.json"
+    config = {"faults": [], "recipe": {}, **parse(file, read_text(file))}
+    outcome = Outcome(
         path=folder,
         recipe=recipe,
         dataset=dataset,
         metric=metric,
         scores=scores,
         diverged=diverged,
-        faults=tuple(config.get("faults", ())),
-        settings=_by_path(config.get("recipe", {})),
+        faults=tuple(field(file, config, "faults", list)),
+        settings=_settings(file, config),
     )
+    if metric == "test_accuracy" and not outcome.faults:
+        _check_accuracies(outcome, source)
+    return outcome
+
+
+def _check_accuracies(outcome: Outcome, source: Path) -> None:
+    """Raise InputError for an accuracy that is none, or contradicts the predictions."""
+    for seed, score in outcome.scores.items():
+        what = f"test_accuracy of seed {seed} in {source} to be from 0 to 1"
+        expect(what, score, 0 <= score <= 1)
+    if outcome.regresses or not (outcome.path / "predictions.csv").exists():
+        return
+    for seed, rows in _read_predictions(outcome).items():
+        right = sum(label == own for label, own in rows.values())
+        uncounted = outcome.diverged.get(seed, 0) is None
+        if not uncounted and abs(right / len(rows) - outcome.scores[seed]) > TIES:
+            raise InputError(
+                f"expected test_accuracy of seed {seed} in {source} to be that of "
+                f"predictions.csv, {right} of {len(rows)} right, got "
+                f"{outcome.scores[seed]}; one was edited: train that run again"
+            )
 
 
 def differences(a: Outcome, b: Outcome) -> dict[str, tuple[Any, Any]]:
@@ -123,10 +155,14 @@ def pair_predictions(a: Outcome, b: Outcome) -> PairedPredictions:
     """Read predictions.csv of two runs of one seed each, example by example.
 
     Raises:
-        InputError: a file is missing or damaged, the runs are of a regression, or the
-            test examples are not the same.
+        InputError: a file is missing or damaged, a run is of a regression or of many
+            seeds, or the test examples are not the same.
     """
-    rows_a, rows_b = _read_predictions(a), _read_predictions(b)
+    for each in (a, b):
+        expect(
+            f"a run of one seed in {each.path}", len(each.scores), len(each.scores) == 1
+        )
+    (rows_a,), (rows_b,) = (_read_predictions(each).values() for each in (a, b))
     same = rows_a.keys() == rows_b.keys() and all(
         rows_a[example][0] == rows_b[example][0] for example in rows_a
     )
@@ -142,12 +178,8 @@ def pair_predictions(a: Outcome, b: Outcome) -> PairedPredictions:
     )
 
 
-def _not_finite(loss: Any) -> bool:
-    return loss is None or (isinstance(loss, float) and not math.isfinite(loss))
-
-
-def _read_predictions(outcome: Outcome) -> dict[int, tuple[int, int]]:
-    """Return (label, prediction) by example."""
+def _read_predictions(outcome: Outcome) -> dict[int, dict[int, tuple[int, int]]]:
+    """Return (label, prediction) by example, by seed."""
     path = outcome.path / "predictions.csv"
     if outcome.regresses:
         raise InputError(
@@ -156,39 +188,30 @@ def _read_predictions(outcome: Outcome) -> dict[int, tuple[int, int]]:
         )
     if not path.exists():
         raise InputError(f"{outcome.path} has no predictions.csv; train that run again")
-    header, *lines = csv.reader(_read_text(path).splitlines() or [""])
+    header, *lines = read_text(path).splitlines() or [""]
     expect(f"the columns {HEADER} in {path}", header, header == HEADER)
     expect(f"at least one test example in {path}", 0, bool(lines))
-    rows: dict[int, tuple[int, int]] = {}
+    by_seed: dict[int, dict[int, tuple[int, int]]] = {}
+    four = re.compile(",".join([r"(-?\d{1,10})"] * 4), re.ASCII)
     for number, line in enumerate(lines, start=2):
-        try:
-            seed, example, label, prediction = map(int, line)
-        except ValueError as error:
-            raise InputError(
-                f"expected four whole numbers in line {number} of {path}, got {line}"
-            ) from error
         where = f"in line {number} of {path}"
+        cells = four.fullmatch(line)
+        if cells is None:
+            raise InputError(f"expected four whole numbers {where}, got {shown(line)}")
+        seed, example, label, prediction = map(int, cells.groups())
         expect(f"the seed of the run {where}", seed, seed in outcome.scores)
+        rows = by_seed.setdefault(seed, {})
         expect(f"each example once {where}", example, example not in rows)
         rows[example] = (label, prediction)
-    return rows
+    return by_seed
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-
-
-def _parse(path: Path, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path} is damaged: expected an object, got {text[:40]!r}")
-    return value
+def _settings(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    settings = _by_path(field(path, config, "recipe", dict))
+    for name, value in settings.items():
+        holds = not isinstance(value, float) or math.isfinite(value)
+        expect(f"a finite {name} in {path}", value, holds)
+    return settings
 
 
 def _by_path(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,18 +229,3 @@ def _by_path(settings: Mapping[str, Any]) -> dict[str, Any]:
         elif name not in ("name", "summary"):
             flat[name] = value
     return flat
-
-
-def _field(
-    path: Path, row: Mapping[str, Any], name: str, kind: type, *, of: str = ""
-) -> Any:
-    """Return a field of a run's file, of the type that train.py writes."""
-    value = row.get(name)
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    fits = whole or isinstance(value, float) if kind is float else whole
-    if not (isinstance(value, str) if kind is str else fits):
-        unknown = name in row and value is None and kind is float
-        hint = "; null: it was not finite, and cannot be compared" if unknown else ""
-        missing = "nothing" if name not in row else json.dumps(value)
-        raise InputError(f"expected {name}{of} in {path}, got {missing}{hint}")
-    return value

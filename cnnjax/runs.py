@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,10 @@ from jaxtyping import Array, ArrayLike, Float, Int, Num
 from cnnjax import parallel
 from cnnjax.arguments import at_least, function, instance_of, optional
 from cnnjax.clock import Clock, given_or_new
+from cnnjax.data.checks import as_array, as_held
 from cnnjax.data.dataset import Dataset
 from cnnjax.epochs import Callbacks, ignore, train
-from cnnjax.errors import expect
+from cnnjax.errors import InputError, expect, shown
 from cnnjax.evaluation import BATCH_SIZE, make_evaluate, make_predict
 from cnnjax.experiments import Experiment, prepare
 from cnnjax.losses import predicted_class
@@ -162,21 +163,24 @@ def predict(
     to 255, which the recipe scales itself.
 
     Raises:
-        InputError: inputs of another shape or scale, no numbers, or not finite; or a
-            JAX setting is in the way.
+        InputError: inputs of another shape or scale, or that no dataset may have: no
+            numbers, not finite, too large for 32 bits; parameters of another network;
+            or a JAX setting is in the way.
     """
     check_settings()
     instance_of(Experiment)("experiment (see prepare)", experiment)
-    inputs, shape = np.asarray(example), experiment.recipe.model.input_shape
+    _check_params(params, like=experiment.params)
+    inputs, shape = as_array(example, "inputs"), experiment.recipe.model.input_shape
     what = f"one example of shape {shape}, or several stacked along a new first axis"
     expect(what, inputs.shape, inputs.shape[-len(shape) :] == shape)
     expect(what, inputs.shape, inputs.ndim - len(shape) in (0, 1))
-    _check_numbers(inputs)
+    single = inputs.ndim == len(shape)
+    inputs = as_held(inputs[None] if single else inputs, "inputs")
     check_pixels(experiment.recipe, inputs, part="given", may_be_dark=True)
     apply_fn = experiment.apply_fn
     class_of: Callable = predicted_class
-    placed = jax.device_put(inputs)
-    if inputs.ndim == len(shape):
+    placed = jax.device_put(inputs[0] if single else inputs)
+    if single:
         outputs = jax.jit(apply_fn)(params, placed)
     else:
         outputs, class_of = _of_each(apply_fn, params, placed), jax.vmap(class_of)
@@ -194,13 +198,31 @@ def _of_each(
     return lax.map(functools.partial(apply_fn, params), inputs, batch_size=BATCH_SIZE)
 
 
-def _check_numbers(inputs: np.ndarray) -> None:
-    """Raise InputError for inputs that are not finite real numbers."""
-    kind = inputs.dtype
-    expect("an array of numbers", kind, jnp.issubdtype(kind, np.number))
-    expect("real numbers", kind, not jnp.issubdtype(kind, np.complexfloating))
-    reach = float(inputs.max(initial=0)) - float(inputs.min(initial=0))
-    expect("finite inputs", reach, math.isfinite(reach))
+def _check_params(params: Params, *, like: Params) -> None:
+    """Raise InputError unless the parameters have the names and shapes of others."""
+
+    def shapes(tree: Params) -> dict[str, tuple[int, ...] | str]:
+        leaves = jax.tree_util.tree_leaves_with_path(tree)
+        return {jax.tree_util.keystr(path): _shape_of(leaf) for path, leaf in leaves}
+
+    got, expected = shapes(params), shapes(like)
+    wrong = [
+        name for name in {**expected, **got} if got.get(name) != expected.get(name)
+    ]
+    if wrong:
+        each = [shown(of.get(wrong[0], "nothing")) for of in (expected, got)]
+        raise InputError(
+            "expected the parameters of this network, as prepare or run return them: "
+            f"{wrong[0]} of shape {each[0]}, got {each[1]}"
+        )
+
+
+def _shape_of(leaf: Any) -> tuple[int, ...] | str:
+    kind = getattr(leaf, "dtype", np.dtype(object))
+    real = jnp.issubdtype(kind, np.number)
+    if not real or jnp.issubdtype(kind, np.complexfloating) or np.ma.is_masked(leaf):
+        return f"a {type(leaf).__name__} that is no array of real numbers"
+    return leaf.shape
 
 
 def predict_test(

@@ -25,9 +25,10 @@ from cnnjax.intervals import (
     MeanInterval,
     Values,
     around,
-    checked,
+    in_units,
     mean_interval,
     prediction_interval,
+    restored,
     rounding_of,
     std_of,
 )
@@ -86,22 +87,24 @@ def compare_means(a: Values, b: Values) -> Comparison:
     Population Variances are Involved, Biometrika 1947, https://doi.org/10.2307/2332510.
 
     Raises:
-        InputError: a side has fewer than two values, or one is not finite.
+        InputError: a side has fewer than two values, one is no finite number, or
+            float64 cannot hold the interval.
     """
-    a, b = checked(a, least=2), checked(b, least=2)
+    unit, (a, b) = in_units(a, b, least=2)
     rounding = rounding_of(a, b)
     n = np.array([len(a), len(b)])
     var = np.array([std_of(side, rounding) ** 2 for side in (a, b)])
     exact_fn = functools.partial(permutations.p_of_sides, a, b)
     if not np.any(var):
         each = _first(lambda n: permutations.least_p_of_sides(n, n) < LEVEL)
-        return _without_spread(a, b, exact_fn=exact_fn, needed=each)
+        return _without_spread(a, b, unit=unit, exact_fn=exact_fn, needed=each)
     part, freedom = var / n, n - 1
     pooled = np.sqrt(freedom @ var / freedom.sum())
     shows = permutations.least_p_of_sides(len(a), len(b)) < LEVEL
     return _with_spread(
         a,
         b,
+        unit=unit,
         error=float(np.sqrt(part.sum())),
         degrees_of_freedom=float(part.sum() ** 2 / np.sum(part**2 / freedom)),
         effect_size=hedges_g(a.mean() - b.mean(), pooled, int(freedom.sum())),
@@ -121,19 +124,20 @@ def compare_pairs(a: Values, b: Values) -> Comparison:
     about 1 pair of samples in 20 is called different (in steps, up to 1 in 16).
 
     Raises:
-        InputError: the lengths differ, there are fewer than three pairs, or a value is
-            not finite.
+        InputError: the lengths differ, there are fewer than three pairs, a value is no
+            finite number, or float64 cannot hold the interval.
     """
-    a, b = checked(a, least=3), checked(b, least=3)
+    unit, (a, b) = in_units(a, b, least=3)
     expect("as many values in a as in b", (len(a), len(b)), len(a) == len(b))
     n, spread = len(a), std_of(a - b, rounding_of(a, b))
     if spread == 0:
         pairs = _first(lambda n: permutations.least_p_of_pairs(n) < LEVEL)
         exact_fn = functools.partial(permutations.least_p_of_pairs, n)
-        return _without_spread(a, b, exact_fn=exact_fn, needed=pairs)
+        return _without_spread(a, b, unit=unit, exact_fn=exact_fn, needed=pairs)
     return _with_spread(
         a,
         b,
+        unit=unit,
         error=float(spread / np.sqrt(n)),
         degrees_of_freedom=float(n - 1),
         effect_size=hedges_g((a - b).mean(), spread, n - 1),
@@ -147,6 +151,7 @@ def _with_spread(
     a: np.ndarray,
     b: np.ndarray,
     *,
+    unit: float,
     error: float,
     degrees_of_freedom: float,
     effect_size: float | None,
@@ -156,8 +161,12 @@ def _with_spread(
 ) -> Comparison:
     """Do the t-test of a difference with this standard error, and word its verdict.
 
-    `exact_fn` must agree with it; `power_fn(difference, n)` plans with the spreads that
-    were seen, which were measured with `freedom_of_spread` degrees of freedom.
+    The values are in units. `exact_fn` must agree with it; `power_fn(difference, n)`
+    plans with the spreads that were seen, which were measured with `freedom_of_spread`
+    degrees of freedom.
+
+    Raises:
+        InputError: float64 cannot hold the interval.
     """
     difference = float(a.mean() - b.mean())
     t = difference / error
@@ -184,8 +193,8 @@ def _with_spread(
     return Comparison(
         n_a=len(a),
         n_b=len(b),
-        difference=difference,
-        interval=around(difference, error, degrees_of_freedom),
+        difference=restored(difference, unit),
+        interval=around(difference, error, degrees_of_freedom, unit=unit),
         t=t,
         degrees_of_freedom=degrees_of_freedom,
         p_value=p_value,
@@ -199,7 +208,12 @@ def _with_spread(
 
 
 def _without_spread(
-    a: np.ndarray, b: np.ndarray, *, exact_fn: Callable[[], float], needed: int
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    unit: float,
+    exact_fn: Callable[[], float],
+    needed: int,
 ) -> Comparison:
     """Compare where nothing varies: there is no t-test, and an exact one may decide."""
     difference = float(a.mean() - b.mean())
@@ -215,7 +229,7 @@ def _without_spread(
     return Comparison(
         n_a=len(a),
         n_b=len(b),
-        difference=0.0 if same else difference,
+        difference=0.0 if same else restored(difference, unit),
         different=different,
         verdict=verdict,
         exact_p_value=exact,

@@ -7,7 +7,7 @@ it come with it and are run first; whether any test at all does is the question.
 from __future__ import annotations
 
 from mutant import Mutant
-from mutants_new import NEW_MUTANTS
+from mutants_blind import BLIND_MUTANTS
 
 OPTIMIZERS = ("tests/test_optimizers.py",)
 ORDER = ("tests/test_data_order.py",)
@@ -709,5 +709,5 @@ MUTANTS = (
         "for first in range(0, num_steps - per_call + 1, per_call):",
         ("tests/test_epochs.py",),
     ),
-    *NEW_MUTANTS,
+    *BLIND_MUTANTS,
 )

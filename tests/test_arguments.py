@@ -31,6 +31,7 @@ from cnnjax import (
     parallel,
     reductions,
     stack,
+    statistics,
     updates,
     workdir,
 )
@@ -424,15 +425,74 @@ TABLE: list[tuple[str, str | None]] = [
     ("predict(experiment, params, np.zeros((2, 2, 8, 8, 1)))", "axis, got (2, 2, 8, 8"),
     ("predict(experiment, params, 3)", "one example of shape (8, 8, 1), or several"),
     ("predict(experiment, params, np.full((8, 8, 1), 0.5))", "expects 0 to 255; got g"),
-    ("predict(experiment, params, np.full((8, 8, 1), np.nan))", "finite inputs, got n"),
-    ("predict(experiment, params, np.full((8, 8, 1), np.inf))", "finite inputs, got i"),
+    ("predict(experiment, params, np.full((8, 8, 1), np.nan))", "expected finite numb"),
+    ("predict(experiment, params, np.full((8, 8, 1), np.inf))", "expected finite numb"),
     ("predict(experiment, params, np.ones((8, 8, 1), 'uint8')).shape == ()", ACCEPTED),
     ("predict(experiment, params, np.full((8, 8, 1), 256))", "divides pixels by 255, "),
     ("predict(experiment, params, np.full((8, 8, 1), -0.5))", "divides pixels by 255,"),
-    ("predict(experiment, params, np.full((8, 8, 1), 'a'))", "an array of numbers, go"),
-    ("predict(experiment, params, np.full((8, 8, 1), 1j))", "real numbers, got dtype("),
+    ("predict(experiment, params, np.full((8, 8, 1), 'a'))", "integers or floats, got"),
+    ("predict(experiment, params, np.full((8, 8, 1), 1j))", "integers or floats, got"),
     ("predict(experiment, {}, data.test.inputs[0])", "the parameters of this network"),
     ("predict(recipe, params, data.test.inputs[0])", "of kind Experiment, got Recipe("),
+]
+
+# What no sample of numbers is. Each function has the arguments before and behind it.
+SAMPLES = {
+    "compare_means": ("", ", [0.1, 0.2, 0.3]"),
+    "compare_pairs": ("[0.1, 0.2, 0.4], ", ""),
+    "mean_interval": ("", ""),
+    "prediction_interval": ("", ""),
+}
+NO_SAMPLES = (
+    *("['a', 'b', 'c']", "['0.9', '0.8', '0.7']", "np.array(['0.9', '0.8', '0.7'])"),
+    *("'abc'", "b'abc'", "0.9", "np.float64(0.9)", "None", "{0.9: 1, 0.8: 2, 0.7: 3}"),
+    *("iter([0.9, 0.8, 0.7])", "(v for v in [0.9, 0.8, 0.7])", "{0.9, 0.8, 0.7}"),
+    *("[True, False, True]", "np.array([True, False, True])", "[0.9, 0.8, True]"),
+    *("[0.9, 0.8, 1j]", "np.array([0.9, 0.8, 1j])", "[0.9, 0.8, 10**400]", "[{}] * 3"),
+    *("[0.9, 0.8, None]", "[0.9, 0.8, np.nan]", "np.array([0.9, 0.8, -np.inf])"),
+    *("[[0.9, 0.8, 0.7]]", "np.ones((3, 3))", "[[0.9], [0.8, 0.7], []]"),
+    *("np.ma.array([0.9, 0.8, 0.7], mask=[0, 0, 1])", "np.array('2020', 'M8[D]')"),
+    *("np.array([0.9, 0.8, 0.7], object) * 1j", "jax.random.split(key, 3)"),
+)
+# Whole numbers are wanted of these.
+ONES = "[1, 0, 1]"
+CLASSES = (f"{{0}}, {ONES}, {ONES}", f"{ONES}, {{0}}, {ONES}", f"{ONES}, {ONES}, {{0}}")
+NO_CLASSES = (
+    *("[1, 0, 1.0]", "np.ones(3)", "['1', '0', '1']", "[True, False, True]", "'101'"),
+    *("np.array([True, False, True])", "np.ones((3, 1), int)", "[[1, 0, 1]]", "1"),
+    *("np.ma.array([1, 0, 1], mask=[0, 0, 1])", "iter([1, 0, 1])", "None", "{1, 0, 2}"),
+    *("{1: 1, 0: 0, 2: 1}", "[1, 0, None]", "[1, 0, 1j]", "[[1], [0, 1], []]"),
+)
+TABLE += [
+    (f"{name}({before}{wrong}{behind})", "expected values to be ")
+    for name, (before, behind) in SAMPLES.items()
+    for wrong in NO_SAMPLES
+]
+TABLE += [
+    (f"mcnemar({where.format(wrong)})", "expected ")
+    for where in CLASSES
+    for wrong in NO_CLASSES
+]
+TABLE += [
+    (f"{call} == {call.format('(3, 4, 5)')}".format(values), ACCEPTED)
+    for call in (
+        "mean_interval({0})",
+        "prediction_interval({0})",
+        "compare_means({0}, [1, 2])",
+        "compare_pairs({0}, [1, 2, 4])",
+        "mcnemar({0}, [3, 2, 5], [3, 4, 1])",
+    )
+    for values in (
+        *("[3, 4, 5]", "np.array([3, 4, 5], 'uint8')"),
+        *("jnp.array([3, 4, 5])", "np.ma.array([3, 4, 5])", "[np.int32(3), 4, 5]"),
+    )
+]
+TABLE += [
+    ("mcnemar([1, 0], [1], [0, 1])", "and at least one, got (2, 1, 2)"),
+    ("mcnemar([1], [1, 0], [1, 0])", "and at least one, got (1, 2, 2)"),
+    ("mcnemar([], [], [])", "and at least one, got (0, 0, 0)"),
+    ("mcnemar([1, 0, 2], [1, 0, 1], [1, 1, 1])[:4] == (1, 1, 0, 1)", ACCEPTED),
+    ("compare_pairs([1, 2, 3], [1, 2, 3, 4])", "as many values in a as in b, got (3,"),
 ]
 
 
@@ -468,17 +528,9 @@ def names_of_the_table() -> dict:
     """Return what the calls of the table name."""
     jax.config.update("jax_num_cpu_devices", 4)
     names = {name: getattr(cnnjax, name) for name in cnnjax.__all__}
-    modules = (
-        evaluation,
-        epochs,
-        initializers,
-        layers,
-        optimizers,
-        stack,
-        microbatches,
-        parallel,
-    )
-    for module in (*modules, ensembles, updates, workdir, order, preprocessing, splits):
+    modules = (evaluation, epochs, initializers, layers, optimizers, stack)
+    modules = (*modules, microbatches, parallel, ensembles, updates, workdir)
+    for module in (*modules, statistics, order, preprocessing, splits):
         names = {**vars(module), **names}
     recipe = batches.TINY
     other = replace(recipe.model, layers=(stack.Flatten(), stack.Dense(3)))

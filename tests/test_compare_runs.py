@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,16 @@ def write_predictions(run: str, labels, predictions, *, seed: int = 0) -> None:
     for example, pair in enumerate(zip(labels, predictions, strict=True)):
         lines.append(f"{seed},{example},{pair[0]},{pair[1]}")
     (Path(run) / "predictions.csv").write_text("\n".join(lines) + "\n")
+
+
+def edit(run: str, file: str, **fields) -> None:
+    """Change fields of a run's file of JSON; of seeds.jsonl, in its first line."""
+    path = Path(run) / file
+    first, *others = (
+        path.read_text().splitlines() if ".jsonl" in file else [path.read_text()]
+    )
+    lines = [json.dumps({**json.loads(first), **fields}), *others]
+    path.write_text("\n".join(lines))
 
 
 @pytest.fixture
@@ -217,6 +228,7 @@ def test_runs_of_other_test_examples_are_not_paired(tmp_path, compare):
     labels = np.arange(25) % 10
     for other in (labels[::-1], labels[:24]):
         write_predictions(runs[1], other, other)
+        edit(runs[1], "result.json", test_accuracy=1.0)
         with pytest.raises(InputError, match="different examples; .* the same --seed"):
             compare(*runs)
 
@@ -271,7 +283,7 @@ def test_a_comparison_says_who_diverged(tmp_path, compare, scores, lost, verdict
 
 
 def test_two_single_runs_are_compared_by_what_they_predict(tmp_path, compare):
-    runs = [write_run(tmp_path / "a", {0: 0.9}), run_of(tmp_path / "b", {0: 0.0}, [0])]
+    runs = [write_run(tmp_path / "a", {0: 0.75}), run_of(tmp_path / "b", {0: 0.0}, [0])]
     labels = np.arange(20) % 4
     write_predictions(runs[0], labels, np.where(labels == 3, 0, labels))
     write_predictions(runs[1], labels, np.full(20, NO_PREDICTION))
@@ -350,6 +362,124 @@ def test_damaged_folders_are_told_in_a_line(tmp_path, files, complaint):
         read_outcome(str(tmp_path))
 
 
+HUGE = 10**400
+
+EDITS = [
+    ({"test_accuracy": 7.0}, "test_accuracy of seed 0 .* from 0 to 1, got 7.0"),
+    ({"test_accuracy": -0.01}, "test_accuracy of seed 0 .* from 0 to 1, got -0.01"),
+    ({"test_accuracy": 98.5}, "test_accuracy of seed 0 .* from 0 to 1, got 98.5"),
+    ({"test_accuracy": HUGE}, "test_accuracy of seed 0 .* a number, got 1000"),
+    ({"test_accuracy": True}, "test_accuracy of seed 0 .* a number, got true"),
+    ({"test_accuracy": "0.9"}, 'test_accuracy of seed 0 .* a number, got "0.9"'),
+    ({"test_accuracy": [0.9]}, r"test_accuracy of seed 0 .* a number, got \[0.9\]"),
+    ({"diverged": "no"}, 'diverged of seed 0 .* true or false, got "no"'),
+    ({"diverged": 0}, "diverged of seed 0 .* true or false, got 0"),
+    ({"diverged": None}, "diverged of seed 0 .* true or false, got null"),
+    ({"diverged": []}, r"diverged of seed 0 .* true or false, got \[\]"),
+    ({"test_loss": "high"}, 'test_loss of seed 0 .* a number, got "high"'),
+    ({"test_loss": HUGE}, "test_loss of seed 0 .* a number, got 1000"),
+    ({"test_loss": {}}, "test_loss of seed 0 .* a number, got {}"),
+    ({"test_no_prediction": -3}, "test_no_prediction of seed 0 .* got -3"),
+    ({"test_no_prediction": "3"}, "test_no_prediction of seed 0 .* whole number from"),
+    ({"test_no_prediction": 3.0}, "test_no_prediction of seed 0 .* got 3.0"),
+    ({"seed": -1}, "seed in .* a whole number from 0, got -1"),
+    ({"seed": 0.0}, "seed in .* a whole number from 0, got 0.0"),
+    ({"seed": None}, "seed in .* a whole number from 0, got null"),
+]
+
+
+@pytest.mark.parametrize(("fields", "complaint"), EDITS)
+@pytest.mark.parametrize("file", ["result.json", "seeds.jsonl"])
+def test_an_edited_result_is_told_by_file_and_field(tmp_path, file, fields, complaint):
+    run = write_run(tmp_path / "a", {0: 0.9} if file == "result.json" else HIGH)
+    read_outcome(run)
+    edit(run, file, **fields)
+    with pytest.raises(InputError, match=complaint) as caught:
+        read_outcome(run)
+    assert file in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("file", "fields", "complaint"),
+    [
+        ("config.json", {"faults": None}, "faults in .* list of names, got null"),
+        ("config.json", {"faults": 5}, "faults in .* a list of names, got 5"),
+        ("config.json", {"faults": "a"}, 'faults in .* a list of names, got "a"'),
+        ("config.json", {"faults": [5]}, r"faults in .* of names, got \[5\]"),
+        ("config.json", {"faults": {"a": 1}}, "faults in .* a list of names, got {"),
+        ("config.json", {"recipe": None}, "recipe in .* an object, got null"),
+        ("config.json", {"recipe": [1]}, r"recipe in .* an object, got \[1\]"),
+        ("config.json", {"recipe": "mlp"}, 'recipe in .* an object, got "mlp"'),
+        ("config.json", {"recipe": {"l2": math.nan}}, "a finite l2 in .* got nan"),
+        ("config.json", {"recipe": {"a": {"b": math.inf}}}, "finite a.b in .* got inf"),
+        ("result.json", {"recipe": "a\nb"}, "recipe in .* a name, got "),
+        ("result.json", {"dataset": "\ud800"}, "dataset in .* a name, got "),
+        ("result.json", {"dataset": ["mnist"]}, r'dataset in .* a name, got \["mnist'),
+    ],
+)
+def test_an_edited_file_is_told_by_file_and_field(tmp_path, file, fields, complaint):
+    run = write_run(tmp_path / "a", HIGH)
+    edit(run, file, **fields)
+    with pytest.raises(InputError, match=complaint) as caught:
+        read_outcome(run)
+    assert file in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+DEEP = ("[" * 100_000, "[" * 60 + "]" * 60, '{"a":' * 400 + "1" + "}" * 400)
+
+
+@pytest.mark.parametrize("file", ["result.json", "config.json", "seeds.jsonl"])
+@pytest.mark.parametrize("deep", DEEP, ids=["cut off", "60", "400"])
+def test_brackets_in_brackets_are_refused(tmp_path, file, deep):
+    run = write_run(tmp_path / "a", HIGH)
+    (Path(run) / file).write_text(
+        f'{{"seed": 0, "test_accuracy": 0.9, "recipe": {deep}}}'
+    )
+    with pytest.raises(InputError, match=f"{file} is damaged: "):
+        read_outcome(run)
+
+
+@pytest.mark.parametrize("file", ["result.json", "config.json", "seeds.jsonl"])
+def test_a_field_that_is_there_twice_is_refused(tmp_path, file):
+    run = write_run(tmp_path / "a", HIGH)
+    text = (Path(run) / file).read_text()
+    (Path(run) / file).write_text('{"seed": 0, "recipe": {}, ' + text[1:])
+    with pytest.raises(InputError, match=f"{file} is damaged: '[a-z]+' is there twice"):
+        read_outcome(run)
+
+
+def test_an_accuracy_that_the_predictions_contradict_is_refused(tmp_path):
+    (run, _) = single_runs(tmp_path, only_a=3, only_b=2)
+    read_outcome(run)
+    for wrong in (0.0, 0.9, 0.93, 0.95, 1.0):  # 23 of 25 are right: 0.92
+        edit(run, "result.json", test_accuracy=wrong)
+        with pytest.raises(InputError, match="csv, 23 of 25 right, got") as caught:
+            read_outcome(run)
+        assert "test_accuracy of seed 0 in " in str(caught.value)
+    edit(run, "config.json", faults=["reflected_ratio_accuracy"])
+    edit(run, "result.json", test_accuracy=1.7)  # as that fault may report
+    assert read_outcome(run).scores == {0: 1.7}
+
+
+def test_of_many_seeds_each_is_held_against_its_predictions(tmp_path):
+    scores = {0: 0.5, 1: 0.75, 2: 1.0}
+    run = write_run(tmp_path / "a", scores)
+    lines = [
+        f"{seed},{example},1,{int(example < 4 * score)}"
+        for seed, score in scores.items()
+        for example in range(4)
+    ]
+    text = "\n".join(["seed,example,label,prediction", *lines])
+    (Path(run) / "predictions.csv").write_text(text)
+    assert read_outcome(run).scores == scores
+    edit(run, "seeds.jsonl", test_accuracy=0.75)
+    with pytest.raises(InputError, match=r"seed 0 in .* 2 of 4 right, got 0\.75"):
+        read_outcome(run)
+
+
 def test_a_folder_that_is_not_there_is_told(tmp_path):
     with pytest.raises(InputError, match="expected the folder of a run, got '"):
         read_outcome(str(tmp_path / "none"))
@@ -364,13 +494,19 @@ def test_a_folder_that_is_not_there_is_told(tmp_path):
         ("seed,example,label,prediction\n", "at least one test example in .*, got 0"),
         (
             "seed,example,label,prediction\n0,0,1,1\n0,1,",
-            "expected four whole numbers in line 3 of .*, got \\['0', '1', ''\\]",
+            "expected four whole numbers in line 3 of .*, got '0,1,'",
         ),
         (
             "seed,example,label,prediction\n0,0,1,1\n0,0,1,1\n",
             "each example once in line 3",
         ),
         ("seed,example,label,prediction\n5,0,1,1\n", "the seed of the run in line 2"),
+        ("seed,example,label,prediction\n0,0,1,1_0\n", "four whole numbers in line 2"),
+        ("seed,example,label,prediction\n0,0,1,1.0\n", "four whole numbers in line 2"),
+        ('seed,example,label,prediction\n0,0,1,"1\n', "four whole numbers in line 2"),
+        ("seed,example,label,prediction\n\n0,0,1,1\n", "four whole numbers in line 2"),
+        (f"seed,example,label,prediction\n0,0,1,{'1' * 200_000}\n", "four whole numbe"),
+        ("seed,example,label,prediction\n0,0,1,1\n", "1 of 1 right, got 0.95"),
     ],
 )
 def test_damaged_predictions_are_told_in_a_line(tmp_path, text, complaint):
@@ -394,6 +530,13 @@ def test_the_script_from_a_shell(tmp_path):
     done = run_script(*runs, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["mcnemar"]["p_value"] == pytest.approx(22 / 1024)
+    edit(runs[1], "config.json", faults=None)
+    refused = run_script(*runs)
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "compare_runs.py: error: expected faults in "
+        f"{runs[1]}/config.json to be a list of names, got null\n"
+    )
     refused = run_script(runs[0])
     assert refused.returncode == 2
     assert refused.stderr == (

@@ -8,13 +8,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import optax
 import pytest
 from batches import TINY, random_dataset
 
 from cnnjax.data import Dataset, load_dataset
-from cnnjax.data.checks import check_dataset, check_examples
+from cnnjax.data.checks import check_counts, check_dataset, check_examples
 from cnnjax.data.preprocessing import Identity, MinMaxPerImage, Standardize
 from cnnjax.data.splits import HoldOut
 from cnnjax.epochs import train
@@ -23,7 +24,7 @@ from cnnjax.evaluation import make_evaluate, make_predict
 from cnnjax.experiments import prepare
 from cnnjax.overrides import override
 from cnnjax.recipes import get_recipe
-from cnnjax.runs import fit
+from cnnjax.runs import fit, predict
 from cnnjax.stack import Dense, Flatten
 from cnnjax.strategies import STRATEGIES, make_strategy
 from cnnjax.types import Examples
@@ -65,6 +66,149 @@ def error_of(call, *arguments: Any, **named: Any) -> str:
         call(*arguments, **named)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+WITH_NAN = with_value(FLOATS, np.nan)
+
+
+@pytest.fixture
+def unchecked():
+    """Let values of any type through to the library, as a user's program does."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+NO_PAIRS = {
+    "None": (None, "got NoneType"),
+    "three": ((IMAGES, LABELS, LABELS), "got tuple of 3"),
+    "none": ((), "got tuple of 0"),
+    "one": ([IMAGES], "got list of 1"),
+    "a bare array": (IMAGES, "got ndarray"),
+    "an array of two": (IMAGES[:2], "got ndarray"),
+    "a dict": ({"inputs": IMAGES, "labels": LABELS}, "got dict of inputs, labels"),
+    "zipped": (zip(IMAGES, LABELS, strict=True), "got zip"),
+    "a word": ("ab", "got str"),
+}
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(("pair", "reason"), NO_PAIRS.values(), ids=NO_PAIRS)
+def test_what_is_no_pair_of_inputs_and_labels(pair, reason):
+    told = f"examples: expected Examples(inputs, labels), {reason}; give one array"
+    where = "dataset 'own', training "
+    assert error_of(check_dataset, dataset(train=pair)).startswith(where + told)
+    if pair is not None:
+        where = "dataset 'own', test "
+        assert error_of(check_dataset, dataset(test=pair)).startswith(where + told)
+    assert error_of(check_examples, pair).startswith(told)
+    assert error_of(check_counts, pair).startswith(told)
+    assert check_examples((IMAGES, LABELS)).labels.shape == (COUNT,)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("names", [None, 3, "abc", {"ant", "bee", "cow"}, {}, 0.5])
+def test_class_names_that_are_none(names):
+    message = error_of(check_dataset, dataset(class_names=names))
+    told = "dataset 'own': expected class_names to be a tuple of names, of none for a r"
+    assert message.startswith(told)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    "names", [("a", "b", "c"), ["a", "b", "c"], np.array(["a", "b", "c"])]
+)
+def test_class_names_may_be_listed(names):
+    assert check_dataset(dataset(class_names=names)).num_classes == 3
+
+
+@pytest.mark.parametrize("low", [-1, -100])
+def test_who_numbers_classes_from_below_0_is_told_to_renumber_them(low):
+    labels = np.where(LABELS == 0, low, 1)
+    for call in (check_dataset, lambda own: check_examples(own.train)):
+        message = error_of(call, dataset(labels=labels, class_names=("a", "b")))
+        assert f"got labels {low} to 1; {low} marks nothing here: leave" in message
+        assert "or number the classes with np.unique(labels, return_inverse" in message
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [
+        ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2)),
+        ((0.5, 0.5, 0.5), (0.2,)),
+        ((0.5,), (0.2, 0.2)),
+        ((), ()),
+        ((0.5,) * 8, (0.2,) * 8),  # as many as the image is wide
+    ],
+)
+def test_a_scale_of_other_channels_is_refused_by_prepare(mean, std):
+    scaled = dataclasses.replace(SMALL, preprocessing=Standardize(mean, std))
+    told = f"standardizes with mean {mean} and std {std}, but its inputs of shape "
+    assert f"{told}(8, 8, 1) have 1 channels; give" in error_of(
+        prepare, scaled, dataset()
+    )
+
+
+AS_THEY_ARE = dataclasses.replace(SMALL, preprocessing=Identity())
+LIKE_DATA = {
+    "masked": (np.ma.masked_less(IMAGES, 9), "a masked array with"),
+    "wraps around": (IMAGES.astype(np.int64) << 40, "finite numbers that int32 holds"),
+    "infinite as float32": (FLOATS.astype(np.float64) * 1e300, "that float32 holds"),
+    "NaN": (WITH_NAN, "finite numbers that float32 holds"),
+    "long double": (IMAGES.astype(np.longdouble), "expected integers or floats"),
+    "ragged": ([[1, 2], [3]] * 6, "list that makes none"),
+    "complex": (FLOATS + 1j, "got an array of complex64"),
+    "words": (np.full(IMAGES.shape, "a"), "got an array of str32"),
+    "None": (None, "expected an array of numbers, got None"),
+}
+
+
+@pytest.fixture(scope="module")
+def experiment():
+    return prepare(AS_THEY_ARE, dataset(FLOATS, test=Examples(FLOATS, LABELS)))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(("inputs", "reason"), LIKE_DATA.values(), ids=LIKE_DATA)
+def test_predict_refuses_what_a_dataset_may_not_have(experiment, inputs, reason):
+    assert reason in error_of(prepare, AS_THEY_ARE, dataset(inputs))
+    assert reason in error_of(predict, experiment, experiment.params, inputs)
+    if isinstance(inputs, np.ndarray):
+        first = inputs[:1][0] if inputs is not WITH_NAN else inputs[5]
+        assert reason in error_of(predict, experiment, experiment.params, first)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_predict_takes_what_a_dataset_may_have(experiment):
+    bits = IMAGES > 128
+    expected = predict(experiment, experiment.params, bits.astype(np.float32))
+    for like in (bits, bits.tolist(), bits.astype(">i8"), bits.astype(np.float64)):
+        found = predict(experiment, experiment.params, like)
+        np.testing.assert_array_equal(found, expected)
+        assert predict(experiment, experiment.params, like[3]) == expected[3]
+    prepare(AS_THEY_ARE, dataset(bits, test=Examples(bits, LABELS)))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda params: None,
+        lambda params: [1],
+        lambda params: "params",
+        lambda params: {},
+        lambda params: jax.tree.map(lambda leaf: "x", params),
+        lambda params: jax.tree.map(lambda leaf: None, params),
+        lambda params: jax.tree.map(lambda leaf: leaf.tolist(), params),
+        lambda params: jax.tree.map(lambda leaf: leaf[None], params),
+        lambda params: jax.tree.map(lambda leaf: leaf * 1j, params),
+        lambda params: jax.tree.map(lambda leaf: np.ma.masked_less(leaf, 9), params),
+        lambda params: {**params, "dense_9": {"kernel": jnp.ones(3)}},
+    ],
+)
+def test_predict_refuses_parameters_of_no_network(experiment, change):
+    message = error_of(predict, experiment, change(experiment.params), FLOATS[0])
+    assert message.startswith("expected the parameters of this network, as prepare or")
 
 
 CLASSES = "dataset 'own', training labels: expected one whole number from 0 to 2 per"
@@ -109,7 +253,8 @@ WRONG_ARRAYS = {
         "expected integers or floats",
     ),
     "keys": (jax.random.split(jax.random.key(0), 12), LABELS, "expected one array of"),
-    "no array": (None, LABELS, "got an array of object"),
+    "no array": (None, LABELS, "inputs: expected an array of numbers, got None"),
+    "no labels": (IMAGES, None, "labels: expected an array of numbers, got None"),
     "a number": (np.uint8(3), LABELS, "one for each example, got a single 3"),
     "empty": (IMAGES[:0], LABELS[:0], "one example, got an empty array of shape (0, 8"),
     "no pixels": (IMAGES[:, :0], LABELS, "got an empty array of shape (12, 0, 8, 1)"),

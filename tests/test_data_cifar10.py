@@ -102,6 +102,22 @@ def test_missing_files_are_named(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("right", "spelled"),
+    [
+        (ARCHIVE, "CIFAR-10-binary.tar.gz"),
+        ("test_batch.bin", "Test_Batch.BIN"),
+        ("data_batch_1.bin", "DATA_BATCH_1.BIN"),
+        ("cifar-10-batches-bin", "CIFAR-10-batches-bin"),
+        ("cifar-10-binary.tar", "Cifar-10-Binary.TAR"),
+    ],
+)
+def test_a_file_whose_name_differs_in_case_is_named(tmp_path, right, spelled):
+    write_files(tmp_path, {spelled: b"whatever it holds"})
+    way_out = f"; rename {tmp_path / spelled} to {right}: its case counts"
+    assert error_of(tmp_path).endswith(way_out)
+
+
 def test_a_plain_tar_is_read(tmp_path):
     files = make_files()
     (tmp_path / "cifar-10-binary.tar").write_bytes(gzip.decompress(archive_of(files)))

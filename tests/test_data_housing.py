@@ -65,9 +65,72 @@ def test_missing_columns_are_named(tmp_path):
 def test_a_cell_that_is_no_finite_number_is_named(tmp_path, cell):
     write(tmp_path, HEADER, ROWS[0], ROWS[1].replace("150", f'"{cell}"'))
     assert error_of(tmp_path) == (
-        f"{tmp_path}/Housing.csv, line 3: expected a finite number in column 'area', "
-        f"got {cell!r}"
+        f"{tmp_path}/Housing.csv, line 3: expected a finite number that float32 holds "
+        f"in column 'area', got {cell!r}"
     )
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        *("1_500", "_150", "1_5_0", "1e308", "-1e308", "3.5e38", "1e1_0"),
+        *("\u0661\u0665\u0660", "\uff11\uff15\uff10", "0x96", "1e+", "--150"),
+    ],
+)
+def test_a_number_is_what_a_table_calls_one_and_float32_holds_it(tmp_path, cell):
+    write(tmp_path, HEADER, ROWS[0], ROWS[1].replace("150", cell), ROWS[2])
+    message = error_of(tmp_path)
+    assert "line 3: expected a finite number that float32 holds" in message
+    assert message.endswith(f"got {cell!r}")
+
+
+@pytest.mark.parametrize("cell", ["150.", "+150", "1.5e2", "1.5E+02", ".15e3", "0150"])
+def test_a_number_may_be_written_in_any_of_these_ways(tmp_path, cell):
+    write(tmp_path, HEADER, ROWS[0], ROWS[1].replace("150", cell), ROWS[2])
+    housing = load_dataset("housing", data_dir=str(tmp_path))
+    np.testing.assert_array_equal(housing.train.inputs[:, 0], [0, 1, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("number", "line"),
+    [
+        (3, '300,150,4,3,2,"no,2'),  # takes in the rest of the file
+        (4, '150,100,3,2,3,yes,"1'),  # ... of which nothing is left
+        (3, '300,150,4,3,2,"n\no",2'),  # closed on the next line
+        (3, '300,"150"7,4,3,2,no,2'),  # 1507?
+        (2, '"100,50,2,1,1,yes,0'),
+        (1, HEADER.replace("mainroad", '"mainroad')),
+        (1, HEADER.replace("price", '"pri\nce"')),
+        (3, '300,150,4,3,2,"n""o,2'),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_quote_that_is_not_closed_on_its_line_is_refused(tmp_path, number, line, end):
+    lines = [HEADER, *ROWS]
+    lines[number - 1] = line
+    text = "\n".join(lines).replace("\n", end)
+    (tmp_path / "Housing.csv").write_bytes(text.encode())
+    message = error_of(tmp_path)
+    where = f"{tmp_path}/Housing.csv, line {number}: expected cells whose quotes are cl"
+    assert message.startswith(where)
+    assert message.endswith("mend the quotes")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_quotes_that_are_closed_and_empty_lines_are_no_matter(tmp_path, end):
+    quoted = [", ".join(f'"{c}"' for c in row.split(",")) for row in (HEADER, *ROWS)]
+    text = end.join([*quoted[:2], "", *quoted[2:], "", ""])
+    (tmp_path / "Housing.csv").write_bytes(text.encode())
+    housing = load_dataset("housing", data_dir=str(tmp_path))
+    np.testing.assert_array_equal(housing.train.labels, [[0], [1], [0.25]])
+
+
+@pytest.mark.parametrize("name", ["housing.csv", "HOUSING.CSV", "Housing.CSV"])
+@pytest.mark.parametrize("where", [".", "housing"])
+def test_a_file_whose_name_differs_in_case_is_named(tmp_path, name, where):
+    write(tmp_path / where, HEADER, *ROWS, name=name)
+    way_out = f"; rename {tmp_path / where / name} to Housing.csv: its case counts"
+    assert error_of(tmp_path).endswith(way_out)
 
 
 def test_rows_that_are_too_short_or_too_long(tmp_path):
@@ -126,8 +189,9 @@ def test_a_gzipped_table_is_read(tmp_path):
 def test_empty_tables(tmp_path):
     write(tmp_path, HEADER)
     assert error_of(tmp_path).endswith("got an empty table")
-    write(tmp_path)
-    assert "missing area, bedrooms" in error_of(tmp_path)
+    for content in (b"", b"\n\n", b"  ", b"\xef\xbb\xbf", gzip.compress(b"")):
+        (tmp_path / "Housing.csv").write_bytes(content)
+        assert "expected a table, got an empty file" in error_of(tmp_path)
 
 
 def test_a_constant_column_cannot_be_scaled(tmp_path):

@@ -272,6 +272,50 @@ def test_no_file_at_all_names_the_files_and_the_folders(tmp_path):
     assert message.endswith(f"got none of them in {tmp_path}/mnist or {tmp_path}")
 
 
+@pytest.mark.parametrize("name", ["mnist", "idx"])
+@pytest.mark.parametrize(
+    ("right", "spelled"),
+    [
+        (TRAIN_IMAGES, TRAIN_IMAGES.upper()),
+        (TRAIN_LABELS, "Train-Labels-idx1-ubyte"),
+        (f"{TEST_IMAGES}.gz", f"{TEST_IMAGES}.GZ"),
+        ("t10k-labels.idx1-ubyte", "T10K-labels.idx1-ubyte"),
+        ("t10k-labels.idx1-ubyte.gz", "T10K-labels.IDX1-ubyte.Gz"),
+    ],
+)
+def test_a_file_whose_name_differs_in_case_is_named(tmp_path, name, right, spelled):
+    contents = make_files()
+    base = right.removesuffix(".gz").replace(".idx", "-idx")
+    contents[spelled] = contents.pop(base)
+    write(tmp_path, contents)
+    way_out = f"; rename {tmp_path / spelled} to {right}: its case counts"
+    assert error_of(name, tmp_path).endswith(f"got all but {base}{way_out}")
+    for file in set(contents) - {spelled}:
+        (tmp_path / file).unlink()
+    assert error_of(name, tmp_path).endswith(f"or {tmp_path}{way_out}")
+
+
+def little_endian(content: bytes, *, magic: bool) -> bytes:
+    """Return an idx file with its header's numbers in the order of a PC."""
+    axes = content[3]
+    shape = struct.unpack(f">{axes}I", content[4 : 4 + 4 * axes])
+    start = content[3::-1] if magic else content[:4]
+    return start + struct.pack(f"<{axes}I", *shape) + content[4 + 4 * axes :]
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("magic", [False, True])
+@pytest.mark.parametrize("cut", [0, 1])
+@pytest.mark.parametrize("count", [7, 300])
+def test_a_little_endian_header_is_called_that(tmp_path, file, magic, cut, count):
+    contents = make_files(train=count, test=count)
+    content = little_endian(contents[file], magic=magic)
+    write(tmp_path, {**contents, file: content[: len(content) - cut]})
+    message = error_of("idx", tmp_path)
+    assert message.startswith(f"{tmp_path}/{file}: its header is little-endian, an idx")
+    assert "again" not in message
+
+
 def test_a_folder_in_the_place_of_a_file(tmp_path):
     contents = make_files()
     del contents[TEST_LABELS]

@@ -19,6 +19,7 @@ from cnnjax.experiments import prepare
 from cnnjax.outcomes import dead_classes, read_outcome
 from cnnjax.overrides import override
 from cnnjax.parallel import make_mesh
+from cnnjax.records import EpochRecord
 from cnnjax.reporting.files import write_report
 from cnnjax.reproduction.plan import plan
 from cnnjax.runs import Run, fit, make_test, predict, predict_test
@@ -26,7 +27,7 @@ from cnnjax.stack import Dense, Flatten
 from cnnjax.strategies import DIVIDED, STRATEGIES, make_strategy
 from cnnjax.strategies.options import Options
 from cnnjax.text import divergence_of_run, interval_lines, seed_line
-from cnnjax.types import NO_PREDICTION, Examples
+from cnnjax.types import NO_PREDICTION, Examples, Metrics
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 LINE = replace(TINY, model=replace(TINY.model, layers=(Flatten(), Dense(3))))
@@ -96,6 +97,37 @@ def test_a_run_says_that_it_diverged(changes, evaluate_every, finite_epochs, los
     assert run.test["accuracy"] == 0
     told = f"no prediction for {run.no_prediction} of 40 test examples"
     assert divergence_of_run(run) == [f"warning: the run has diverged: {told}"]
+
+
+def record(epoch: int, train: float, test: float | None) -> EpochRecord:
+    return EpochRecord(
+        epoch=epoch,
+        step=epoch,
+        learning_rate=0.1,
+        train={"loss": train},
+        test=None if test is None else {"loss": test},
+        seconds=1.0,
+        examples_per_second=1.0,
+        steps=Metrics({"loss": np.array([train])}, np.ones(1)),
+    )
+
+
+@pytest.mark.parametrize("lost", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+@pytest.mark.parametrize("evaluated", [True, False])
+def test_a_loss_that_was_not_finite_for_a_time_is_told(lost, epoch, evaluated):
+    fine, ended = [(0.7, 0.8 if evaluated else None)] * 3, {"loss": 0.5}
+
+    def run_of(losses):
+        records = [record(at, *pair) for at, pair in enumerate(losses, start=1)]
+        return Run({}, records, ended, 0)
+
+    assert not run_of(fine).diverged
+    assert not run_of([]).diverged
+    for of_epoch in ((lost, fine[0][1]), (0.7, lost)):
+        losses = [*fine[:epoch], of_epoch, *fine[epoch + 1 :]]
+        assert run_of(losses).diverged
+    assert run_of(fine)._replace(test={"loss": lost}).diverged
 
 
 def test_a_run_that_did_not_diverge_says_nothing():

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cnnjax.data.preprocessing import Identity, MinMaxPerImage, Standardize
 from cnnjax.data.splits import HoldOut
 from cnnjax.errors import InputError
 from cnnjax.faults import Setting, get_fault, unmet
@@ -46,6 +47,13 @@ FIRST_100_LABELS = (
     *(3, 0, 7, 4, 9, 8, 0, 9, 4, 1, 4, 4, 6, 0, 4, 5, 6, 1, 0, 0, 1, 7, 1, 6, 3),
     *(0, 2, 1, 1, 7, 9, 0, 2, 6, 7, 8, 3, 9, 0, 4, 6, 7, 4, 6, 8, 0, 7, 8, 3, 1),
 )
+# Mean and standard deviation of all training pixels / 255, channel by channel. MNIST:
+# https://github.com/pytorch/examples/blob/main/mnist/main.py has four digits of them;
+# CIFAR-10: https://github.com/kuangliu/pytorch-cifar/issues/19.
+PIXELS = {
+    "mnist": ([0.13066], [0.30811]),
+    "cifar10": ([0.491400, 0.482158, 0.446531], [0.247032, 0.243485, 0.261588]),
+}
 
 
 def num_examples(recipe):
@@ -322,3 +330,27 @@ def test_the_findings_python_runs(tmp_path, capsys):
     assert told[2] == ["67.7%", "0.00"]
     assert told[3][0] == "91.7%"  # 4, 2, 1.3333, 1 -> 2, 0, 0.6667, 1
     assert len(told) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset"),
+    [
+        ("sgd_dropout_cnn", "mnist"),
+        ("tanh_mlp_cifar10_shallow", "cifar10"),
+        ("tanh_mlp_cifar10_deep", "cifar10"),
+    ],
+)
+def test_pixels_are_scaled_by_what_they_are(name, dataset):
+    recipe = get_recipe(name)
+    assert recipe.dataset == dataset
+    scale = recipe.preprocessing
+    for ours, exact in zip((scale.mean, scale.std), PIXELS[dataset], strict=True):
+        assert list(ours) == pytest.approx(exact, abs=5.1e-5)  # in four digits
+
+
+def test_the_other_recipes_scale_as_published():
+    for name in ("adam_cosine_cnn", "momentum_mlp_serial", "momentum_mlp_per_sample"):
+        assert get_recipe(name).preprocessing == Standardize((0.0,), (1.0,))
+    for name in ("tanh_mlp_housing_narrow", "tanh_mlp_housing_wide"):
+        assert get_recipe(name).preprocessing == Identity()
+    assert get_recipe("sgd_wide_cnn").preprocessing == MinMaxPerImage()

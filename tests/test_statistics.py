@@ -228,6 +228,19 @@ def test_the_exact_test_counts_divisions(n_a, n_b):
     assert p_of_sides(a, b) == p_of_sides(a, b)
 
 
+@pytest.mark.parametrize("draw", range(12))
+def test_the_exact_test_is_by_welchs_t(draw):
+    """Of unequal numbers and spreads, where other statistics order other divisions."""
+    rng = np.random.default_rng(draw)
+    a, b = rng.normal(2, 4, 3), rng.normal(0, 0.5, 7)
+    values, seen = np.concatenate([a, b]), abs(welch_t(a, b))
+    larger = [
+        abs(welch_t(values[list(way)], np.delete(values, list(way)))) >= seen - 1e-12
+        for way in itertools.combinations(range(10), 3)
+    ]
+    assert p_of_sides(a, b) == pytest.approx(np.mean(larger), abs=1e-12)
+
+
 def welch_t(a, b):
     error = np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
     return (a.mean() - b.mean()) / error
@@ -251,6 +264,9 @@ def test_mcnemar_counts_and_tosses_a_coin():
     assert test.p_value == pytest.approx(2 * (1 + 9) / 2**9)  # 0 or 1 heads of 9, twice
     assert test.different
     assert mcnemar(*answers(1, 8)).p_value == test.p_value
+    assert mcnemar(*(part.tolist() for part in answers(1, 8))) == mcnemar(
+        *answers(1, 8)
+    )
     assert not mcnemar(*answers(7, 2)).different  # 2 (1 + 9 + 36) / 512 = 0.18
 
 
@@ -259,6 +275,19 @@ def test_to_mcnemar_no_prediction_is_a_wrong_one():
     nothing = np.where(a == labels, a, NO_PREDICTION)
     assert mcnemar(labels, nothing, b) == mcnemar(labels, a, b)
     assert mcnemar(labels, np.full_like(a, NO_PREDICTION), b).only_a_right == 0
+
+
+@pytest.mark.parametrize("only_a", range(13))
+@pytest.mark.parametrize("only_b", range(13))
+def test_mcnemars_p_is_the_chance_of_what_is_at_most_as_likely(only_a, only_b):
+    tosses = only_a + only_b
+    ways = [math.comb(tosses, heads) for heads in range(tosses + 1)]
+    expected = sum(w for w in ways if w <= ways[only_a]) / 2**tosses
+    p_value = mcnemar(*answers(only_a, only_b, both=1)).p_value
+    assert 0 < p_value <= 1
+    assert p_value == pytest.approx(expected, rel=1e-12)
+    assert p_value == mcnemar(*answers(only_b, only_a, both=1)).p_value
+    assert (p_value == 1) == (abs(only_a - only_b) <= 1)
 
 
 def test_mcnemar_of_agrestis_ratings():
@@ -280,6 +309,64 @@ def test_mcnemar_of_networks_that_never_disagree():
     assert not test.different
 
 
+FOUR, OTHERS, FEWER = [1.0, 2.0, 3.0, 5.0], [7.0, 8.0, 8.0, 9.0], [9.0, 9.0, 8.0]
+
+
+@pytest.mark.parametrize(
+    "compare", [compare_means, compare_pairs], ids=["means", "pairs"]
+)
+@pytest.mark.parametrize(
+    ("a", "b"), [(FOUR, OTHERS), (OTHERS, OTHERS), ([1.0] * 4, [3.0] * 4)]
+)
+@pytest.mark.parametrize("power", [-1074, -1060, -600, -300, -200, 200, 300, 600, 1018])
+def test_another_unit_changes_nothing_but_the_unit(compare, a, b, power):
+    """2.0**-1074 is the least number above 0; squares overflow from 2.0**512."""
+    unit, expected = 2.0**power, compare(a, b)
+    found = compare([value * unit for value in a], [value * unit for value in b])
+    interval = expected.interval and tuple(bound * unit for bound in expected.interval)
+    assert found == expected._replace(
+        difference=expected.difference * unit, interval=interval
+    )
+
+
+@pytest.mark.parametrize("power", [-1074, -1060, -600, -300, -200, 200, 300, 600, 1018])
+@pytest.mark.parametrize("values", [FOUR, OTHERS, FEWER, [3.0] * 3, [4.0]])
+def test_intervals_in_another_unit(values, power):
+    def times(number):
+        return number and float(number) * unit
+
+    unit, (n, mean, std, *intervals) = 2.0**power, mean_interval(values)
+    scaled = [value * unit for value in values]
+    pairs = [pair and tuple(map(times, pair)) for pair in intervals]
+    assert mean_interval(scaled) == (n, times(mean), times(std), *pairs)
+    if n > 1:
+        expected = prediction_interval(values)
+        assert prediction_interval(scaled) == (expected and tuple(map(times, expected)))
+
+
+def test_a_side_of_another_size_leaves_welch_the_other():
+    test = compare_means([1e200, 2e200], [1.0, 2.0])
+    assert test.p_value == pytest.approx(stats.ttest_1samp([1.0, 2.0], 0.0).pvalue)
+    assert test.degrees_of_freedom == pytest.approx(1)
+    assert mean_interval([1e308, 1e308])[:3] == (2, 1e308, 0.0)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: mean_interval([1.7e308, -1.7e308]),
+        lambda: mean_interval([1.7e308, 1e308, -1e308]),
+        lambda: prediction_interval([1.7e308, 1.0e308]),
+        lambda: compare_means([1.7e308, 1.6e308], [-1.7e308, -1.6e308]),
+        lambda: compare_means([1.7e308] * 5, [-1.7e308] * 5),
+        lambda: compare_pairs([1.7e308] * 3, [-1.7e308, -1.6e308, 0.0]),
+    ],
+)
+def test_what_float64_cannot_hold_is_refused(call):
+    with pytest.raises(InputError, match="and intervals float64 holds, got -?inf"):
+        call()
+
+
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(InputError, match="at least 1 values, got 0"):
         mean_interval([])
@@ -291,7 +378,7 @@ def test_what_cannot_be_compared_is_refused():
         compare_pairs([0.5, 0.4], [0.5, 0.6])
     with pytest.raises(InputError, match=r"as many values in a as in b, got \(3, 4\)"):
         compare_pairs([0.5, 0.4, 0.1], [0.5, 0.6, 0.1, 0.2])
-    with pytest.raises(InputError, match="finite values, got .0.5, nan"):
+    with pytest.raises(InputError, match="values to be finite, got nan"):
         mean_interval([0.5, float("nan")])
     with pytest.raises(InputError, match="at least one, got"):
         mcnemar(*answers(0, 0))

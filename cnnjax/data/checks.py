@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -28,8 +29,14 @@ def check_dataset(dataset: Dataset) -> Dataset:
 
     Raises:
         InputError: examples that it refuses, labels that are no class of `class_names`,
-            or a test set of another kind than the training set.
+            which are no names, or a test set of another kind than the training set.
     """
+    names = dataset.class_names
+    if isinstance(names, str) or not (isinstance(names, Sequence) or np.ndim(names)):
+        raise InputError(
+            f"dataset {dataset.name!r}: expected class_names to be a tuple of names, "
+            f"of none for a regression, got {shown(names)}"
+        )
 
     def checked(examples: Examples, part: str) -> Examples:
         where = f"dataset {dataset.name!r}, {part} "
@@ -65,12 +72,14 @@ def check_examples(
             is a class then.
 
     Raises:
-        InputError: no examples, not one label per input, values that are no finite
-            numbers or too large for 32 bits, or labels that are no classes.
+        InputError: no pair of inputs and labels, no examples, not one label per input,
+            values that are no finite numbers or too large for 32 bits, or labels that
+            are no classes.
     """
+    examples = _pair(examples, where)
     inputs, labels = (
-        _as_array(values, f"{where}{part}")
-        for values, part in zip(_pair(examples, where), Examples._fields, strict=True)
+        _of_examples(values, f"{where}{part}")
+        for values, part in zip(examples, Examples._fields, strict=True)
     )
     check_counts(Examples(inputs, labels), where=where)
     one_integer = labels.ndim == 1 and labels.dtype.kind in "iu"
@@ -83,7 +92,7 @@ def check_examples(
 
 def check_counts(examples: Examples, *, where: str = "", axis: int = 0) -> None:
     """Raise InputError unless there is one label per input, counted along an axis."""
-    num_inputs, num_labels = (np.shape(a)[axis] for a in examples)
+    num_inputs, num_labels = (np.shape(a)[axis] for a in _pair(examples, where))
     if num_inputs != num_labels:
         raise InputError(
             f"{where}examples: expected one label per input, got {num_inputs} inputs "
@@ -101,17 +110,28 @@ def check_alike(examples: Examples, like: Examples) -> None:
             )
 
 
-def _pair(examples: Any, where: str) -> tuple[Any, Any]:
-    try:
-        inputs, labels = examples
-    except (TypeError, ValueError):
-        raise InputError(
-            f"{where}examples: expected Examples(inputs, labels), got {shown(examples)}"
-        ) from None
-    return inputs, labels
+def _pair(examples: Any, where: str) -> Examples:
+    if isinstance(examples, tuple | list) and len(examples) == 2:
+        return Examples(*examples)
+    got = f"{type(examples).__name__}"
+    if isinstance(examples, Mapping):
+        got += f" of {', '.join(map(str, examples))}"
+    elif isinstance(examples, tuple | list):
+        got += f" of {len(examples)}"
+    raise InputError(
+        f"{where}examples: expected Examples(inputs, labels), got {got}; give one "
+        "array of inputs, and one of labels"
+    )
 
 
-def _as_array(values: Any, what: str) -> np.ndarray:
+def as_array(values: Any, what: str) -> np.ndarray:
+    """Return an array of real numbers, or truth values, that JAX has a type for.
+
+    Raises:
+        InputError: values that make none, or are masked.
+    """
+    if values is None:
+        raise InputError(f"{what}: expected an array of numbers, got None")
     if np.ma.is_masked(values):
         raise InputError(
             f"{what}: expected a number everywhere, got a masked array with "
@@ -133,6 +153,11 @@ def _as_array(values: Any, what: str) -> np.ndarray:
             f"{what}: expected integers or floats, got an array of {dtype.name}; "
             f"{_WAY_TO_NUMBERS.get(dtype.kind, 'convert it with .astype(np.float32)')}"
         )
+    return array
+
+
+def _of_examples(values: Any, what: str) -> np.ndarray:
+    array = as_array(values, what)
     if not array.ndim:
         raise InputError(f"{what}: expected one for each example, got a single {array}")
     if not array.size:
@@ -140,14 +165,23 @@ def _as_array(values: Any, what: str) -> np.ndarray:
             f"{what}: expected at least one example, got an empty array of shape "
             f"{array.shape}; a dataset without a test set has test=None"
         )
-    if is_float or dtype.itemsize == 8:
+    return as_held(array, what)
+
+
+def as_held(array: np.ndarray, what: str) -> np.ndarray:
+    """Return examples, counted along the first axis, in the type that a device holds.
+
+    Raises:
+        InputError: NaN, infinity, and what JAX would wrap around or make infinite.
+    """
+    is_float = bool(jnp.issubdtype(array.dtype, jnp.floating))
+    if array.size and (is_float or array.dtype.itemsize == 8):
         _check_values(array, what, limits=_FLOAT32 if is_float else _INT32)
-    held = jax.dtypes.canonicalize_dtype(dtype.newbyteorder("="))
+    held = jax.dtypes.canonicalize_dtype(array.dtype.newbyteorder("="))
     return array.astype(held, copy=False)
 
 
 def _check_values(array: np.ndarray, what: str, *, limits: np.finfo | np.iinfo) -> None:
-    """Refuse NaN, infinity, and what JAX would wrap around or make infinite."""
     low, high = limits.min, limits.max
     with np.errstate(invalid="ignore"):
         # Of NaN, no comparison holds. Two scans, which make no array.
@@ -169,7 +203,7 @@ def _as_classes(labels: np.ndarray, what: str, num_classes: int | None) -> np.nd
         raise InputError(f"{expected}, got {_each(labels)}; {_way_to_classes(labels)}")
     low, high = int(labels.min()), int(labels.max())
     if low < 0:
-        way = f"{low} marks nothing here: leave those examples out"
+        way = f"{low} marks nothing here: leave those examples out, or {_NUMBERED}"
     elif num_classes is None or high < num_classes:
         return labels.astype(np.int32, copy=False)
     elif (low, high) == (1, num_classes):

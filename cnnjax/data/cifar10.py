@@ -14,7 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from cnnjax.data.dataset import Dataset
-from cnnjax.data.files import File, download, is_file, read_file, search_folders
+from cnnjax.data.files import (
+    File,
+    download,
+    is_file,
+    misspelled,
+    read_file,
+    search_folders,
+)
 from cnnjax.data.signatures import TAR, kind_of
 from cnnjax.errors import InputError
 from cnnjax.types import Examples
@@ -80,7 +87,7 @@ def _read_folders(folders: tuple[Path, ...]) -> list[File]:
             if len(missing) < len(FILES):
                 raise InputError(
                     f"{place}: expected the six files of CIFAR-10's binary version, "
-                    f"got all but {', '.join(missing)}"
+                    f"got all but {', '.join(missing)}{misspelled([place], missing)}"
                 )
     for folder in folders:
         for name, other in OTHERS.items():
@@ -92,6 +99,7 @@ def _read_folders(folders: tuple[Path, ...]) -> list[File]:
     raise InputError(
         f"expected {' or '.join(ARCHIVES)} or its files ({', '.join(FILES)}), got none "
         f"of them in {folders[0]} or {folders[1]}"
+        f"{misspelled(folders, [*ARCHIVES, FOLDER, *FILES])}"
     )
 
 

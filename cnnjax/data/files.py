@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import stat
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,6 +82,23 @@ def is_file(path: Path) -> bool:
         return path.is_symlink()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({_reason(path, error)})") from error
+
+
+def misspelled(folders: Iterable[Path], names: Iterable[str]) -> str:
+    """Return what to do about a file whose name differs in case only; else nothing.
+
+    It ends the message that none of the names was found in these folders.
+    """
+    right = {name.casefold(): name for name in names}
+    for folder in folders:
+        found_there: list[str] = []
+        with contextlib.suppress(OSError):  # no such folder, or one to enter only
+            found_there = sorted(os.listdir(folder))
+        for found in found_there:
+            name = right.get(found.casefold(), found)
+            if found != name:
+                return f"; rename {folder / found} to {name}: its case counts"
+    return ""
 
 
 def read_file(path: Path) -> File:

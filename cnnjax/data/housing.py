@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import csv
 import io
-import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from cnnjax.data.dataset import Dataset
-from cnnjax.data.files import is_file, read_file, search_folders
+from cnnjax.data.files import is_file, misspelled, read_file, search_folders
 from cnnjax.data.signatures import kind_of
-from cnnjax.errors import InputError
+from cnnjax.errors import InputError, shown
 from cnnjax.types import Examples
 
 FILE = "Housing.csv"
 INPUTS = ("area", "bedrooms", "bathrooms", "stories", "parking")
 TARGET = "price"
+LARGEST = float(np.finfo(np.float32).max)
+# float() would take underscores, too, and the digits of any script.
+NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.I)
 
 
 def load_housing(data_dir: str | None = None) -> Dataset:
@@ -31,7 +34,7 @@ def load_housing(data_dir: str | None = None) -> Dataset:
     x = (value - min) / (max - min), min and max of the whole table, as system B does:
     rows that are held out later have taken part in them. There is no test set. Cells
     are separated by commas; spaces beside them, and the case of the header, do not
-    count.
+    count. A cell in quotes ends with its quote, and lies within one line.
 
     Returns:
         float32 inputs [545, 5] and float32 targets [545, 1].
@@ -69,32 +72,54 @@ def _find(data_dir: str | None) -> Path:
     for folder in folders:
         if is_file(folder / FILE):
             return folder / FILE
-    raise InputError(f"expected {FILE} in {folders[0]} or {folders[1]}, got none")
+    raise InputError(
+        f"expected {FILE} in {folders[0]} or {folders[1]}, got none"
+        f"{misspelled(folders, [FILE])}"
+    )
 
 
 def _read_table(path: Path, columns: tuple[str, ...]) -> np.ndarray:
     content = read_file(path).content
-    rows = []
     try:
-        lines = io.StringIO(content.decode("utf-8-sig"), newline="")
-        reader = csv.DictReader(lines, skipinitialspace=True)
-        header = reader.fieldnames or ()
-        reader.fieldnames = [name.strip().lower() for name in header]
-        _check_header(path, header, reader.fieldnames, columns=columns)
-        for row in reader:
-            where = f"{path}, line {reader.line_num}"
-            if None in row:  # where the csv module puts cells without a header
-                raise InputError(f"{where}: expected as many cells as the header")
-            rows.append([_number(row[c], c, where=where) for c in columns])
-    except (csv.Error, UnicodeDecodeError) as error:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         kind = kind_of(content)
         raise InputError(
             f"{path}: not a CSV file in UTF-8 ({error}), but {kind.words}; "
             f"{kind.way_out}"
         ) from error
+    if not text.strip():
+        raise InputError(f"{path}: expected a table, got an empty file; copy it again")
+    lines = _cells(path, text)
+    _, header = next(lines)
+    names = [name.strip().lower() for name in header]
+    _check_header(path, header, names, columns=columns)
+    rows = []
+    for where, cells in lines:
+        if len(cells) > len(names):
+            raise InputError(f"{where}: expected as many cells as the header")
+        row = dict(zip(names, cells, strict=False))  # a short one lacks its last
+        rows.append([_number(row.get(c), c, where=where) for c in columns])
     if not rows:
         raise InputError(f"{path}: expected at least two rows, got an empty table")
     return np.array(rows, np.float64)
+
+
+def _cells(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield where each line is, and its cells; empty lines are none."""
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        where = f"{path}, line {number}"
+        if not line.strip():
+            continue
+        try:
+            # By itself: a quote that is not closed would take the next lines in.
+            (cells,) = csv.reader([line], skipinitialspace=True, strict=True)
+        except csv.Error as error:
+            raise InputError(
+                f"{where}: expected cells whose quotes are closed on the same line, "
+                f"got {shown(line.strip())} ({error}); mend the quotes"
+            ) from error
+        yield where, cells
 
 
 def _check_header(
@@ -120,12 +145,9 @@ def _check_header(
 
 
 def _number(text: str | None, column: str, *, where: str) -> float:
-    try:
-        number = float(text or "")
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
+    if not NUMBER.fullmatch(text or "") or abs(float(text or "")) > LARGEST:
         raise InputError(
-            f"{where}: expected a finite number in column {column!r}, got {text!r}"
+            f"{where}: expected a finite number that float32 holds in column "
+            f"{column!r}, got {text!r}"
         )
-    return number
+    return float(text or "")

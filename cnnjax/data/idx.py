@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from cnnjax.data.dataset import Dataset
-from cnnjax.data.files import File, is_file, read_file, search_folders
+from cnnjax.data.files import File, is_file, misspelled, read_file, search_folders
 from cnnjax.data.signatures import kind_of
 from cnnjax.errors import InputError
 from cnnjax.types import Examples
@@ -87,11 +88,12 @@ def find_idx_files(name: str, data_dir: str) -> list[Path]:
     for folder, missing in incomplete:
         raise InputError(
             f"{folder}: expected the four idx files of {name}, raw or .gz, got all but "
-            f"{', '.join(missing)}"
+            f"{', '.join(missing)}{misspelled([folder], _spellings(missing))}"
         )
     raise InputError(
         f"expected the four idx files of {name}, raw or .gz ({', '.join(FILES)}), "
         f"got none of them in {folders[0]} or {folders[1]}"
+        f"{misspelled(folders, _spellings(FILES))}"
     )
 
 
@@ -112,11 +114,15 @@ def parse_idx_files(files: list[File]) -> tuple[Examples, Examples]:
 
 
 def _find(folder: Path, file: str) -> Path | None:
-    dotted = file.replace("-idx", ".idx")
-    for spelling in (file, f"{file}.gz", dotted, f"{dotted}.gz"):
+    for spelling in _spellings([file]):
         if is_file(folder / spelling):
             return folder / spelling
     return None
+
+
+def _spellings(files: Iterable[str]) -> list[str]:
+    bases = [base for file in files for base in (file, file.replace("-idx", ".idx"))]
+    return [f"{base}{ending}" for base in bases for ending in ("", ".gz")]
 
 
 def _parse_pair(images_file: File, labels_file: File) -> Examples:
@@ -167,6 +173,12 @@ def _check_range(array: np.ndarray, largest: int, *, of: str) -> None:
 def _parse(file: File, *, kind: str) -> np.ndarray:
     """Return what an idx file holds, as it is, of any type and number of axes."""
     path, content = file
+    swapped = (
+        f"{path}: its header is little-endian, an idx file is big-endian throughout; "
+        "write it anew, of NumPy with .astype('>i4') and the like"
+    )
+    if content[2:4] == bytes(2) and 0 < content[0] < 9 and content[1] in TYPES:
+        raise InputError(swapped)
     if content[:2] != bytes(2) or (len(content) > 2 and content[2] not in TYPES):
         words, way_out = kind_of(content)
         raise InputError(
@@ -182,6 +194,9 @@ def _parse(file: File, *, kind: str) -> np.ndarray:
         raise InputError(f"{path}: expected at least one of {kind}, got shape {shape}")
     size = math.prod(shape) * dtype.itemsize
     if len(content) - header != size:
+        reverse = struct.unpack(f"<{content[3]}I", content[4:header])
+        if math.prod(reverse) < math.prod(shape):
+            raise InputError(swapped)
         raise InputError(
             f"{path}: expected {size} bytes of {kind} as its header says {shape}, got "
             f"{len(content) - header}; copy or download it again"
