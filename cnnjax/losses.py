@@ -27,7 +27,8 @@ def softmax_cross_entropy(
     number = jnp.asarray(label)
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, number)
     # Not in the label's type: -1 as a byte is 255.
-    correct = predicted_class(logits) == number.astype(jnp.int32)
+    predicted = predicted_class(logits).astype(jnp.int32)
+    correct = predicted == number.astype(jnp.int32)
     return loss, {"accuracy": correct.astype(logits.dtype)}
 
 

@@ -82,18 +82,18 @@ def _widest() -> np.dtype:
 
 
 def near_one(batch: Batch) -> tuple[Batch, Float[Array, ""]]:
-    """Divide the weights by a power of 2, so that the largest is in [1, 2).
+    """Divide the weights by a power of 2 that brings the largest near 1.
 
     Their sum and its inverse are then neither too large nor too small, whatever their
     unit, and no bit of them is lost. Return that power, too.
     """
     weights = batch.weights.astype(_widest())
-    exponent = jnp.frexp(jnp.max(weights))[1] - 1
+    limit = int(np.finfo(weights.dtype).maxexp) - 2  # whose inverse is normal, too
     one = jnp.ones((), weights.dtype)
-    # In two steps: the inverse of the largest powers is no normal number.
-    half = exponent // 2
-    scaled = weights * jnp.ldexp(one, -half) * jnp.ldexp(one, half - exponent)
-    return batch._replace(weights=scaled), jnp.ldexp(one, exponent)
+    with jax.numpy_dtype_promotion("standard"):  # frexp and ldexp rely on it
+        exponent = jnp.clip(jnp.frexp(jnp.max(weights))[1] - 1, -limit, limit)
+        unit, inverse = jnp.ldexp(one, exponent), jnp.ldexp(one, -exponent)
+    return batch._replace(weights=weights * inverse), unit
 
 
 def total_weight(batch: Batch) -> Float[Array, ""]:
