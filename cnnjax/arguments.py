@@ -124,10 +124,14 @@ def at_least(least: int) -> Rule:
 
 
 def number(words: str, holds: Callable[[float], bool]) -> Rule:
-    """Build the rule that keeps the numbers for which something holds, in words.
+    """Build the rule that keeps the numbers for which something holds, in words."""
+    return lambda name, value: real_number(f"{name} {words}", value, holds)
 
-    It must hold in float32, too, in which training computes: there 1 - 1e-9 is 1, and
-    1e-46 is 0.
+
+def single(words: str, holds: Callable[[float], bool]) -> Rule:
+    """Build the rule of numbers for which it holds in float32, too.
+
+    Training computes in that: there 1 - 1e-9 is 1, and 1e-46 is 0.
 
     Raises:
         InputError: the rule does, for any other.

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Key
 
-from cnnjax.arguments import named, number, settle
+from cnnjax.arguments import named, settle, single
 
 Distribution = Literal["uniform", "normal"]
 Fan = Literal["in", "sum", "one"]
@@ -36,7 +36,7 @@ class Initializer:
         settle(
             self,
             distribution=named(get_args(Distribution)),
-            gain=number("finite and at least 0", lambda gain: 0.0 <= gain < math.inf),
+            gain=single("finite and at least 0", lambda gain: 0.0 <= gain < math.inf),
             fan=named(get_args(Fan)),
             bias=named(get_args(Bias)),
         )

@@ -17,17 +17,17 @@ from cnnjax.arguments import (
     function,
     instance_of,
     named,
-    number,
     settle,
+    single,
 )
 from cnnjax.errors import InputError, expect, shown
 from cnnjax.types import Params
 
 CosineUnit = Literal["epoch", "step"]
 
-FRACTION = number("in [0, 1)", lambda value: 0.0 <= value < 1.0)
-NOT_NEGATIVE = number("finite and at least 0", lambda value: 0.0 <= value < math.inf)
-POSITIVE = number("above 0", lambda value: 0.0 < value < math.inf)
+FRACTION = single("in [0, 1)", lambda value: 0.0 <= value < 1.0)
+NOT_NEGATIVE = single("finite and at least 0", lambda value: 0.0 <= value < math.inf)
+POSITIVE = single("above 0", lambda value: 0.0 < value < math.inf)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,9 +18,9 @@ from cnnjax.arguments import (
     instance_of,
     known_name,
     named,
-    number,
     settle,
     several,
+    single,
 )
 from cnnjax.errors import InputError, expect
 from cnnjax.initializers import Initializer
@@ -88,7 +88,7 @@ class Dropout:
 
     def __post_init__(self) -> None:
         """Raise InputError for values that no network could have."""
-        settle(self, rate=number("in [0, 1)", lambda rate: 0.0 <= rate < 1.0))
+        settle(self, rate=single("in [0, 1)", lambda rate: 0.0 <= rate < 1.0))
 
 
 Layer = Conv | MaxPool | Activation | Flatten | Dense | Dropout

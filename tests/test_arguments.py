@@ -362,7 +362,7 @@ TABLE: list[tuple[str, str | None]] = [
     ("make_evaluate(loss, 3, params)", "examples: expected Examples(inputs, labels), "),
     (
         "make_evaluate(loss, (1, 2, 3), params)",
-        "Examples(inputs, labels), got (1, 2, 3",
+        "Examples(inputs, labels), got tuple of 3",
     ),
     (
         "make_evaluate(loss, data.test, params)({'dense_1': narrow})",

@@ -34,6 +34,7 @@ STEP = 1e-8  # of a finite difference: few rectifiers bend within it
 def distinct_losses() -> list:
     """List a recipe of each loss; slow are the largest, and all but one of a kind."""
     slow = ("sgd_wide_cnn", "tanh_mlp_housing_wide", "tanh_mlp_cifar10_deep")
+    slow += ("tanh_mlp_cifar10_shallow",)
     of_loss = {(r.model, r.preprocessing, r.loss): r for r in RECIPES.values()}
     return [
         pytest.param(

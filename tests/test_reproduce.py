@@ -102,6 +102,7 @@ def test_two_runs_are_trained_reported_and_not_trained_again(call, tmp_path):
     assert (workdir / "B/one/seed_0/result.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_a_failed_job_is_told_and_the_others_go_on(call, tmp_path):
     run = house("broken", faults=("one_dropout_mask_for_all",))  # there is no dropout
     status, out, err = call(system(run, house("sound")))
@@ -201,6 +202,7 @@ def test_a_job_that_cannot_say_why_it_ended(
     assert f"- B `one`: failed: {said}\n" in (tmp_path / "w/report.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_report_that_fails_ends_no_training(call, monkeypatch, tmp_path):
     written = []
 

@@ -160,7 +160,16 @@ TRAINED = {
 }
 
 
-@pytest.mark.parametrize("name", TRAINED)
+def trained_under() -> list:
+    """List the settings; slow is what runs operation by operation."""
+    slow = ("jax_disable_jit",)
+    return [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in slow))
+        for name in TRAINED
+    ]
+
+
+@pytest.mark.parametrize("name", trained_under())
 def test_training_evaluation_and_prediction_do_not_change_under(name):
     value, recipe, precision = TRAINED[name]
     recipe = recipe_of(recipe, precision=precision, strategy="jit")

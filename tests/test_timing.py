@@ -105,6 +105,7 @@ def experiment():
     return experiments.prepare(recipe, load_dataset("digits"))
 
 
+@pytest.mark.slow  # train.py --strategy=auto is tried quickly
 def test_advice_is_measured_on_right_gradients(experiment):
     candidates = [Candidate("jit"), Candidate("jit", 4)]
     found = advice.advise(experiment, candidates, num_rounds=1, round_seconds=0.01)

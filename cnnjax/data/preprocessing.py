@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
-from cnnjax.arguments import number, settle, several
+from cnnjax.arguments import settle, several, single
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Standardize:
         """Raise InputError for values that no pixel could be scaled by."""
         settle(
             self,
-            mean=several(number("to be finite", math.isfinite)),
-            std=several(number("above 0", lambda std: 0.0 < std < math.inf)),
+            mean=several(single("to be finite", math.isfinite)),
+            std=several(single("above 0", lambda std: 0.0 < std < math.inf)),
         )
 
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
-from cnnjax.arguments import number, settle, whole_number
+from cnnjax.arguments import settle, single, whole_number
 from cnnjax.data.dataset import Dataset
 from cnnjax.errors import InputError
 from cnnjax.types import Examples
@@ -27,7 +27,7 @@ class HoldOut:
 
     def __post_init__(self) -> None:
         """Raise InputError for what is no part of a whole."""
-        settle(self, fraction=number("in (0, 1)", lambda part: 0.0 < part < 1.0))
+        settle(self, fraction=single("in (0, 1)", lambda part: 0.0 < part < 1.0))
 
 
 Split = Official | HoldOut
