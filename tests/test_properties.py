@@ -124,7 +124,7 @@ def test_every_network_has_one_gradient(shape, images, rows, size, padding):
 
 
 @pytest.mark.slow
-@settled(max_examples=60)
+@settled(max_examples=30)
 @given_networks
 def test_many_networks_have_one_gradient(shape, images, rows, size, padding):
     check_one_gradient(network(shape, images, rows), size, padding)
