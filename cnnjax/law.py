@@ -9,9 +9,10 @@ gradient of example i at label y, the terms of a leaf have the size
 
 and the law says, for a batch of n examples, of a leaf of every strategy's gradient,
 
-    max |actual - exact| <= (INSIDE u + n v) A,
+    max |actual - exact| <= (r u + n v) A,
 
-where u is the unit roundoff of the arithmetic and v that of the sums over examples
+where u is the unit roundoff of the arithmetic, r the roundings that one example's
+gradient goes through (`roundings`) and v the unit roundoff of the sums over examples
 (float32 at least): n v A bounds the error of adding n terms in any order (Higham,
 "Accuracy and Stability of Numerical Algorithms", 2nd edition, 2002, section 4.2). An
 example's gradient is a difference, too, of what is predicted and what is wanted, and
@@ -47,8 +48,8 @@ from cnnjax.types import Batch, LossFn, Metrics, Params
 
 # Unit roundoff of an arithmetic, by its dtype.
 ROUNDOFF = {"bfloat16": 2.0**-9, "float32": 2.0**-24, "float64": 2.0**-53}
-# Roundings that the gradient of one example may have gone through, at its own size.
-INSIDE = 32
+# Roundings that the gradient of any example may have gone through, at its own size.
+INSIDE = 32.0
 SHIFTS = (1, 5)  # of the labels, for the gradients at other labels
 
 
@@ -117,8 +118,9 @@ def make_exact(
             *(sizes(params, batch._replace(labels=own)) for own in labels),
         )
         count = int(np.count_nonzero(batch.weights))
+        inside = roundings(params)
         bounds = jax.tree.map(
-            lambda leaf: _bound(leaf, count=count, dtype=dtype), largest
+            lambda leaf: _bound(leaf, count=count, inside=inside, dtype=dtype), largest
         )
         return Exact(values, bounds)
 
@@ -178,9 +180,20 @@ def excess(metrics: Metrics, grads: Params, exact: Exact) -> Excess:
     return Excess(max(of_means), max(jax.tree.leaves(of_grads), default=0.0))
 
 
-def _bound(size: float, *, count: int, dtype: str) -> float:
+def roundings(params: Params) -> float:
+    """Return how many roundings the gradient of one example may add up to.
+
+    A sum of k products errs by about sqrt(k) of them (Higham and Mary, "A New Approach
+    to Probabilistic Rounding Error Analysis", 2019, doi 10.1137/18M1226312); k is the
+    largest fan-in of a leaf.
+    """
+    fans = (math.prod(jnp.shape(leaf)[:-1]) for leaf in jax.tree.leaves(params))
+    return max(INSIDE, 2 * math.sqrt(max(fans, default=1)))
+
+
+def _bound(size: float, *, count: int, inside: float, dtype: str) -> float:
     wide = np.finfo(at_least_float32(dtype))
-    unit = INSIDE * ROUNDOFF[dtype] + count * ROUNDOFF[wide.dtype.name]
+    unit = inside * ROUNDOFF[dtype] + count * ROUNDOFF[wide.dtype.name]
     # What is smaller than normal numbers may count as 0.
     return unit * size + count * float(wide.tiny)
 
