@@ -1,19 +1,19 @@
 """The page of what `law.py` measured, from its rows.
 
-    python benchmarks/law_page.py docs/law.md benchmarks/results/law.jsonl
+    python benchmarks/law_page.py docs/law.md benchmarks/results/law/rows.jsonl
 
 Writes the first file from the others.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import _paths  # noqa: F401
 import _script
+import results
 import tables
 
 from cnnjax.errors import InputError, expect
@@ -39,7 +39,7 @@ at some parameters, not at all of them. Random stacks have up to two convolution
 two hidden layers, with pools, dropout and three activations.
 
 Every row, with the ratio of every strategy and every fault, is in
-`benchmarks/results/law.jsonl`, which `benchmarks/law_page.py` makes this page of.
+`benchmarks/results/law/rows.jsonl`, which `benchmarks/law_page.py` makes this page of.
 """
 
 
@@ -47,23 +47,12 @@ def main(args: list[str]) -> None:
     """Read rows; write the page."""
     expect("a page to write and files of rows", args, len(args) >= 2)
     page, *paths = map(Path, args)
-    rows = [row for path in paths for row in _read(path)]
+    rows = [row for path in paths for row in results.read(path, benchmarks=("law",))]
     try:
         page.write_text(_page(rows))
     except OSError as error:
         raise InputError(f"cannot write {page}: {error.strerror}") from error
     print(f"{len(rows)} rows; page in {page}")
-
-
-def _read(path: Path) -> list[Row]:
-    try:
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-    for row in rows:
-        known = isinstance(row, dict) and row.get("benchmark") == "law"
-        expect(f"rows of law.py in {path}", str(row)[:60], known)
-    return rows
 
 
 def _page(rows: list[Row]) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import _paths  # noqa: F401
 import _script
 import pictures
+import results
 import tables
 from absl import flags
 
@@ -37,7 +38,9 @@ Row = dict[str, Any]
 def main(args: list[str]) -> None:
     """Read the results; write the report; say where it is."""
     expect("files of results, as benchmarks/results/*.jsonl", args, bool(args))
-    rows = [row for path in args for row in _read(Path(path))]
+    rows = [
+        row for path in args for row in results.read(Path(path), benchmarks=BENCHMARKS)
+    ]
     readme = Path(FLAGS.readme) if FLAGS.readme is not None else None
     words_around = _parts_of(readme) if readme else None
     folder = Path(FLAGS.out).expanduser()
@@ -137,17 +140,6 @@ def _runs(rows: list[Row], benchmark: str) -> Iterator[list[Row]]:
 def _run_of(row: Row) -> str:
     """Return what the rows of one run of a benchmark have in common."""
     return json.dumps([row["run"], row["command"]])
-
-
-def _read(path: Path) -> list[Row]:
-    try:
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-    for row in rows:
-        known = isinstance(row, dict) and row.get("benchmark") in BENCHMARKS
-        expect(f"rows of {', '.join(BENCHMARKS)} in {path}", str(row)[:60], known)
-    return rows
 
 
 def _parts_of(path: Path) -> tuple[str, str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from cnnjax.environment import describe_environment
-from cnnjax.errors import InputError
+from cnnjax.errors import InputError, expect
 
 PEERS = ("torch", "opacus", "keras")
 
@@ -46,6 +46,22 @@ class Results:
         told["environment"] = environment()
         with self.path.open("a") as file:
             file.writelines(json.dumps({**told, **row}) + "\n" for row in rows)
+
+
+def read(path: Path, *, benchmarks: Collection[str]) -> list[dict[str, Any]]:
+    """Read the rows of a file that `Results` has written, in their order.
+
+    Raises:
+        InputError: it cannot be read, or has rows of other benchmarks.
+    """
+    try:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    for row in rows:
+        known = isinstance(row, dict) and row.get("benchmark") in benchmarks
+        expect(f"rows of {', '.join(benchmarks)} in {path}", str(row)[:60], known)
+    return rows
 
 
 def environment() -> dict[str, Any]:

@@ -36,6 +36,16 @@ def value_and_grad(name, batch, *, put):
     return strategy.value_and_grad(strategy.put_state(PARAMS), batch)
 
 
+def check_refused(batch, told):
+    """Check that every strategy says this of a batch, in one line."""
+    for name in NAMES:
+        for put in (True, False):
+            with pytest.raises(InputError) as caught:
+                value_and_grad(name, batch, put=put)
+            assert told in str(caught.value), (name, put, str(caught.value))
+            assert "\n" not in str(caught.value)
+
+
 def with_one(value):
     return np.r_[np.ones(SIZE - 1), value]
 
@@ -67,12 +77,7 @@ REFUSED = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_weights_that_no_example_has_are_refused(what):
     weights, told = REFUSED[what]
-    for name in NAMES:
-        for put in (True, False):
-            with pytest.raises(InputError) as caught:
-                value_and_grad(name, BATCH._replace(weights=weights), put=put)
-            assert told in str(caught.value), (name, put, str(caught.value))
-            assert "\n" not in str(caught.value)
+    check_refused(BATCH._replace(weights=weights), told)
 
 
 ACCEPTED = {
@@ -128,11 +133,7 @@ PARTS = {
 @pytest.mark.parametrize("what", PARTS)
 def test_parts_of_other_lengths_are_refused(what):
     changes, told = PARTS[what]
-    for name in NAMES:
-        for put in (True, False):
-            with pytest.raises(InputError) as caught:
-                value_and_grad(name, BATCH._replace(**changes), put=put)
-            assert told in str(caught.value), (name, put)
+    check_refused(BATCH._replace(**changes), told)
 
 
 @pytest.mark.parametrize(

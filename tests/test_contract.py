@@ -230,3 +230,10 @@ def test_an_axis_of_the_losss_own_is_right_or_refused():
         assert "shard_map" in name
         assert "jax.vmap with axis_name=" in told
         assert "\n" not in told
+
+
+def test_a_slip_of_the_losss_own_is_not_blamed_on_axes():
+    loss_fn = returning(lambda loss, *_: loss / axis)
+    for run in forms_of(loss_fn).values():
+        with pytest.raises(NameError, match="name 'axis' is not defined"):
+            jax.eval_shape(run, BATCH)
