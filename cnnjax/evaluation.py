@@ -78,7 +78,7 @@ def make_evaluate(
     def place(examples: Examples) -> tuple[Examples, Array]:
         return put_state((Examples(*examples), order))
 
-    # A copy: on a CPU what is put may be the caller's memory, which he may change.
+    # A copy: on a CPU what is put may be the caller's memory, which may change.
     placed = place(jax.tree.map(np.array, examples))
     # A batch of one is filled up to one for each device that shares the work.
     one = jax.eval_shape(functools.partial(batch_of, size=1), *placed, 0)
