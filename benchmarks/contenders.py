@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,7 @@ class Entry:
     options: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()  # packages
+    on_gpu: bool = False  # makes sense there alone
 
     @property
     def ours(self) -> bool:
@@ -60,9 +62,11 @@ class Entry:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Return the packages that it needs and that are not installed."""
+        """Return what it needs and what is not there: packages, a GPU."""
         there = importlib.util.find_spec
-        return tuple(name for name in self.needs if there(name) is None)
+        packages = tuple(name for name in self.needs if there(name) is None)
+        no_gpu = self.on_gpu and shutil.which("nvidia-smi") is None
+        return (*packages, "a GPU") if no_gpu else packages
 
 
 # glibc gives large blocks back at once, and every update faults its pages in again.
@@ -99,7 +103,7 @@ def both(entry: Entry) -> tuple[Entry, Entry]:
 
 
 def _pytorch() -> Iterator[Entry]:
-    for form in ("eager", "channels_last", "compile"):
+    for form in ("eager", "channels_last", "compile", "cuda_graphs"):
         for fused in (False, True):  # the optimizer: a pass over memory, or several
             yield from both(
                 Entry(
@@ -107,6 +111,7 @@ def _pytorch() -> Iterator[Entry]:
                     module="pytorch",
                     options={"form": form, "fused": fused},
                     needs=("torch",),
+                    on_gpu=form == "cuda_graphs",
                 )
             )
     for task in ("norms", "clipped", "full"):

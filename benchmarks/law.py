@@ -19,6 +19,7 @@ import _script
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from absl import flags
 from results import Results
 
@@ -159,6 +160,8 @@ def _rows(experiment: Experiment) -> Iterator[dict[str, Any]]:
     wrong = dict(_faulty(experiment)) if FLAGS.faults else {}
     for kind, params in _parameters(experiment, batches[0]):
         exact = [exact_fn(params, batch) for batch in batches]
+        finite = all(np.isfinite(v).all() for v in jax.tree.leaves(exact[0].values))
+        expect("finite gradients to compare", f"{kind} parameters without", finite)
         excess = {
             name: _rounded(row.excess(params, batches, exact))
             for name, row in (right | wrong).items()
@@ -232,7 +235,10 @@ def _parameters(experiment: Experiment, batch: Batch) -> Iterator[tuple[str, Par
     def train(params: Params) -> Params:
         def update(_: int, params: Params) -> Params:
             grads = value_and_grad(params, batch)[1]
-            return jax.tree.map(lambda p, g: p - 0.05 * g, params, grads)
+            rate = 0.05 / jnp.maximum(1.0, optax.global_norm(grads))  # clipped
+            return jax.tree.map(
+                lambda p, g: p - rate.astype(g.dtype) * g, params, grads
+            )
 
         return jax.lax.fori_loop(0, FLAGS.updates, update, params)
 

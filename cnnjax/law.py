@@ -9,17 +9,28 @@ gradient of example i at label y, the terms of a leaf have the size
 
 and the law says, for a batch of n examples, of a leaf of every strategy's gradient,
 
-    max |actual - exact| <= (r u + n v) A,
+    max |actual - exact| <= (r u + n v) A + C,
 
-where u is the unit roundoff of the arithmetic, r the roundings that one example's
-gradient goes through (`roundings`) and v the unit roundoff of the sums over examples
-(float32 at least): n v A bounds the error of adding n terms in any order (Higham,
-"Accuracy and Stability of Numerical Algorithms", 2nd edition, 2002, section 4.2). An
-example's gradient is a difference, too, of what is predicted and what is wanted, and
-where both agree only rounding is left of it. So A is also taken with the labels of
-other examples of the batch, and the largest of these counts. So is the derivative of a
-saturated unit a difference: A is taken of gradients in which those do not cancel (see
-`majorant`).
+where u is the unit roundoff of the arithmetic, v that of the sums over examples (float32
+at least), and r = 16 the roundings that one example's gradient goes through at its own
+size: n v A bounds the error of adding n terms in any order (Higham, "Accuracy and
+Stability of Numerical Algorithms", 2nd edition, 2002, section 4.2). An example's
+gradient is a difference, too, of what is predicted and what is wanted, and where both
+agree only rounding is left of it. So A is also taken with the labels of other examples
+of the batch, and the largest of these counts. So is the derivative of a saturated unit a
+difference: A is taken of gradients in which those do not cancel (see `majorant`).
+
+The sum of a unit is the exact one of weights and inputs that differ by rounding
+(Higham, section 3.1). So C is what such a difference makes of the gradients: for
+parameters p and inputs x, and directions d and e of signs,
+
+    C = max over entries, d and e, of sum_i f_i |g_i(p + c u d p, x_i + c u e x_i) - g_i|
+
+with c = sqrt(k), for k products in the longest sum, whose roundings add up to about sqrt(k)
+(Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis", 2019, doi
+10.1137/18M1226312). It is large where large terms cancel on the way forward, and where
+a unit is so near to the corner of a ReLU, or to a tie of a pool, that rounding decides
+on which side it falls.
 
 The exact gradient is the serial reference's, one example at a time, added up with
 compensation (Neumaier, "Rundungsfehleranalyse einiger Verfahren zur Summation endlicher
@@ -30,8 +41,8 @@ the ratios of error to bound.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -48,9 +59,11 @@ from cnnjax.types import Batch, LossFn, Metrics, Params
 
 # Unit roundoff of an arithmetic, by its dtype.
 ROUNDOFF = {"bfloat16": 2.0**-9, "float32": 2.0**-24, "float64": 2.0**-53}
-# Roundings that the gradient of any example may have gone through, at its own size.
-INSIDE = 32.0
+INSIDE = 16.0  # r: roundings of an example's gradient, at its own size
 SHIFTS = (1, 5)  # of the labels, for the gradients at other labels
+
+
+T = TypeVar("T")
 
 
 class Exact(NamedTuple):
@@ -106,6 +119,21 @@ def make_exact(
         examples = _at_fractions(batch)
         return lax.scan(add, _zeros(large_terms, params, examples), examples)[0]
 
+    @jax.jit
+    def changes(params: Params, batch: Batch, moved: tuple[Params, Array]) -> PyTree:
+        """Return the sum of absolute values of what other params and inputs change."""
+        other_params, other_inputs = moved
+
+        def add(size: PyTree, examples: tuple[Batch, Batch]):
+            own, other = examples
+            before, after = exact_terms(params, own), exact_terms(other_params, other)
+            change = jax.tree.map(lambda b, a: jnp.abs(a - b), before, after)
+            return jax.tree.map(jnp.add, size, change), None
+
+        examples = _at_fractions(batch)
+        both = examples, _at_fractions(batch._replace(inputs=other_inputs))
+        return lax.scan(add, _zeros(exact_terms, params, examples), both)[0]
+
     def exact(params: Params, batch: Batch) -> Exact:
         total, lost = sums(params, batch)
         values = jax.tree.map(
@@ -113,15 +141,16 @@ def make_exact(
         )
         labels = [batch.labels]
         labels += [jnp.roll(batch.labels, shift, axis=0) for shift in SHIFTS]
-        largest = jax.tree.map(
-            lambda *leaves: max(float(np.max(leaf, initial=0)) for leaf in leaves),
-            *(sizes(params, batch._replace(labels=own)) for own in labels),
-        )
+        size = _largest(sizes(params, batch._replace(labels=own)) for own in labels)
+        step = math.sqrt(longest_sum(params)) * ROUNDOFF[dtype]
+        neighbours = _neighbours((params, batch.inputs), step)
+        change = _largest(changes(params, batch, moved) for moved in neighbours)
         count = int(np.count_nonzero(batch.weights))
-        inside = roundings(params)
-        bounds = jax.tree.map(
-            lambda leaf: _bound(leaf, count=count, inside=inside, dtype=dtype), largest
-        )
+        wide = np.finfo(at_least_float32(dtype))
+        unit = INSIDE * ROUNDOFF[dtype] + count * ROUNDOFF[wide.dtype.name]
+        # What is smaller than normal numbers may count as 0.
+        tiny = count * float(wide.tiny)
+        bounds = jax.tree.map(lambda a, c: unit * a + c + tiny, size, change)
         return Exact(values, bounds)
 
     return exact
@@ -180,22 +209,51 @@ def excess(metrics: Metrics, grads: Params, exact: Exact) -> Excess:
     return Excess(max(of_means), max(jax.tree.leaves(of_grads), default=0.0))
 
 
-def roundings(params: Params) -> float:
-    """Return how many roundings the gradient of one example may add up to.
+def longest_sum(params: Params) -> int:
+    """Return how many products the longest sum of a network has, at least 1.
 
-    A sum of k products errs by about sqrt(k) of them (Higham and Mary, "A New Approach
-    to Probabilistic Rounding Error Analysis", 2019, doi 10.1137/18M1226312); k is the
-    largest fan-in of a leaf.
+    A layer adds up over its inputs on the way forward, over its outputs on the way
+    back.
     """
-    fans = (math.prod(jnp.shape(leaf)[:-1]) for leaf in jax.tree.leaves(params))
-    return max(INSIDE, 2 * math.sqrt(max(fans, default=1)))
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(params)]
+    ways = [(math.prod(shape[:-1]), *shape[-1:]) for shape in shapes]
+    return max((max(way) for way in ways), default=1) or 1
 
 
-def _bound(size: float, *, count: int, inside: float, dtype: str) -> float:
-    wide = np.finfo(at_least_float32(dtype))
-    unit = inside * ROUNDOFF[dtype] + count * ROUNDOFF[wide.dtype.name]
-    # What is smaller than normal numbers may count as 0.
-    return unit * size + count * float(wide.tiny)
+def _largest(sums: Iterable[PyTree]) -> PyTree:
+    """Return the largest entry of each leaf, of all of these trees."""
+    return jax.tree.map(
+        lambda *leaves: max(float(np.max(leaf, initial=0)) for leaf in leaves), *sums
+    )
+
+
+def _neighbours(values: T, step: float) -> Iterator[T]:
+    """Yield values of which each number is another by `step` times itself.
+
+    First all numbers of an array grow, or all fall; then those of an output unit (its
+    last axis), by a draw: with inputs of one sign no other change moves the sum of a
+    unit as far. Then each number does as it is drawn. Whole numbers stay.
+    """
+    leaves, tree = jax.tree.flatten(values)
+    leaves = [jnp.asarray(leaf) for leaf in leaves]
+    rng = np.random.default_rng(0)
+
+    def moved(leaf: Array, change: Any) -> Array:
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return leaf
+        return leaf + jnp.asarray(change, leaf.dtype) * leaf
+
+    def sign(shape: tuple[int, ...]) -> Any:
+        return rng.choice([-1.0, 1.0], shape)
+
+    for signs in (
+        [sign(()) * np.sign(leaf) for leaf in leaves],
+        [sign(leaf.shape[-1:]) * np.sign(leaf) for leaf in leaves],
+        [sign(leaf.shape) for leaf in leaves],
+    ):
+        for way in (step, -step):
+            changed = [moved(p, way * s) for p, s in zip(leaves, signs, strict=True)]
+            yield jax.tree.unflatten(tree, changed)
 
 
 def _ratio(actual: Array, exact: np.ndarray, bound: float) -> float:

@@ -190,3 +190,82 @@ def test_a_saturated_unit_may_be_rounded_in_another_way(name):
 def test_against_derivatives_that_cancel_it_could_not(monkeypatch):
     monkeypatch.setattr(law, "without_cancelling", lambda fn: fn)
     assert excess_of_forms("tanh") > 1e3
+
+
+def linear(params, inputs, label, key):
+    """A unit that adds up one product after another, and a logistic loss."""
+    del key
+    products = jax.lax.cumsum(params["w"] * inputs)
+    return jax.nn.softplus(-label * products[-1])
+
+
+def pairwise(params, inputs, label, key):
+    """The same, added up in pairs."""
+    del key
+    return jax.nn.softplus(-label * jnp.sum(params["w"] * inputs))
+
+
+def corner(loss_fn):
+    """The unit's sum within a ReLU, at whose corner it lies."""
+    return lambda params, x, y, key: jax.nn.relu(loss_fn(params, x, y, key) - LOG_2)
+
+
+def planes(params, inputs, label, key):
+    """A weight for all places, whose gradient cancels over them."""
+    del key
+    return label * jax.lax.cumsum(params["w"] * inputs)[-1]
+
+
+def planes_in_pairs(params, inputs, label, key):
+    del key
+    return label * jnp.sum(params["w"] * inputs)
+
+
+LOG_2 = float(np.log(2))
+FAN = 4096
+
+
+def cancelling(count=4):
+    """Weights whose products with inputs of one sign cancel, but for rounding."""
+    rng = np.random.default_rng(0)
+    large = rng.uniform(50, 100, FAN // 2)
+    weights = np.concatenate([large, -large]).astype(np.float32)
+    inputs = np.ones((count, FAN), np.float32)
+    labels = np.tile(np.float32([1, -1]), count // 2)
+    batch = Batch(inputs, jnp.asarray(labels), jnp.ones(count), None)
+    return {"w": jnp.asarray(weights)}, batch
+
+
+def places(count=4):
+    rng = np.random.default_rng(0)
+    half = rng.uniform(0, 1, (count, FAN // 2)).astype(np.float32)
+    inputs = np.concatenate([half, -half], axis=1)
+    batch = Batch(inputs, jnp.ones(count), jnp.ones(count), None)
+    return {"w": jnp.float32(0.3)}, batch
+
+
+# The same function, added up in another order: what it is, and what it is given.
+ORDERS = {
+    "large terms that cancel on the way forward": (linear, pairwise, cancelling),
+    "at the corner of a ReLU": (corner(linear), corner(pairwise), cancelling),
+    "places that cancel on the way back": (planes, planes_in_pairs, places),
+}
+
+
+def excess_of_orders(what):
+    first, second, drawn = ORDERS[what]
+    params, batch = drawn()
+    exact = make_exact(first, dtype="float32")(params, batch)
+    metrics, grads = jax.jit(serial_value_and_grad(second))(params, batch)
+    return max(excess(metrics, grads, exact))
+
+
+@pytest.mark.parametrize("what", ORDERS)
+def test_a_right_rule_may_add_up_in_another_order(what):
+    assert excess_of_orders(what) < 1
+
+
+@pytest.mark.parametrize("what", ORDERS)
+def test_without_what_rounding_changes_it_could_not(what, monkeypatch):
+    monkeypatch.setattr(law, "_neighbours", lambda values, step: [values])
+    assert excess_of_orders(what) > 1

@@ -1,7 +1,8 @@
 """PyTorch, as its users write it: nn.Module, autograd, torch.optim.
 
-`form` is "eager", "channels_last" (images and kernels laid out as channels-last), or
-"compile" (channels-last, and the model by torch.compile); `fused` is of the optimizer.
+`form` is "eager", "channels_last" (images and kernels laid out as channels-last),
+"compile" (channels-last, and the model by torch.compile) or "cuda_graphs" (that, and its
+kernels recorded once and replayed); `fused` is of the optimizer.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from peers.torch_case import (
 )
 
 TEST_BATCH = 500
+# Of torch.compile, by form.
+MODES = {"compile": "default", "cuda_graphs": "reduce-overhead"}
 
 
 def make(case: Case, task: Task, *, form: str, fused: bool) -> Contender:
@@ -32,11 +35,16 @@ def make(case: Case, task: Task, *, form: str, fused: bool) -> Contender:
     del task
     trained = prepare(case, form=form, fused=fused)
     model, optimizer = trained.model, trained.optimizer
-    forward: Callable = torch.compile(model) if form == "compile" else model
+    compiled = form in MODES
+    forward: Callable = model
+    if compiled:
+        forward = torch.compile(model, mode=MODES[form])
     loss_fn = nn.CrossEntropyLoss()
 
     def backward(rows: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
+        if form == "cuda_graphs":
+            torch.compiler.cudagraph_mark_step_begin()
         loss_fn(forward(trained.inputs[rows]), trained.labels[rows]).backward()
 
     def train(epochs: int, seed: int) -> list[dict[str, Any]]:
@@ -58,7 +66,7 @@ def make(case: Case, task: Task, *, form: str, fused: bool) -> Contender:
             return (predicted == test_labels).float().mean().item()
 
         rows, train_seconds, compile_seconds = [], 0.0, 0.0
-        if form == "compile":  # anew, and apart from training
+        if compiled:  # anew, and apart from training
             torch.compiler.reset()
             began = time.perf_counter()
             for batch in (batches[0], batches[-1]):
