@@ -11,26 +11,27 @@ and the law says, for a batch of n examples, of a leaf of every strategy's gradi
 
     max |actual - exact| <= (r u + n v) A + C,
 
-where u is the unit roundoff of the arithmetic, v that of the sums over examples (float32
-at least), and r = 16 the roundings that one example's gradient goes through at its own
-size: n v A bounds the error of adding n terms in any order (Higham, "Accuracy and
-Stability of Numerical Algorithms", 2nd edition, 2002, section 4.2). An example's
+where u is the unit roundoff of the arithmetic, v that of the sums over examples
+(float32 at least), and r = 16 the roundings that one example's gradient goes through at
+its own size: n v A bounds the error of adding n terms in any order (Higham, "Accuracy
+and Stability of Numerical Algorithms", 2nd edition, 2002, section 4.2). An example's
 gradient is a difference, too, of what is predicted and what is wanted, and where both
 agree only rounding is left of it. So A is also taken with the labels of other examples
-of the batch, and the largest of these counts. So is the derivative of a saturated unit a
-difference: A is taken of gradients in which those do not cancel (see `majorant`).
+of the batch, and the largest of these counts. So is the derivative of a saturated unit
+a difference: A is taken of gradients in which those do not cancel (see `majorant`).
 
 The sum of a unit is the exact one of weights and inputs that differ by rounding
 (Higham, section 3.1). So C is what such a difference makes of the gradients: for
 parameters p and inputs x, and directions d and e of signs,
 
-    C = max over entries, d and e, of sum_i f_i |g_i(p + c u d p, x_i + c u e x_i) - g_i|
+    C = max over entries, d, e of
+        sum_i f_i |g_i(p + c u d p, x_i + c u e x_i) - g_i(p, x_i)|,
 
-with c = sqrt(k), for k products in the longest sum, whose roundings add up to about sqrt(k)
-(Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis", 2019, doi
-10.1137/18M1226312). It is large where large terms cancel on the way forward, and where
-a unit is so near to the corner of a ReLU, or to a tie of a pool, that rounding decides
-on which side it falls.
+with c = sqrt(k), for k products in the longest sum, whose roundings add up to about
+sqrt(k) (Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis",
+2019, doi 10.1137/18M1226312). It is large where large terms cancel on the way forward,
+and where a unit is so near to the corner of a ReLU, or to a tie of a pool, that
+rounding decides on which side it falls.
 
 The exact gradient is the serial reference's, one example at a time, added up with
 compensation (Neumaier, "Rundungsfehleranalyse einiger Verfahren zur Summation endlicher

@@ -1,8 +1,8 @@
 """PyTorch, as its users write it: nn.Module, autograd, torch.optim.
 
 `form` is "eager", "channels_last" (images and kernels laid out as channels-last),
-"compile" (channels-last, and the model by torch.compile) or "cuda_graphs" (that, and its
-kernels recorded once and replayed); `fused` is of the optimizer.
+"compile" (channels-last, and the model by torch.compile) or "cuda_graphs" (that, and
+its kernels recorded once and replayed); `fused` is of the optimizer.
 """
 
 from __future__ import annotations
