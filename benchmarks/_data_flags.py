@@ -10,7 +10,7 @@ import reference
 from absl import flags
 from results import Results
 
-from cnnjax.experiments import Experiment
+from cnnjax.experiments.experiment import Experiment
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", None, "Data set. Default: the recipe's; else digits.")

@@ -26,10 +26,10 @@ import reference
 from absl import flags
 from contenders import CONTENDERS, ContenderError, Process, Task
 
-from cnnjax.environment import describe_environment, environment_line
-from cnnjax.errors import InputError, expect, unknown_name
-from cnnjax.experiments import Experiment
-from cnnjax.timing import spread
+from cnnjax.base.errors import InputError, expect, unknown_name
+from cnnjax.experiments.experiment import Experiment
+from cnnjax.measuring.timing import spread
+from cnnjax.results.environment import describe_environment, environment_line
 
 Curve = list[dict[str, Any]]  # of one seed, epoch after epoch: see `Contender.train`
 

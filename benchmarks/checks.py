@@ -8,7 +8,7 @@ from typing import Any
 from case import Tree, load_tree
 from contenders import ContenderError, Process, Task
 
-from cnnjax.comparison import TOLERANCES, largest_error
+from cnnjax.laws.comparison import TOLERANCES, largest_error
 
 
 def checked(

@@ -1,4 +1,4 @@
-"""How near right strategies come to the bound of `cnnjax.law`, and how far faults are.
+"""How near right strategies come to the bound of `cnnjax.laws.law`, and how far faults are.
 
     python benchmarks/law.py --recipes=adam_cosine_cnn,sgd_dropout_cnn --stacks=10
 
@@ -23,16 +23,19 @@ import optax
 from absl import flags
 from results import Results
 
-from cnnjax import data, faults, law, parallel, recipes, reductions
+from cnnjax import data, faults
+from cnnjax.base.errors import InputError, expect
 from cnnjax.data.dataset import Dataset
-from cnnjax.environment import describe_environment, environment_line
-from cnnjax.errors import InputError, expect
-from cnnjax.experiments import Experiment, prepare, setting_of, with_faults
-from cnnjax.initializers import PYTORCH
-from cnnjax.overrides import override
-from cnnjax.recipes import Recipe
-from cnnjax.references import first_batches
-from cnnjax.stack import (
+from cnnjax.devices import parallel
+from cnnjax.experiments import recipes
+from cnnjax.experiments.experiment import Experiment, prepare, setting_of, with_faults
+from cnnjax.experiments.overrides import override
+from cnnjax.experiments.recipes import Recipe
+from cnnjax.gradients import reductions
+from cnnjax.laws import law
+from cnnjax.laws.references import first_batches
+from cnnjax.models.initializers import PYTORCH
+from cnnjax.models.stack import (
     Activation,
     Conv,
     Dense,
@@ -43,6 +46,7 @@ from cnnjax.stack import (
     ModelConfig,
     layer_rows,
 )
+from cnnjax.results.environment import describe_environment, environment_line
 from cnnjax.strategies import DIVIDED, STRATEGIES
 from cnnjax.types import Batch, Examples, Params
 

@@ -16,8 +16,8 @@ import _script
 import results
 import tables
 
-from cnnjax.errors import InputError, expect
-from cnnjax.reporting.words import table
+from cnnjax.base.errors import InputError, expect
+from cnnjax.studies.reporting.words import table
 
 Row = dict[str, Any]  # of one network, type and kind of parameters
 Ratio = tuple[float, str]  # and whose it is

@@ -17,17 +17,19 @@ import jax
 from absl import flags
 from case import MAX_NORM
 
-from cnnjax import data, experiments, recipes, references
-from cnnjax.environment import describe_environment, environment_line
-from cnnjax.errors import InputError, expect
-from cnnjax.experiments import Experiment
-from cnnjax.factors import mean_share
-from cnnjax.gradients import ShareFn, batch_share, with_each
-from cnnjax.microbatches import microbatched
-from cnnjax.overrides import override
-from cnnjax.programs import temporary_bytes
-from cnnjax.rows import example_share
-from cnnjax.rules import RULES
+from cnnjax import data, experiments
+from cnnjax.base.errors import InputError, expect
+from cnnjax.experiments import recipes
+from cnnjax.experiments.experiment import Experiment
+from cnnjax.experiments.overrides import override
+from cnnjax.gradients.factors import mean_share
+from cnnjax.gradients.microbatches import microbatched
+from cnnjax.gradients.per_example import example_share
+from cnnjax.gradients.rules import RULES
+from cnnjax.gradients.shares import ShareFn, batch_share, with_each
+from cnnjax.laws import references
+from cnnjax.laws.programs import temporary_bytes
+from cnnjax.results.environment import describe_environment, environment_line
 from cnnjax.types import Batch
 
 FLAGS = flags.FLAGS

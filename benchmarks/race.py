@@ -18,7 +18,7 @@ import machine
 from case import Tree
 from contenders import ContenderError, Entry, Process, Task
 
-from cnnjax.timing import interleave, steps_that_fill
+from cnnjax.measuring.timing import interleave, steps_that_fill
 
 Row = dict[str, Any]  # of one contender
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cnnjax.timing import Spread
+from cnnjax.measuring.timing import Spread
 
 Row = dict[str, Any]  # of one contender
 BATCH_GRADIENT = "cnnjax jit"  # what per-example tasks are compared with, too

@@ -12,18 +12,19 @@ from case import MAX_NORM, Layer, Tree, save_arrays, save_tree, write_case
 from contenders import Task
 from peers.ours import each_of, first_batch
 
-from cnnjax import data, experiments, models, recipes
+from cnnjax import data, experiments, models
+from cnnjax.base.errors import expect
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.order import epoch_order
 from cnnjax.data.preprocessing import preprocess
-from cnnjax.errors import expect
-from cnnjax.experiments import Experiment
-from cnnjax.gradients import serial_share, with_each
-from cnnjax.optimizers import make_schedule
-from cnnjax.overrides import override
-from cnnjax.rules import reference_share
-from cnnjax.stack import ModelConfig, layer_rows
-from cnnjax.workdir import plain
+from cnnjax.experiments import recipes
+from cnnjax.experiments.experiment import Experiment
+from cnnjax.experiments.overrides import override
+from cnnjax.gradients.rules import reference_share
+from cnnjax.gradients.shares import serial_share, with_each
+from cnnjax.models.stack import ModelConfig, layer_rows
+from cnnjax.results.workdir import plain
+from cnnjax.training.optimizers import make_schedule
 
 
 def prepare(

@@ -21,9 +21,9 @@ import results
 import tables
 from absl import flags
 
-from cnnjax.errors import InputError, expect
-from cnnjax.reporting.page import page_of
-from cnnjax.workdir import Workdir
+from cnnjax.base.errors import InputError, expect
+from cnnjax.results.workdir import Workdir
+from cnnjax.studies.reporting.page import page_of
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("out", "runs/benchmarks", "Folder for the report.")

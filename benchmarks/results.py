@@ -10,8 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from cnnjax.environment import describe_environment
-from cnnjax.errors import InputError, expect
+from cnnjax.base.errors import InputError, expect
+from cnnjax.results.environment import describe_environment
 
 PEERS = ("torch", "opacus", "keras")
 

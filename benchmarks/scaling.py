@@ -24,11 +24,11 @@ from contenders import Entry, Task
 from peers.ours import experiment_of
 from race import Racer, race
 
-from cnnjax.environment import describe_environment, environment_line
-from cnnjax.errors import expect, unknown_name
-from cnnjax.experiments import Experiment
-from cnnjax.stack import Conv
-from cnnjax.timing import spread
+from cnnjax.base.errors import expect, unknown_name
+from cnnjax.experiments.experiment import Experiment
+from cnnjax.measuring.timing import spread
+from cnnjax.models.stack import Conv
+from cnnjax.results.environment import describe_environment, environment_line
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("recipe", "adam_cosine_cnn", "Recipe to time.")

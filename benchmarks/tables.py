@@ -8,8 +8,8 @@ from typing import Any
 
 from machine import BUSY
 
-from cnnjax.environment import environment_line
-from cnnjax.reporting.words import table, text
+from cnnjax.results.environment import environment_line
+from cnnjax.studies.reporting.words import table, text
 
 Row = dict[str, Any]  # a line of a results file
 TASKS = {

@@ -26,11 +26,12 @@ from contenders import CONTENDERS, Entry, Task
 from race import Racer, race
 from results import Results
 
-from cnnjax import advice, recipes
-from cnnjax.environment import describe_environment, environment_line
-from cnnjax.errors import InputError, expect, unknown_name
-from cnnjax.experiments import Experiment
-from cnnjax.timing import spread
+from cnnjax.base.errors import InputError, expect, unknown_name
+from cnnjax.experiments import recipes
+from cnnjax.experiments.experiment import Experiment
+from cnnjax.measuring import advice
+from cnnjax.measuring.timing import spread
+from cnnjax.results.environment import describe_environment, environment_line
 
 TASKS: tuple[Task, ...] = ("mean", "norms", "clipped", "full")
 

@@ -4,24 +4,24 @@ The model does not know that there is a batch; the loss does not know that there
 devices; the training step does not know which strategy it runs.
 """
 
+from cnnjax.base.errors import InputError
 from cnnjax.data import Dataset, dataset_names, load_dataset
-from cnnjax.environment import describe_environment
-from cnnjax.errors import InputError
-from cnnjax.evaluation import make_evaluate
-from cnnjax.experiments import Experiment, prepare
+from cnnjax.experiments.experiment import Experiment, prepare
+from cnnjax.experiments.overrides import override
+from cnnjax.experiments.recipes import RECIPES, Recipe, get_recipe
+from cnnjax.experiments.runs import Run, fit, predict, run
 from cnnjax.faults import FAULTS
-from cnnjax.gradients import batch_value_and_grad, serial_value_and_grad
-from cnnjax.layers import conv2d, max_pool2d
-from cnnjax.losses import get_loss, make_loss_fn
-from cnnjax.models import init, make_apply
-from cnnjax.optimizers import OptimizerConfig, make_optimizer, make_schedule
-from cnnjax.overrides import override
-from cnnjax.recipes import RECIPES, Recipe, get_recipe
-from cnnjax.runs import Run, fit, predict, run
-from cnnjax.stack import ModelConfig
+from cnnjax.gradients.shares import batch_value_and_grad, serial_value_and_grad
+from cnnjax.models.layers import conv2d, max_pool2d
+from cnnjax.models.losses import get_loss, make_loss_fn
+from cnnjax.models.network import init, make_apply
+from cnnjax.models.stack import ModelConfig
+from cnnjax.results.environment import describe_environment
 from cnnjax.strategies import STRATEGIES, make_strategy
-from cnnjax.text import summary
-from cnnjax.training import init_state, make_train_step
+from cnnjax.telling.text import summary
+from cnnjax.training.evaluation import make_evaluate
+from cnnjax.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
+from cnnjax.training.step import init_state, make_train_step
 from cnnjax.types import Batch, Examples, Metrics, Strategy, TrainState
 
 __version__ = "0.1.0"

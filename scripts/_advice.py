@@ -14,14 +14,16 @@ import _script
 import jax
 from absl import flags
 
-from cnnjax import advice, experiments, parallel
+from cnnjax import experiments
+from cnnjax.base.errors import InputError
 from cnnjax.data.dataset import Dataset
-from cnnjax.environment import describe_environment
-from cnnjax.errors import InputError
-from cnnjax.overrides import override
-from cnnjax.recipes import Recipe
+from cnnjax.devices import parallel
+from cnnjax.experiments.overrides import override
+from cnnjax.experiments.recipes import Recipe
+from cnnjax.measuring import advice
+from cnnjax.results.environment import describe_environment
+from cnnjax.results.workdir import Workdir, plain
 from cnnjax.strategies import DIVIDED, Options
-from cnnjax.workdir import Workdir, plain
 
 FLAGS = flags.FLAGS
 # What the fastest strategy depends on, of the environment.

@@ -11,22 +11,22 @@ from pathlib import Path
 import _jobs
 
 import cnnjax
-from cnnjax import published
+from cnnjax.base.errors import InputError
 from cnnjax.data.dataset import Dataset
-from cnnjax.errors import InputError
-from cnnjax.published.run import System
-from cnnjax.reporting.files import measured_on, write_report
-from cnnjax.reporting.pictures import Picture
-from cnnjax.reproduction import plan
-from cnnjax.reproduction.findings import (
+from cnnjax.studies import published
+from cnnjax.studies.published.run import System
+from cnnjax.studies.reporting.files import measured_on, write_report
+from cnnjax.studies.reporting.pictures import Picture
+from cnnjax.studies.reproduction import plan
+from cnnjax.studies.reproduction.findings import (
     NOT_YET,
     RunFindings,
     Trained,
     find,
     read_trained,
 )
-from cnnjax.reproduction.others import others_of
-from cnnjax.reproduction.plan import Job
+from cnnjax.studies.reproduction.others import others_of
+from cnnjax.studies.reproduction.plan import Job
 
 
 class Campaign:

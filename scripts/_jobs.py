@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cnnjax.errors import expect
-from cnnjax.reproduction.plan import Job
+from cnnjax.base.errors import expect
+from cnnjax.studies.reproduction.plan import Job
 
 TRAIN = Path(__file__).with_name("train.py")
 POLL_SECONDS = 0.2

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from cnnjax.errors import InputError
+from cnnjax.base.errors import InputError
 
 
 @contextlib.contextmanager

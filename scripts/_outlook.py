@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from tqdm import tqdm
 
-from cnnjax.reproduction.plan import START_WORK, Job
+from cnnjax.studies.reproduction.plan import START_WORK, Job
 
 REDRAW_SECONDS = 1.0
 

@@ -19,7 +19,7 @@ import numpy as np
 from absl import flags
 from jax.experimental import multihost_utils
 
-from cnnjax.errors import InputError, expect
+from cnnjax.base.errors import InputError, expect
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(

@@ -7,7 +7,7 @@ import sys
 
 from tqdm import tqdm
 
-from cnnjax.experiments import Experiment
+from cnnjax.experiments.experiment import Experiment
 
 
 class Progress:

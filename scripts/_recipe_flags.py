@@ -5,10 +5,13 @@ from __future__ import annotations
 import jax
 from absl import flags
 
-from cnnjax import faults, initializers, parallel, recipes, strategies
-from cnnjax.environment import MOST_DEVICES
-from cnnjax.errors import InputError, expect, unknown_name
-from cnnjax.overrides import override
+from cnnjax import faults, strategies
+from cnnjax.base.errors import InputError, expect, unknown_name
+from cnnjax.devices import parallel
+from cnnjax.experiments import recipes
+from cnnjax.experiments.overrides import override
+from cnnjax.models import initializers
+from cnnjax.results.environment import MOST_DEVICES
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(

@@ -14,7 +14,7 @@ import _streams
 import jax
 from absl import app, flags, logging
 
-from cnnjax.errors import InputError
+from cnnjax.base.errors import InputError
 
 HERE = Path(__file__).parent
 # What others call the flags of these scripts.

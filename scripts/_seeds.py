@@ -13,15 +13,17 @@ import _script
 import jax
 from absl import flags
 
-from cnnjax import data, ensembles, experiments, text
-from cnnjax.clock import Clock
-from cnnjax.environment import describe_environment, environment_line
-from cnnjax.errors import InputError, expect
-from cnnjax.plots import draw_seeds
-from cnnjax.records import EpochRecord
-from cnnjax.statistics import mean_interval
-from cnnjax.trees import nbytes
-from cnnjax.workdir import open_workdir
+from cnnjax import data, experiments
+from cnnjax.base.clock import Clock
+from cnnjax.base.errors import InputError, expect
+from cnnjax.base.trees import nbytes
+from cnnjax.experiments import ensembles
+from cnnjax.results.environment import describe_environment, environment_line
+from cnnjax.results.workdir import open_workdir
+from cnnjax.statistics.differences import mean_interval
+from cnnjax.telling import text
+from cnnjax.telling.plots import draw_seeds
+from cnnjax.training.records import EpochRecord
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer(

@@ -22,8 +22,8 @@ import _script
 from absl import flags
 
 from cnnjax import statistics
-from cnnjax.errors import InputError
-from cnnjax.outcomes import Outcome, differences, pair_predictions, read_outcome
+from cnnjax.base.errors import InputError
+from cnnjax.results.outcomes import Outcome, differences, pair_predictions, read_outcome
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool("json", False, "Print one line of JSON, and no text.")

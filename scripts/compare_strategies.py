@@ -23,19 +23,17 @@ import _recipe_flags
 import _script
 from absl import flags
 
-from cnnjax import (
-    data,
-    equivalence,
-    experiments,
-    faults,
-    references,
-    strategies,
-    text,
+from cnnjax import data, experiments, faults, strategies
+from cnnjax.base.errors import InputError, expect
+from cnnjax.experiments.overrides import override
+from cnnjax.gradients.rules import Rule
+from cnnjax.laws import equivalence, references
+from cnnjax.results.environment import (
+    describe_environment,
+    environment_line,
+    find_devices,
 )
-from cnnjax.environment import describe_environment, environment_line, find_devices
-from cnnjax.errors import InputError, expect
-from cnnjax.overrides import override
-from cnnjax.rules import Rule
+from cnnjax.telling import text
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_recipe_flags)

@@ -26,7 +26,7 @@ import _script
 import _watch
 from absl import flags
 
-from cnnjax.errors import InputError, expect
+from cnnjax.base.errors import InputError, expect
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("num_processes", 2, "Processes to start.", lower_bound=1)

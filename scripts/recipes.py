@@ -24,10 +24,10 @@ import _start  # noqa: F401  # before what imports JAX
 import _script
 from absl import flags
 
-from cnnjax.errors import InputError
-from cnnjax.published import SYSTEMS, Figure, PublishedRun, System, get_system
-from cnnjax.published.run import Number
-from cnnjax.recipes import RECIPES
+from cnnjax.base.errors import InputError
+from cnnjax.experiments.recipes import RECIPES
+from cnnjax.studies.published import SYSTEMS, Figure, PublishedRun, System, get_system
+from cnnjax.studies.published.run import Number
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("systems", list(SYSTEMS), "Of which systems the runs are listed.")

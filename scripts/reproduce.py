@@ -29,13 +29,13 @@ from _campaign import Campaign
 from _outlook import Outlook, duration
 from absl import flags
 
-from cnnjax import published
-from cnnjax.errors import InputError, expect
-from cnnjax.published.run import System
-from cnnjax.reporting.tables import counts_line
-from cnnjax.reproduction.findings import read_trained
-from cnnjax.reproduction.plan import Job
-from cnnjax.workdir import folder_named
+from cnnjax.base.errors import InputError, expect
+from cnnjax.results.workdir import folder_named
+from cnnjax.studies import published
+from cnnjax.studies.published.run import System
+from cnnjax.studies.reporting.tables import counts_line
+from cnnjax.studies.reproduction.findings import read_trained
+from cnnjax.studies.reproduction.plan import Job
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum(

@@ -27,14 +27,22 @@ import jax
 import numpy as np
 from absl import flags
 
-from cnnjax import data, ensembles, experiments, parallel, recipes, runs, stack, text
-from cnnjax.clock import Clock
-from cnnjax.environment import describe_environment, environment_line, find_devices
-from cnnjax.errors import expect
-from cnnjax.plots import draw_curves
-from cnnjax.records import EpochRecord
-from cnnjax.trees import nbytes
-from cnnjax.workdir import Workdir, open_workdir
+from cnnjax import data, experiments
+from cnnjax.base.clock import Clock
+from cnnjax.base.errors import expect
+from cnnjax.base.trees import nbytes
+from cnnjax.devices import parallel
+from cnnjax.experiments import ensembles, recipes, runs
+from cnnjax.models import stack
+from cnnjax.results.environment import (
+    describe_environment,
+    environment_line,
+    find_devices,
+)
+from cnnjax.results.workdir import Workdir, open_workdir
+from cnnjax.telling import text
+from cnnjax.telling.plots import draw_curves
+from cnnjax.training.records import EpochRecord
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_recipe_flags)

@@ -11,13 +11,12 @@ import numpy as np
 
 from cnnjax.data import Dataset
 from cnnjax.data.order import example_keys
-from cnnjax.experiments import Experiment, prepare
-from cnnjax.gradients import serial_value_and_grad
-from cnnjax.initializers import PYTORCH
-from cnnjax.optimizers import OptimizerConfig, Sgd
-from cnnjax.overrides import override
-from cnnjax.recipes import Recipe
-from cnnjax.stack import (
+from cnnjax.experiments.experiment import Experiment, prepare
+from cnnjax.experiments.overrides import override
+from cnnjax.experiments.recipes import Recipe
+from cnnjax.gradients.shares import serial_value_and_grad
+from cnnjax.models.initializers import PYTORCH
+from cnnjax.models.stack import (
     Activation,
     Conv,
     Dense,
@@ -27,6 +26,7 @@ from cnnjax.stack import (
     ModelConfig,
     layer_rows,
 )
+from cnnjax.training.optimizers import OptimizerConfig, Sgd
 from cnnjax.types import Batch, Examples, LossFn, ValueAndGradFn
 
 # Small, but with every kind of layer: dropout, a pool, two kinds of kernel.

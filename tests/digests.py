@@ -22,13 +22,14 @@ import jax
 import numpy as np
 from batches import TINY, TWO_CHANNELS, make_batch, random_dataset
 
-from cnnjax import ensembles, parallel, runs
-from cnnjax.experiments import Experiment, prepare, setting_of, with_faults
+from cnnjax.devices import parallel
+from cnnjax.experiments import ensembles, runs
+from cnnjax.experiments.experiment import Experiment, prepare, setting_of, with_faults
+from cnnjax.experiments.overrides import override
+from cnnjax.experiments.recipes import RECIPES, Recipe
 from cnnjax.faults import FAULTS, unmet
-from cnnjax.gradients import with_each
-from cnnjax.overrides import override
-from cnnjax.recipes import RECIPES, Recipe
-from cnnjax.rules import RULES
+from cnnjax.gradients.rules import RULES
+from cnnjax.gradients.shares import with_each
 from cnnjax.strategies import DIVIDED, STRATEGIES, Options
 
 DEVICES = (1, 2)

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from cnnjax import parallel
-from cnnjax.factors import make_factors_fn
-from cnnjax.gradients import whole
-from cnnjax.rules import RULES
+from cnnjax.devices import parallel
+from cnnjax.gradients.factors import make_factors_fn
+from cnnjax.gradients.rules import RULES
+from cnnjax.gradients.shares import whole
 from cnnjax.strategies import STRATEGIES, Options, make_strategy
 from cnnjax.types import Batch
 

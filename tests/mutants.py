@@ -28,7 +28,7 @@ MUTANTS = (
     Mutant(
         "l2_after_momentum",
         "Of SGD, the L2 is added to the velocity and not to the gradient.",
-        "cnnjax/optimizers.py",
+        "cnnjax/training/optimizers.py",
         "    return optax.chain(optax.add_decayed_weights(config.l2, mask=shrunk), "
         "rule)\n",
         "    decay = optax.add_decayed_weights(config.l2, mask=shrunk)\n"
@@ -42,7 +42,7 @@ MUTANTS = (
     Mutant(
         "l2_of_first_layer",
         "The L2 is only on the kernel of a network's first layer.",
-        "cnnjax/optimizers.py",
+        "cnnjax/training/optimizers.py",
         'simple=True) == "kernel"',
         'simple=True) == "kernel" and path[0].key.endswith("_0")',
         OPTIMIZERS,
@@ -50,7 +50,7 @@ MUTANTS = (
     Mutant(
         "l2_of_dense_kernels",
         "The L2 is on the kernels of dense layers only.",
-        "cnnjax/optimizers.py",
+        "cnnjax/training/optimizers.py",
         "lambda path, _: keystr",
         "lambda path, leaf: leaf.ndim == 2 and keystr",
         OPTIMIZERS,
@@ -58,7 +58,7 @@ MUTANTS = (
     Mutant(
         "rate_in_velocity",
         "The velocity adds up rates times gradients, so old rates outlive a schedule.",
-        "cnnjax/optimizers.py",
+        "cnnjax/training/optimizers.py",
         "rule = optax.sgd(schedule, momentum=momentum or None)",
         "rule = optax.chain(optax.sgd(schedule), optax.trace(momentum))",
         OPTIMIZERS,
@@ -66,7 +66,7 @@ MUTANTS = (
     Mutant(
         "nesterov",
         "Momentum is Nesterov's.",
-        "cnnjax/optimizers.py",
+        "cnnjax/training/optimizers.py",
         "momentum=momentum or None",
         "momentum=momentum or None, nesterov=True",
         OPTIMIZERS,
@@ -74,7 +74,7 @@ MUTANTS = (
     Mutant(
         "second_moment_never_falls",
         "Adam divides by the largest second moment so far: AMSGrad.",
-        "cnnjax/optimizers.py",
+        "cnnjax/training/optimizers.py",
         "optax.adam(schedule",
         "optax.amsgrad(schedule",
         OPTIMIZERS,
@@ -82,7 +82,7 @@ MUTANTS = (
     Mutant(
         "eps_in_the_root",
         "Adam adds eps inside the root.",
-        "cnnjax/optimizers.py",
+        "cnnjax/training/optimizers.py",
         "rule = optax.adam(schedule, b1=b1, b2=b2, eps=eps)",
         "rule = optax.adam(schedule, b1=b1, b2=b2, eps=0.0, eps_root=eps)",
         OPTIMIZERS,
@@ -90,7 +90,7 @@ MUTANTS = (
     Mutant(
         "moments_not_corrected",
         "Adam's moments are not corrected for their start at zero.",
-        "cnnjax/optimizers.py",
+        "cnnjax/training/optimizers.py",
         "            rule = optax.adam(schedule, b1=b1, b2=b2, eps=eps)\n",
         "            rms = optax.scale_by_rms(b2, eps, eps_in_sqrt=False)\n"
         "            first = optax.ema(b1, debias=False)\n"
@@ -101,7 +101,7 @@ MUTANTS = (
     Mutant(
         "rate_of_next_update",
         "A cosine by epoch is lowered one update too early.",
-        "cnnjax/optimizers.py",
+        "cnnjax/training/optimizers.py",
         "jnp.floor_divide(step, steps_per_epoch)",
         "jnp.floor_divide(step + 1, steps_per_epoch)",
         OPTIMIZERS,
@@ -109,7 +109,7 @@ MUTANTS = (
     Mutant(
         "short_batch_not_in_schedule",
         "The schedule's epochs leave the last, short batch out.",
-        "cnnjax/experiments.py",
+        "cnnjax/experiments/experiment.py",
         "steps_per_epoch=-(-num_examples // batch_size)",
         "steps_per_epoch=num_examples // batch_size",
         ("tests/test_epochs.py",),
@@ -126,7 +126,7 @@ MUTANTS = (
     Mutant(
         "order_of_a_hundred_epochs",
         "A run's orders come back after a hundred epochs.",
-        "cnnjax/epochs.py",
+        "cnnjax/training/epochs.py",
         "order = updates.order_of(keys, np.int32(epoch))",
         "order = updates.order_of(keys, np.int32(epoch % 100))",
         ORDER,
@@ -155,7 +155,7 @@ MUTANTS = (
     Mutant(
         "order_of_every_seed",
         "All seeds visit the examples in the same orders.",
-        "cnnjax/experiments.py",
+        "cnnjax/experiments/experiment.py",
         "loop=loop,\n        keys=LoopKeys(keys.order,",
         "loop=loop,\n        keys=LoopKeys(keys_of(0).order,",
         SEEDS,
@@ -163,7 +163,7 @@ MUTANTS = (
     Mutant(
         "dropout_draws_from_the_order",
         "Dropout draws from the key of the order.",
-        "cnnjax/experiments.py",
+        "cnnjax/experiments/experiment.py",
         "keys.dropout if recipe.model.has_dropout",
         "keys.order if recipe.model.has_dropout",
         SEEDS,
@@ -171,7 +171,7 @@ MUTANTS = (
     Mutant(
         "split_of_every_seed",
         "All seeds hold the same examples out.",
-        "cnnjax/experiments.py",
+        "cnnjax/experiments/experiment.py",
         "key=keys.split,",
         "key=keys_of(0).split,",
         SEEDS,
@@ -179,7 +179,7 @@ MUTANTS = (
     Mutant(
         "parameters_of_every_seed",
         "All seeds begin with the same parameters.",
-        "cnnjax/experiments.py",
+        "cnnjax/experiments/experiment.py",
         "models.init(keys.params,",
         "models.init(keys_of(0).params,",
         SEEDS,
@@ -223,7 +223,7 @@ MUTANTS = (
     Mutant(
         "masks_of_the_place_in_the_epoch",
         "A mask follows the place in the epoch, so every epoch drops alike.",
-        "cnnjax/updates.py",
+        "cnnjax/training/updates.py",
         "step=state.step, dropout=dropout)",
         "step=index, dropout=dropout)",
         DROPOUT,
@@ -231,7 +231,7 @@ MUTANTS = (
     Mutant(
         "updates_are_not_counted",
         "The count of updates stands still, and with it the masks.",
-        "cnnjax/training.py",
+        "cnnjax/training/step.py",
         "TrainState(params, opt_state, state.step + 1)",
         "TrainState(params, opt_state, state.step)",
         DROPOUT,
@@ -239,7 +239,7 @@ MUTANTS = (
     Mutant(
         "whole_channels_dropped",
         "Of an image, dropout drops whole channels.",
-        "cnnjax/models.py",
+        "cnnjax/models/network.py",
         "return nn.Dropout(rate, deterministic",
         "axes = (0, 1) if len(row.input_shape) == 3 else ()\n"
         "                return nn.Dropout(rate, broadcast_dims=axes, deterministic",
@@ -248,7 +248,7 @@ MUTANTS = (
     Mutant(
         "dropped_without_rescaling",
         "In training, what is kept is not rescaled.",
-        "cnnjax/models.py",
+        "cnnjax/models/network.py",
         "return nn.Dropout(rate, deterministic=deterministic, name=row.name)",
         "dropout = nn.Dropout(rate, deterministic=deterministic, name=row.name)\n"
         "                return lambda x: dropout(x) * (\n"
@@ -260,7 +260,7 @@ MUTANTS = (
     Mutant(
         "relu_shares_the_tie",
         "The derivative of relu at 0 is 1/2.",
-        "cnnjax/layers.py",
+        "cnnjax/models/layers.py",
         '"relu": jax.nn.relu,',
         '"relu": lambda x: jnp.maximum(x, 0),',
         LAYERS,
@@ -268,7 +268,7 @@ MUTANTS = (
     Mutant(
         "relu_hides_a_nan",
         "The relu of a NaN is 0.",
-        "cnnjax/layers.py",
+        "cnnjax/models/layers.py",
         '"relu": jax.nn.relu,',
         '"relu": lambda x: jnp.where(x > 0, x, jnp.zeros_like(x)),',
         LAYERS,
@@ -276,7 +276,7 @@ MUTANTS = (
     Mutant(
         "leaky_relu_is_steep_at_zero",
         "The derivative of leaky_relu at 0 is 1.",
-        "cnnjax/layers.py",
+        "cnnjax/models/layers.py",
         "jnp.where(x > 0, x, slope * x)",
         "jnp.where(x >= 0, x, slope * x)",
         LAYERS,
@@ -284,7 +284,7 @@ MUTANTS = (
     Mutant(
         "tanh_is_flat_at_zero",
         "The derivative of tanh at 0 is 0.",
-        "cnnjax/layers.py",
+        "cnnjax/models/layers.py",
         '"tanh": jnp.tanh,',
         '"tanh": lambda x: jnp.where(x == 0, jnp.zeros_like(x), jnp.tanh(x)),',
         LAYERS,
@@ -292,7 +292,7 @@ MUTANTS = (
     Mutant(
         "tanh_is_cut_off",
         "Beyond 8 tanh is exactly 1 and has no derivative.",
-        "cnnjax/layers.py",
+        "cnnjax/models/layers.py",
         '"tanh": jnp.tanh,',
         '"tanh": lambda x: jnp.tanh(jnp.clip(x, -8, 8)),',
         LAYERS,
@@ -300,7 +300,7 @@ MUTANTS = (
     Mutant(
         "taps_transposed",
         "Patches are laid out column by column.",
-        "cnnjax/layers.py",
+        "cnnjax/models/layers.py",
         "        for i in range(kernel_size[0])\n"
         "        for j in range(kernel_size[1])\n    ]\n    rows",
         "        for j in range(kernel_size[1])\n"
@@ -310,7 +310,7 @@ MUTANTS = (
     Mutant(
         "last_of_a_tie",
         "Of equal entries of a block the last has the gradient.",
-        "cnnjax/layers.py",
+        "cnnjax/models/layers.py",
         "(new > best) | jnp.isnan(new)",
         "(new >= best) | jnp.isnan(new)",
         LAYERS,
@@ -318,7 +318,7 @@ MUTANTS = (
     Mutant(
         "pool_hides_a_nan",
         "A NaN that is not the first of a block is not its maximum.",
-        "cnnjax/layers.py",
+        "cnnjax/models/layers.py",
         "(new > best) | jnp.isnan(new)",
         "new > best",
         LAYERS,
@@ -326,7 +326,7 @@ MUTANTS = (
     Mutant(
         "first_rows_dropped",
         "What is left over by a pool is dropped at the other edge.",
-        "cnnjax/layers.py",
+        "cnnjax/models/layers.py",
         "image[: out_height * window, : out_width * window].reshape(",
         "image[image.shape[0] % window :, image.shape[1] % window :].reshape(",
         LAYERS,
@@ -335,7 +335,7 @@ MUTANTS = (
     Mutant(
         "padded_on_one_side",
         "All the zeros around an image are below it and on its right.",
-        "cnnjax/models.py",
+        "cnnjax/models/network.py",
         "padding=((padding, padding), (padding, padding)),",
         "padding=((0, 2 * padding), (0, 2 * padding)),",
         MODELS,
@@ -343,7 +343,7 @@ MUTANTS = (
     Mutant(
         "channels_flattened_first",
         "An image is laid out channel by channel.",
-        "cnnjax/models.py",
+        "cnnjax/models/network.py",
         "return jnp.ravel",
         "return lambda x: jnp.ravel(jnp.moveaxis(x, -1, 0))",
         MODELS,
@@ -351,7 +351,7 @@ MUTANTS = (
     Mutant(
         "activation_before_the_layer",
         "The activation of an MLP stands before its dense layer.",
-        "cnnjax/networks.py",
+        "cnnjax/experiments/networks.py",
         "layers += [Dense(features), Activation(activation)]",
         "layers += [Activation(activation), Dense(features)]",
         MODELS,
@@ -359,7 +359,7 @@ MUTANTS = (
     Mutant(
         "logits_in_half_precision",
         "Of a bfloat16 network, the logits and the loss are bfloat16, too.",
-        "cnnjax/models.py",
+        "cnnjax/models/network.py",
         "return x.astype(self.config.param_dtype)",
         "return x",
         MODELS,
@@ -367,7 +367,7 @@ MUTANTS = (
     Mutant(
         "bias_by_features",
         "The biases of a dense layer are drawn by its outputs.",
-        "cnnjax/models.py",
+        "cnnjax/models/network.py",
         "initializers.bias_scale(init, math.prod(shape[:-1]))",
         "initializers.bias_scale(init, shape[-1])",
         MODELS,
@@ -375,7 +375,7 @@ MUTANTS = (
     Mutant(
         "fan_without_taps",
         "The fan of a convolution's outputs leaves its taps out.",
-        "cnnjax/initializers.py",
+        "cnnjax/models/initializers.py",
         "num_taps * (fan_in + fan_out)",
         "num_taps * fan_in + fan_out",
         MODELS,
@@ -383,7 +383,7 @@ MUTANTS = (
     Mutant(
         "normal_cut_at_two",
         "Normal kernels are cut off at two deviations.",
-        "cnnjax/initializers.py",
+        "cnnjax/models/initializers.py",
         "scale * jax.random.normal(key, shape, dtype)",
         "scale * jax.random.truncated_normal(key, -2, 2, shape, dtype)",
         MODELS,
@@ -392,7 +392,7 @@ MUTANTS = (
     Mutant(
         "xla_convolution_in_default_precision",
         "Where XLA convolves, it may take less than float32.",
-        "cnnjax/layers.py",
+        "cnnjax/models/layers.py",
         "default=functools.partial(conv2d_xla, padding=padding, precision=precision)",
         "default=functools.partial(conv2d_xla, padding=padding, precision=None)",
         HIGHEST,
@@ -400,7 +400,7 @@ MUTANTS = (
     Mutant(
         "networks_in_default_precision",
         "The precision that a network asks for is not passed on to its layers.",
-        "cnnjax/models.py",
+        "cnnjax/models/network.py",
         "precision = self.config.matmul_precision",
         "precision = None",
         HIGHEST,
@@ -408,7 +408,7 @@ MUTANTS = (
     Mutant(
         "factors_in_default_precision",
         "Factors are multiplied in less than float32.",
-        "cnnjax/factors.py",
+        "cnnjax/gradients/factors.py",
         'precision="highest"',
         'precision="default"',
         HIGHEST,
@@ -416,7 +416,7 @@ MUTANTS = (
     Mutant(
         "rows_in_default_precision",
         "Rows are added up in less than float32.",
-        "cnnjax/rows.py",
+        "cnnjax/gradients/per_example.py",
         'precision="highest"',
         'precision="default"',
         HIGHEST,
@@ -424,7 +424,7 @@ MUTANTS = (
     Mutant(
         "precision_not_asked_for",
         "A dense layer takes JAX's own precision, whatever its network says.",
-        "cnnjax/models.py",
+        "cnnjax/models/network.py",
         "multiply = functools.partial(jnp.dot, precision=precision)",
         "multiply = jnp.dot",
         HIGHEST,
@@ -433,7 +433,7 @@ MUTANTS = (
     Mutant(
         "error_summed_over_targets",
         "The squared error is summed over targets.",
-        "cnnjax/losses.py",
+        "cnnjax/models/losses.py",
         "jnp.mean(jnp.square(prediction - target))",
         "jnp.sum(jnp.square(prediction - target))",
         ("tests/test_losses.py",),
@@ -441,7 +441,7 @@ MUTANTS = (
     Mutant(
         "every_update_counts_alike",
         "The means of an epoch are means over its updates.",
-        "cnnjax/records.py",
+        "cnnjax/training/records.py",
         "np.sum(np.asarray(values, np.float64) * weight) / weight.sum()",
         "np.mean(np.asarray(values, np.float64))",
         TRAINING,
@@ -449,7 +449,7 @@ MUTANTS = (
     Mutant(
         "rate_after_the_epoch",
         "A record has the learning rate of the next epoch.",
-        "cnnjax/epochs.py",
+        "cnnjax/training/epochs.py",
         "schedule((epoch - 1) * num_steps)",
         "schedule(epoch * num_steps)",
         TRAINING,
@@ -457,7 +457,7 @@ MUTANTS = (
     Mutant(
         "metrics_after_the_update",
         "The metrics of an update are of the parameters after it.",
-        "cnnjax/training.py",
+        "cnnjax/training/step.py",
         "        return TrainState(params, opt_state, state.step + 1), metrics\n",
         "        metrics, _ = value_and_grad(params, batch)\n"
         "        return TrainState(params, opt_state, state.step + 1), metrics\n",
@@ -467,7 +467,7 @@ MUTANTS = (
     Mutant(
         "rows_averaged_over_places",
         "Rows are averaged over the places of a batch, full or not.",
-        "cnnjax/rows.py",
+        "cnnjax/gradients/per_example.py",
         "lambda values: values.sum(axis=0)",
         "lambda values: values.mean(axis=0)",
         LAWS,
@@ -475,7 +475,7 @@ MUTANTS = (
     Mutant(
         "norm_without_biases",
         "The norm of rows leaves the biases out.",
-        "cnnjax/factors.py",
+        "cnnjax/gradients/factors.py",
         "return _squares(gradients.kernel) + _squares(gradients.bias)",
         "return _squares(gradients.kernel)",
         PER_EXAMPLE,
@@ -483,7 +483,7 @@ MUTANTS = (
     Mutant(
         "clipped_leaf_by_leaf",
         "The norm that is clipped by is that of the largest leaf.",
-        "cnnjax/reductions.py",
+        "cnnjax/gradients/reductions.py",
         "sum((jnp.sum(jnp.square(leaf)) for leaf in wide), jnp.float32(0))",
         "jnp.stack([jnp.sum(jnp.square(leaf)) for leaf in wide]).max()",
         PER_EXAMPLE,
@@ -492,7 +492,7 @@ MUTANTS = (
     Mutant(
         "dealt_and_not_gathered",
         "What was kept of dealt examples comes out in the order of the parts.",
-        "cnnjax/microbatches.py",
+        "cnnjax/gradients/microbatches.py",
         "    lambda a: a.swapaxes(0, 1).reshape(-1, *a.shape[2:]),",
         "    lambda a: a.reshape((-1, *a.shape[2:])),",
         DEALING,
@@ -500,7 +500,7 @@ MUTANTS = (
     Mutant(
         "neighbours_dealt",
         "Neighbours are dealt out, and laid together as if they were not.",
-        "cnnjax/microbatches.py",
+        "cnnjax/gradients/microbatches.py",
         "    lambda a, size: a.reshape(-1, size, *a.shape[1:]),",
         "    lambda a, size: a.reshape(size, -1, *a.shape[1:]).swapaxes(1, 0),",
         DEALING,
@@ -508,7 +508,7 @@ MUTANTS = (
     Mutant(
         "dealt_as_neighbours",
         "What should be dealt stays together, so that one device does all of it.",
-        "cnnjax/microbatches.py",
+        "cnnjax/gradients/microbatches.py",
         "    lambda a, size: a.reshape(size, -1, *a.shape[1:]).swapaxes(0, 1),",
         "    lambda a, size: a.reshape((-1, size, *a.shape[1:])),",
         LAWS,
@@ -516,7 +516,7 @@ MUTANTS = (
     Mutant(
         "microbatch_left_over",
         "The examples that fill no microbatch are left out.",
-        "cnnjax/microbatches.py",
+        "cnnjax/gradients/microbatches.py",
         "lambda a: cut.apart(a, size), pad_batch(batch, size))",
         "lambda a: cut.apart(a[: len(a) // size * size], size), batch)",
         DEALING,
@@ -524,7 +524,7 @@ MUTANTS = (
     Mutant(
         "filled_up_at_full_weight",
         "What a batch is filled up with counts.",
-        "cnnjax/padding.py",
+        "cnnjax/gradients/padding.py",
         "jnp.where(real, padded.weights, 0)",
         "padded.weights",
         DEALING,
@@ -532,7 +532,7 @@ MUTANTS = (
     Mutant(
         "pmap_leaves_over",
         "By pmap, examples that do not divide over the devices are left out.",
-        "cnnjax/parallel.py",
+        "cnnjax/devices/parallel.py",
         "        padded, unit = ready(batch, multiple=mesh.size)\n",
         "        whole = len(batch.weights) // mesh.size * mesh.size\n"
         "        padded, unit = ready(jax.tree.map(lambda a: a[:whole], batch))\n",
@@ -541,7 +541,7 @@ MUTANTS = (
     Mutant(
         "one_device_counts_padding",
         "A device whose examples are all padding counts one of them.",
-        "cnnjax/parallel.py",
+        "cnnjax/devices/parallel.py",
         "total = lax.psum(padding.total_weight(part), AXIS)",
         "total = lax.psum(jnp.maximum(padding.total_weight(part), 1), AXIS)",
         LAWS,
@@ -549,7 +549,7 @@ MUTANTS = (
     Mutant(
         "weight_of_one_device",
         "Each device takes the batch to weigh as much as its own part, N times.",
-        "cnnjax/parallel.py",
+        "cnnjax/devices/parallel.py",
         "total = lax.psum(padding.total_weight(part), AXIS)",
         "total = padding.total_weight(part) * lax.psum(1, AXIS)",
         LAWS,
@@ -557,7 +557,7 @@ MUTANTS = (
     Mutant(
         "metrics_averaged_over_devices",
         "The devices' shares in the metrics are averaged.",
-        "cnnjax/parallel.py",
+        "cnnjax/devices/parallel.py",
         "means, grads = lax.psum(jax.tree.map(widen, (means, grads)), AXIS)",
         "means, grads = lax.pmean(means, AXIS), lax.psum(grads, AXIS)",
         LAWS,
@@ -566,7 +566,7 @@ MUTANTS = (
     Mutant(
         "others_not_asked",
         "An evaluation of other examples is of those that it was made with.",
-        "cnnjax/evaluation.py",
+        "cnnjax/training/evaluation.py",
         "            of = place(others)\n",
         "            of = placed\n",
         EVALUATION,
@@ -574,7 +574,7 @@ MUTANTS = (
     Mutant(
         "tested_on_training_examples",
         "A run is tested on the first of its training examples.",
-        "cnnjax/runs.py",
+        "cnnjax/experiments/runs.py",
         "        experiment.test,\n        params,\n",
         "        type(experiment.test)(\n"
         "            *(a[: len(experiment.test.labels)] for a in experiment.train)\n"
@@ -584,7 +584,7 @@ MUTANTS = (
     Mutant(
         "evaluated_at_the_wrong_epochs",
         "Of every second epoch, the odd ones are evaluated.",
-        "cnnjax/runs.py",
+        "cnnjax/experiments/runs.py",
         "epoch % evaluate_every == 0",
         "epoch % evaluate_every == 1 % evaluate_every",
         EVALUATION,
@@ -592,7 +592,7 @@ MUTANTS = (
     Mutant(
         "predicts_training_examples",
         "What a run predicts is of its training examples.",
-        "cnnjax/runs.py",
+        "cnnjax/experiments/runs.py",
         "make_predict(experiment.apply_fn, experiment.test)",
         "make_predict(experiment.apply_fn, experiment.train)",
         EVALUATION,
@@ -600,7 +600,7 @@ MUTANTS = (
     Mutant(
         "tested_before_training",
         "After each epoch the parameters of the beginning are tested.",
-        "cnnjax/epochs.py",
+        "cnnjax/training/epochs.py",
         "test = callbacks.evaluate(epoch, loop.state.params)",
         "test = callbacks.evaluate(epoch, updates.start(params, keys).state.params)",
         EVALUATION,
@@ -608,7 +608,7 @@ MUTANTS = (
     Mutant(
         "last_test_example_twice",
         "The first test example is left out, and the last counted twice.",
-        "cnnjax/evaluation.py",
+        "cnnjax/training/evaluation.py",
         "order = np.arange(num_examples, dtype=np.int32)",
         "order = np.arange(num_examples, dtype=np.int32)\n"
         "    order = np.minimum(order + 1, num_examples - 1)",
@@ -617,7 +617,7 @@ MUTANTS = (
     Mutant(
         "last_of_equal_logits",
         "Of equal logits the last is the prediction.",
-        "cnnjax/losses.py",
+        "cnnjax/models/losses.py",
         "jnp.where(has_softmax, jnp.argmax(logits), NO_PREDICTION)",
         "jnp.where(\n"
         "        has_softmax,\n"
@@ -630,7 +630,7 @@ MUTANTS = (
     Mutant(
         "one_key_for_a_group",
         "The seeds of a group draw from the keys of its first.",
-        "cnnjax/ensembles.py",
+        "cnnjax/experiments/ensembles.py",
         "keys: LoopKeys = stack([experiment.keys for experiment in group])",
         "keys: LoopKeys = stack([one.keys for _ in group])",
         SEEDS,
@@ -638,7 +638,7 @@ MUTANTS = (
     Mutant(
         "one_test_for_a_group",
         "The seeds of a group are tested on the examples that its first holds out.",
-        "cnnjax/ensembles.py",
+        "cnnjax/experiments/ensembles.py",
         "test = tests[index](epoch, take(params, index)) if due",
         "test = tests[0](epoch, take(params, index)) if due",
         SEEDS,
@@ -680,7 +680,7 @@ MUTANTS = (
     Mutant(
         "label_and_prediction_exchanged",
         "In predictions.csv, label and prediction are exchanged.",
-        "cnnjax/workdir.py",
+        "cnnjax/results/workdir.py",
         "{index},{label},{own}",
         "{index},{own},{label}",
         WORKDIR,
@@ -688,7 +688,7 @@ MUTANTS = (
     Mutant(
         "examples_counted_from_one",
         "In predictions.csv, examples are counted from 1.",
-        "cnnjax/workdir.py",
+        "cnnjax/results/workdir.py",
         "tolist(), strict=True))\n        lines",
         "tolist(), strict=True), 1)\n        lines",
         WORKDIR,
@@ -696,7 +696,7 @@ MUTANTS = (
     Mutant(
         "transposed_tensors",
         "A kernel that lies transposed in memory is written as it lies.",
-        "cnnjax/workdir.py",
+        "cnnjax/results/workdir.py",
         "np.ascontiguousarray(leaf)",
         "np.asarray(leaf).ravel('K').reshape(leaf.shape)",
         WORKDIR,
@@ -704,7 +704,7 @@ MUTANTS = (
     Mutant(
         "short_call_left_out",
         "The last updates of an epoch are left out where they do not fill a call.",
-        "cnnjax/epochs.py",
+        "cnnjax/training/epochs.py",
         "for first in range(0, num_steps, per_call):",
         "for first in range(0, num_steps - per_call + 1, per_call):",
         ("tests/test_epochs.py",),

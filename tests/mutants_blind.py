@@ -22,7 +22,7 @@ BLIND_MUTANTS = (
     Mutant(
         "padding_of_rows_for_columns",
         "Left and right of an image are as many zeros as above and below it.",
-        "cnnjax/layers.py",
+        "cnnjax/models/layers.py",
         "jnp.pad(image, (*padding, (0, 0)))",
         "jnp.pad(image, (padding[0], padding[0], (0, 0)))",
         (*LAYERS, "tests/test_arguments.py"),
@@ -30,7 +30,7 @@ BLIND_MUTANTS = (
     Mutant(
         "pool_looks_at_two_columns",
         "Of each row of a block, the pool looks at the first two entries.",
-        "cnnjax/layers.py",
+        "cnnjax/models/layers.py",
         "for i in range(window) for j in range(window)]",
         "for i in range(window) for j in range(min(window, 2))]",
         LAYERS,
@@ -39,7 +39,7 @@ BLIND_MUTANTS = (
     Mutant(
         "rate_of_the_kept",
         "Dropout keeps each entry with the probability that it should drop it with.",
-        "cnnjax/models.py",
+        "cnnjax/models/network.py",
         "nn.Dropout(rate, deterministic",
         "nn.Dropout(1 - rate if rate else rate, deterministic",
         ("tests/test_dropout.py", "tests/test_models.py"),
@@ -47,7 +47,7 @@ BLIND_MUTANTS = (
     Mutant(
         "factors_without_dropout",
         "The strategies that go by factors train without dropout.",
-        "cnnjax/models.py",
+        "cnnjax/models/network.py",
         "            deterministic=key is None,\n",
         "            deterministic=True,\n",
         ("tests/test_dropout.py", "tests/test_strategy_laws.py"),
@@ -55,7 +55,7 @@ BLIND_MUTANTS = (
     Mutant(
         "glorot_of_the_textbook",
         "Glorot's bound is the textbook's sqrt(6 / (in + out)), not the published one.",
-        "cnnjax/initializers.py",
+        "cnnjax/models/initializers.py",
         'GLOROT_UNIFORM_BOUND = Initializer(gain=2.0, fan="sum")',
         'GLOROT_UNIFORM_BOUND = Initializer(gain=6.0, fan="sum")',
         MODELS,
@@ -63,7 +63,7 @@ BLIND_MUTANTS = (
     Mutant(
         "deviation_for_variance",
         "The deviation of normal_0.001 is given where its square belongs.",
-        "cnnjax/initializers.py",
+        "cnnjax/models/initializers.py",
         'gain=1e-6, fan="one"',
         'gain=1e-3, fan="one"',
         MODELS,
@@ -72,7 +72,7 @@ BLIND_MUTANTS = (
     Mutant(
         "ruled_out_class_forbids_a_prediction",
         "Where one class is ruled out by a logit of -infinity, none is predicted.",
-        "cnnjax/losses.py",
+        "cnnjax/models/losses.py",
         "jnp.isfinite(jnp.max(logits))",
         "jnp.all(jnp.isfinite(logits))",
         LOSSES,
@@ -81,7 +81,7 @@ BLIND_MUTANTS = (
     Mutant(
         "weights_as_a_mask",
         "The gradient of a whole batch asks of a weight only whether it is 0.",
-        "cnnjax/gradients.py",
+        "cnnjax/gradients/shares.py",
         "name: jnp.sum(weighted(value, batch.weights))",
         "name: jnp.sum(weighted(value, batch.weights > 0))",
         LAWS,
@@ -89,7 +89,7 @@ BLIND_MUTANTS = (
     Mutant(
         "always_clipped_to_one",
         "By rows, gradients are clipped to 1, whatever norm is asked for.",
-        "cnnjax/rules.py",
+        "cnnjax/gradients/rules.py",
         "        loss_fn, reductions.clipped(max_norm)\n",
         "        loss_fn, reductions.clipped(1.0)\n",
         PER_EXAMPLE,
@@ -97,7 +97,7 @@ BLIND_MUTANTS = (
     Mutant(
         "clipping_adds_an_eps",
         "A norm is made larger by 1e-6 before it is divided by.",
-        "cnnjax/reductions.py",
+        "cnnjax/gradients/reductions.py",
         "jnp.ones_like(norms), max_norm / norms)",
         "jnp.ones_like(norms), max_norm / (norms + 1e-6))",
         PER_EXAMPLE,
@@ -106,7 +106,7 @@ BLIND_MUTANTS = (
     Mutant(
         "means_of_what_is_clipped",
         "By factors, an example that is clipped counts for less in loss and metrics.",
-        "cnnjax/factors.py",
+        "cnnjax/gradients/factors.py",
         '_weighted({**values, "grad_norm": norms}, fractions)',
         '_weighted({**values, "grad_norm": norms}, coefficients)',
         PER_EXAMPLE,
@@ -114,7 +114,7 @@ BLIND_MUTANTS = (
     Mutant(
         "large_inputs_lose_their_unit",
         "Inputs too long to be squared are measured in units, and left in them.",
-        "cnnjax/factors.py",
+        "cnnjax/gradients/factors.py",
         "return unit * jnp.sqrt(",
         "return jnp.sqrt(",
         PER_EXAMPLE,
@@ -123,7 +123,7 @@ BLIND_MUTANTS = (
     Mutant(
         "microbatches_added_as_they_come",
         "The shares of microbatches are added up in the type of the parameters.",
-        "cnnjax/microbatches.py",
+        "cnnjax/gradients/microbatches.py",
         "lambda s, a: s + widen(a), sums",
         "lambda s, a: (s.astype(a.dtype) + a).astype(s.dtype), sums",
         ("tests/test_precision.py", "tests/test_strategy_laws.py"),
@@ -131,7 +131,7 @@ BLIND_MUTANTS = (
     Mutant(
         "stand_in_is_the_first",
         "Padding takes the values of the first example, though that is padding, too.",
-        "cnnjax/padding.py",
+        "cnnjax/gradients/padding.py",
         "first = jnp.argmax(real)",
         "first = 0",
         ("tests/test_padding.py",),
@@ -139,7 +139,7 @@ BLIND_MUTANTS = (
     Mutant(
         "batch_of_padding_on_devices",
         "On devices, the mean of a batch that is all padding is not a number.",
-        "cnnjax/parallel.py",
+        "cnnjax/devices/parallel.py",
         "share(params, part, padding.nonzero(total))",
         "share(params, part, total)",
         ("tests/test_padding.py", "tests/test_strategy_laws.py"),
@@ -147,7 +147,7 @@ BLIND_MUTANTS = (
     Mutant(
         "sharded_takes_the_callers_arrays",
         "What the caller gave to sharded training is gone after the first update.",
-        "cnnjax/parallel.py",
+        "cnnjax/devices/parallel.py",
         "copied = jax.tree.map(jnp.copy, tree)",
         "copied = jax.tree.map(jnp.asarray, tree)",
         ("tests/test_partitioning.py", "tests/test_promises.py"),
@@ -156,7 +156,7 @@ BLIND_MUTANTS = (
     Mutant(
         "dampened_momentum",
         "The velocity is a mean of gradients: momentum v + (1 - momentum) g.",
-        "cnnjax/optimizers.py",
+        "cnnjax/training/optimizers.py",
         "rule = optax.sgd(schedule, momentum=momentum or None)",
         "velocity = optax.ema(momentum, debias=False)\n"
         "            rate = optax.scale_by_learning_rate(schedule)\n"
@@ -166,7 +166,7 @@ BLIND_MUTANTS = (
     Mutant(
         "cosine_ends_one_update_early",
         "By step, a cosine is at its lowest one update too early.",
-        "cnnjax/optimizers.py",
+        "cnnjax/training/optimizers.py",
         "* (1 if by_epoch else steps_per_epoch),",
         "* (1 if by_epoch else steps_per_epoch)\n"
         "                - (0 if by_epoch else 1),",
@@ -176,7 +176,7 @@ BLIND_MUTANTS = (
     Mutant(
         "only_the_first_are_seen",
         "Where an epoch sees some of the examples, it is always the same first ones.",
-        "cnnjax/updates.py",
+        "cnnjax/training/updates.py",
         "key, epoch, num_examples=num_examples, shuffle=config.shuffle",
         "key, epoch, num_examples=visited, shuffle=config.shuffle",
         (*EPOCHS, "tests/test_faults.py"),
@@ -184,7 +184,7 @@ BLIND_MUTANTS = (
     Mutant(
         "last_updates_left_out",
         "The last updates of an epoch are left out where they do not fill a call.",
-        "cnnjax/epochs.py",
+        "cnnjax/training/epochs.py",
         "for first in range(0, num_steps, per_call):",
         "for first in range(0, num_steps - per_call + 1, per_call):",
         (*EPOCHS, "tests/test_train_script.py"),
@@ -201,7 +201,7 @@ BLIND_MUTANTS = (
     Mutant(
         "copied_deviations",
         "CIFAR-10's pixels are divided by the much copied, too small deviations.",
-        "cnnjax/recipes.py",
+        "cnnjax/experiments/recipes.py",
         "std=(0.2470, 0.2435, 0.2616)",
         "std=(0.2023, 0.1994, 0.2010)",
         ("tests/test_published.py",),
@@ -210,7 +210,7 @@ BLIND_MUTANTS = (
     Mutant(
         "last_epoch_is_not_tested",
         "The last epoch's record has a test only where every so many falls on it.",
-        "cnnjax/runs.py",
+        "cnnjax/experiments/runs.py",
         "return epoch == epochs or (evaluate_every > 0 and",
         "return (evaluate_every > 0 and",
         ("tests/test_evaluation.py", "tests/test_training.py"),
@@ -218,7 +218,7 @@ BLIND_MUTANTS = (
     Mutant(
         "diverged_only_at_the_end",
         "A run has diverged only where its last epoch has.",
-        "cnnjax/runs.py",
+        "cnnjax/experiments/runs.py",
         "any(record.diverged for record in self.records)",
         "any(record.diverged for record in self.records[-1:])",
         ("tests/test_divergence.py",),
@@ -227,7 +227,7 @@ BLIND_MUTANTS = (
     Mutant(
         "records_in_one_list",
         "The seeds of a group share one list of records.",
-        "cnnjax/ensembles.py",
+        "cnnjax/experiments/ensembles.py",
         "records: list[list[EpochRecord]] = [[] for _ in group]",
         "records: list[list[EpochRecord]] = [[]] * len(group)",
         ("tests/test_ensembles.py",),
@@ -235,7 +235,7 @@ BLIND_MUTANTS = (
     Mutant(
         "neighbouring_seeds_share_keys",
         "A seed draws its order from what the next one draws its split from.",
-        "cnnjax/experiments.py",
+        "cnnjax/experiments/experiment.py",
         "Keys(*jax.random.split(new_key(seed), len(Keys._fields)))",
         "Keys(*(new_key((seed + i) % (LAST_SEED + 1)) for i in range(4)))",
         ("tests/test_ensembles.py", "tests/test_data_order.py"),
@@ -244,7 +244,7 @@ BLIND_MUTANTS = (
     Mutant(
         "prediction_with_n_degrees",
         "The interval for one more value has n degrees of freedom, not n - 1.",
-        "cnnjax/intervals.py",
+        "cnnjax/statistics/intervals.py",
         "error, len(array) - 1, ",
         "error, len(array), ",
         (*STATISTICS, "tests/test_promises.py"),
@@ -252,7 +252,7 @@ BLIND_MUTANTS = (
     Mutant(
         "mcnemar_above_one",
         "McNemar's p is twice a tail, which is above 1 where neither was better.",
-        "cnnjax/mcnemar.py",
+        "cnnjax/statistics/mcnemar.py",
         "float(stats.binomtest(only_a, apart).pvalue)",
         "float(2 * stats.binom.cdf(min(only_a, only_b), apart, 0.5))",
         STATISTICS,
@@ -260,7 +260,7 @@ BLIND_MUTANTS = (
     Mutant(
         "divisions_by_population_variance",
         "The permutation test divides the squares of each side by n, not n - 1.",
-        "cnnjax/permutations.py",
+        "cnnjax/statistics/permutations.py",
         "np.var(side, axis, ddof=1)",
         "np.var(side, axis, ddof=0)",
         STATISTICS,
@@ -268,7 +268,7 @@ BLIND_MUTANTS = (
     Mutant(
         "power_with_students_freedom",
         "The power of Welch's test is that of a test with 2n - 2 degrees of freedom.",
-        "cnnjax/effects.py",
+        "cnnjax/statistics/effects.py",
         "_critical_t((n - 1) * (a + b) ** 2 / (a**2 + b**2))",
         "_critical_t(2.0 * n - 2 + 0 * shares)",
         (*STATISTICS, "tests/test_promises.py"),

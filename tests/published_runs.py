@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cnnjax.published.run import Figure, PublishedRun, System
-from cnnjax.reproduction.findings import find, read_trained
-from cnnjax.workdir import Workdir
+from cnnjax.results.workdir import Workdir
+from cnnjax.studies.published.run import Figure, PublishedRun, System
+from cnnjax.studies.reproduction.findings import find, read_trained
 
 LOSS = Figure(what="loss", metric="test_loss", value=0.02, band=(0.0, 9.0))
 FIRST = Figure(what="loss", metric="train_loss", epoch=1, value=0.5)

@@ -20,13 +20,13 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from test_strategy_laws import TINY
 
-from cnnjax import parallel
+from cnnjax.base.errors import InputError
 from cnnjax.data.order import take_batch
-from cnnjax.errors import InputError
-from cnnjax.evaluation import make_evaluate
-from cnnjax.experiments import Experiment
-from cnnjax.padding import pad_batch
+from cnnjax.devices import parallel
+from cnnjax.experiments.experiment import Experiment
+from cnnjax.gradients.padding import pad_batch
 from cnnjax.strategies import ACROSS_PROCESSES, STRATEGIES, Options, make_strategy
+from cnnjax.training.evaluation import make_evaluate
 
 OUTPUT = flags.DEFINE_string("output", None, "Folder.")
 

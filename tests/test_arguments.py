@@ -20,23 +20,15 @@ import numpy as np
 import pytest
 
 import cnnjax
-from cnnjax import (
-    ensembles,
-    epochs,
-    evaluation,
-    initializers,
-    layers,
-    microbatches,
-    optimizers,
-    parallel,
-    reductions,
-    stack,
-    statistics,
-    updates,
-    workdir,
-)
+from cnnjax import statistics
 from cnnjax.data import order, preprocessing, splits
+from cnnjax.devices import parallel
+from cnnjax.experiments import ensembles
+from cnnjax.gradients import microbatches, reductions
+from cnnjax.models import initializers, layers, stack
+from cnnjax.results import workdir
 from cnnjax.strategies import DIVIDED, Options
+from cnnjax.training import epochs, evaluation, optimizers, updates
 
 ACCEPTED = None
 STRATEGIES = (

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from forms import BATCH, PARAMS, mean_of_losses, returning
 
-from cnnjax import parallel
-from cnnjax.comparison import largest_error
-from cnnjax.contract import check_params
-from cnnjax.errors import InputError
+from cnnjax.base.errors import InputError
+from cnnjax.devices import parallel
+from cnnjax.gradients.contract import check_params
+from cnnjax.laws.comparison import largest_error
 from cnnjax.strategies import DIVIDED, STRATEGIES, Options, make_strategy
 
 pytestmark = pytest.mark.xdist_group("batches")  # its programs serve all tests

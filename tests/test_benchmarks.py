@@ -22,7 +22,7 @@ import tables
 from contenders import ContenderError, Entry, Process
 from peers import flax_form, plain_numpy
 
-from cnnjax.comparison import largest_error
+from cnnjax.laws.comparison import largest_error
 
 pytestmark = pytest.mark.xdist_group("benchmarks")
 ROOT = Path(__file__).parent.parent

@@ -13,9 +13,13 @@ import numpy as np
 import pytest
 from absl import flags
 
-from cnnjax.errors import InputError
-from cnnjax.outcomes import pair_predictions, read_outcome
-from cnnjax.statistics import compare_means, compare_pairs, prediction_interval
+from cnnjax.base.errors import InputError
+from cnnjax.results.outcomes import pair_predictions, read_outcome
+from cnnjax.statistics.differences import (
+    compare_means,
+    compare_pairs,
+    prediction_interval,
+)
 from cnnjax.types import NO_PREDICTION
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "compare_runs.py"

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnnjax.comparison import largest_error, leaf_errors
+from cnnjax.laws.comparison import largest_error, leaf_errors
 
 INF, NAN = np.inf, np.nan
 

@@ -20,11 +20,19 @@ from batches import TINY, experiment_of, jitted_serial, make_batch
 from scipy.special import log_softmax
 
 from cnnjax import models
-from cnnjax.comparison import largest_error
 from cnnjax.data.preprocessing import Identity, MinMaxPerImage, Standardize, preprocess
-from cnnjax.experiments import Experiment
-from cnnjax.recipes import RECIPES, Recipe
-from cnnjax.stack import Activation, Conv, Dense, Dropout, Flatten, MaxPool, layer_rows
+from cnnjax.experiments.experiment import Experiment
+from cnnjax.experiments.recipes import RECIPES, Recipe
+from cnnjax.laws.comparison import largest_error
+from cnnjax.models.stack import (
+    Activation,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    MaxPool,
+    layer_rows,
+)
 from cnnjax.types import Batch, Params
 
 SIZE, PADDING = 3, 1

@@ -16,11 +16,11 @@ from forms import (
 )
 from jax import lax
 
-from cnnjax import parallel
-from cnnjax.comparison import largest_error
-from cnnjax.contract import RESERVED, checked
-from cnnjax.errors import InputError
-from cnnjax.evaluation import make_evaluate
+from cnnjax.base.errors import InputError
+from cnnjax.devices import parallel
+from cnnjax.gradients.contract import RESERVED, checked
+from cnnjax.laws.comparison import largest_error
+from cnnjax.training.evaluation import make_evaluate
 from cnnjax.types import Examples
 
 # What is compiled for one loss serves all tests of it.

@@ -14,21 +14,21 @@ import optax
 import pytest
 from batches import TINY, random_dataset
 
+from cnnjax.base.errors import InputError
 from cnnjax.data import Dataset, load_dataset
 from cnnjax.data.checks import check_counts, check_dataset, check_examples
 from cnnjax.data.preprocessing import Identity, MinMaxPerImage, Standardize
 from cnnjax.data.splits import HoldOut
-from cnnjax.epochs import train
-from cnnjax.errors import InputError
-from cnnjax.evaluation import make_evaluate, make_predict
-from cnnjax.experiments import prepare
-from cnnjax.overrides import override
-from cnnjax.recipes import get_recipe
-from cnnjax.runs import fit, predict
-from cnnjax.stack import Dense, Flatten
+from cnnjax.experiments.experiment import prepare
+from cnnjax.experiments.overrides import override
+from cnnjax.experiments.recipes import get_recipe
+from cnnjax.experiments.runs import fit, predict
+from cnnjax.models.stack import Dense, Flatten
 from cnnjax.strategies import STRATEGIES, make_strategy
+from cnnjax.training.epochs import train
+from cnnjax.training.evaluation import make_evaluate, make_predict
+from cnnjax.training.updates import LoopConfig, LoopKeys, compile_updates
 from cnnjax.types import Examples
-from cnnjax.updates import LoopConfig, LoopKeys, compile_updates
 
 RNG = np.random.default_rng(0)
 COUNT = 12

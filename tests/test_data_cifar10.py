@@ -12,9 +12,9 @@ import numpy as np
 import pooch
 import pytest
 
+from cnnjax.base.errors import InputError
 from cnnjax.data import cifar10, load_dataset
 from cnnjax.data.cifar10 import CLASS_NAMES, FILES
-from cnnjax.errors import InputError
 
 FOLDER, ARCHIVE = "cifar-10-batches-bin", "cifar-10-binary.tar.gz"
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
+from cnnjax.base.errors import InputError
 from cnnjax.data import load_dataset
-from cnnjax.errors import InputError
 
 
 def load(**options: Any) -> Any:

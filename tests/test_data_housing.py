@@ -7,8 +7,8 @@ import gzip
 import numpy as np
 import pytest
 
+from cnnjax.base.errors import InputError
 from cnnjax.data import load_dataset
-from cnnjax.errors import InputError
 
 HEADER = "price,area,bedrooms,bathrooms,stories,mainroad,parking"
 ROWS = ("100,50,2,1,1,yes,0", "300,150,4,3,2,no,2", "150,100,3,2,3,yes,1")

@@ -19,11 +19,11 @@ import numpy as np
 import pooch
 import pytest
 
+from cnnjax.base.errors import InputError
 from cnnjax.data import files as data_files
 from cnnjax.data import load_dataset
 from cnnjax.data.idx import FILES
 from cnnjax.data.mnist import OFFICIAL
-from cnnjax.errors import InputError
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = FILES
 

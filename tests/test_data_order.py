@@ -12,7 +12,7 @@ import pytest
 from batches import TINY, random_dataset
 
 from cnnjax import models
-from cnnjax.comparison import largest_error
+from cnnjax.base.errors import InputError
 from cnnjax.data import Dataset
 from cnnjax.data.order import epoch_order, example_keys, num_batches, take_batch
 from cnnjax.data.preprocessing import (
@@ -22,14 +22,19 @@ from cnnjax.data.preprocessing import (
     preprocess,
 )
 from cnnjax.data.splits import OFFICIAL, HoldOut, count_train, split_dataset
-from cnnjax.epochs import train
-from cnnjax.errors import InputError
-from cnnjax.experiments import keys_of, prepare
-from cnnjax.optimizers import OptimizerConfig, Sgd, make_optimizer, make_schedule
-from cnnjax.overrides import override
+from cnnjax.experiments.experiment import keys_of, prepare
+from cnnjax.experiments.overrides import override
+from cnnjax.laws.comparison import largest_error
 from cnnjax.strategies import STRATEGIES
+from cnnjax.training.epochs import train
+from cnnjax.training.optimizers import (
+    OptimizerConfig,
+    Sgd,
+    make_optimizer,
+    make_schedule,
+)
+from cnnjax.training.updates import LoopConfig, LoopKeys
 from cnnjax.types import Examples
-from cnnjax.updates import LoopConfig, LoopKeys
 
 KEY = jax.random.key(0)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from cnnjax.base.errors import InputError
 from cnnjax.data import Dataset, dataset_names, load_dataset, sources
-from cnnjax.errors import InputError
 
 NAMES = ("digits", "mnist", "fashion_mnist", "kmnist", "idx", "cifar10", "housing")
 

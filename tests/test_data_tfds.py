@@ -19,10 +19,10 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from cnnjax.base.errors import InputError
 from cnnjax.data import Dataset, load_dataset
 from cnnjax.data import tfds as source
 from cnnjax.data.tfds_builder import prepare_for_tfds
-from cnnjax.errors import InputError
 from cnnjax.types import Examples
 
 REPOSITORY = Path(__file__).parents[1]

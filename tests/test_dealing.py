@@ -14,12 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnnjax import parallel, reductions
 from cnnjax.data.order import example_keys
-from cnnjax.gradients import Share, batch_share, serial_share, with_each
-from cnnjax.microbatches import DEALT, NEIGHBOURS, microbatched
-from cnnjax.padding import pad_batch
-from cnnjax.rows import rows_share
+from cnnjax.devices import parallel
+from cnnjax.gradients import reductions
+from cnnjax.gradients.microbatches import DEALT, NEIGHBOURS, microbatched
+from cnnjax.gradients.padding import pad_batch
+from cnnjax.gradients.per_example import rows_share
+from cnnjax.gradients.shares import Share, batch_share, serial_share, with_each
 from cnnjax.strategies import DIVIDED, STRATEGIES, Options
 from cnnjax.types import Batch
 

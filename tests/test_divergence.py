@@ -14,19 +14,19 @@ import pytest
 from batches import TINY, make_batch, random_dataset
 from published_runs import findings_of, image, system, write_job
 
-from cnnjax.ensembles import SeedRun, run_seeds
-from cnnjax.experiments import prepare
-from cnnjax.outcomes import dead_classes, read_outcome
-from cnnjax.overrides import override
-from cnnjax.parallel import make_mesh
-from cnnjax.records import EpochRecord
-from cnnjax.reporting.files import write_report
-from cnnjax.reproduction.plan import plan
-from cnnjax.runs import Run, fit, make_test, predict, predict_test
-from cnnjax.stack import Dense, Flatten
+from cnnjax.devices.parallel import make_mesh
+from cnnjax.experiments.ensembles import SeedRun, run_seeds
+from cnnjax.experiments.experiment import prepare
+from cnnjax.experiments.overrides import override
+from cnnjax.experiments.runs import Run, fit, make_test, predict, predict_test
+from cnnjax.models.stack import Dense, Flatten
+from cnnjax.results.outcomes import dead_classes, read_outcome
 from cnnjax.strategies import DIVIDED, STRATEGIES, make_strategy
 from cnnjax.strategies.options import Options
-from cnnjax.text import divergence_of_run, interval_lines, seed_line
+from cnnjax.studies.reporting.files import write_report
+from cnnjax.studies.reproduction.plan import plan
+from cnnjax.telling.text import divergence_of_run, interval_lines, seed_line
+from cnnjax.training.records import EpochRecord
 from cnnjax.types import NO_PREDICTION, Examples, Metrics
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"

@@ -9,16 +9,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnnjax import models, parallel
+from cnnjax import models
 from cnnjax.data.order import example_keys
-from cnnjax.epochs import train
-from cnnjax.experiments import keys_of
-from cnnjax.initializers import PYTORCH
-from cnnjax.optimizers import OptimizerConfig, Sgd, make_optimizer, make_schedule
-from cnnjax.stack import Dropout, Flatten, ModelConfig
+from cnnjax.devices import parallel
+from cnnjax.experiments.experiment import keys_of
+from cnnjax.models.initializers import PYTORCH
+from cnnjax.models.stack import Dropout, Flatten, ModelConfig
 from cnnjax.strategies import DIVIDED, STRATEGIES, Options
+from cnnjax.training.epochs import train
+from cnnjax.training.optimizers import (
+    OptimizerConfig,
+    Sgd,
+    make_optimizer,
+    make_schedule,
+)
+from cnnjax.training.updates import LoopConfig, LoopKeys
 from cnnjax.types import Batch, Examples
-from cnnjax.updates import LoopConfig, LoopKeys
 
 IMAGE = (2, 3, 4)
 ENTRIES = 24  # as many as float32 can tell apart in one number

@@ -17,15 +17,15 @@ from batches import TINY, random_dataset
 from forked import Forks
 from safetensors.numpy import load_file
 
-from cnnjax.comparison import largest_error
+from cnnjax.base.errors import InputError
 from cnnjax.data.splits import HoldOut
-from cnnjax.ensembles import SeedRun, compile_group, run_seeds, stack, take
-from cnnjax.errors import InputError
-from cnnjax.experiments import prepare
-from cnnjax.overrides import override
-from cnnjax.runs import Run, run
-from cnnjax.statistics import mean_interval
-from cnnjax.text import interval_lines
+from cnnjax.experiments.ensembles import SeedRun, compile_group, run_seeds, stack, take
+from cnnjax.experiments.experiment import prepare
+from cnnjax.experiments.overrides import override
+from cnnjax.experiments.runs import Run, run
+from cnnjax.laws.comparison import largest_error
+from cnnjax.statistics.differences import mean_interval
+from cnnjax.telling.text import interval_lines
 
 pytestmark = pytest.mark.xdist_group("ensembles")
 SCRIPTS = Path(__file__).parent.parent / "scripts"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cnnjax.environment import describe_environment
-from cnnjax.errors import InputError
-from cnnjax.workdir import folder_named, open_workdir
+from cnnjax.base.errors import InputError
+from cnnjax.results.environment import describe_environment
+from cnnjax.results.workdir import folder_named, open_workdir
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 ALL = (
@@ -360,6 +360,6 @@ def test_a_flag_by_another_name(script, run):
 
 def test_a_checkout_without_git_and_metadata(monkeypatch):
     monkeypatch.setenv("PATH", "/dev/null")
-    monkeypatch.setattr("cnnjax.environment.PACKAGES", ("no-such-package",))
+    monkeypatch.setattr("cnnjax.results.environment.PACKAGES", ("no-such-package",))
     described = describe_environment()
     assert described["commit"] == described["no-such-package"] == "unknown"

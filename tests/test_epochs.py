@@ -12,22 +12,23 @@ import pytest
 from batches import TINY, make_batch, random_dataset
 from jax.sharding import NamedSharding, PartitionSpec
 
-from cnnjax import clock as clocks
-from cnnjax import epochs, runs
-from cnnjax.clock import Clock
-from cnnjax.comparison import largest_error
-from cnnjax.errors import InputError
-from cnnjax.evaluation import make_evaluate
-from cnnjax.experiments import prepare
-from cnnjax.gradients import batch_value_and_grad, serial_value_and_grad
-from cnnjax.overrides import override
-from cnnjax.parallel import AXIS, make_mesh
-from cnnjax.records import epoch_means
-from cnnjax.runs import fit, run
-from cnnjax.stack import Dense, Flatten
+from cnnjax.base import clock as clocks
+from cnnjax.base.clock import Clock
+from cnnjax.base.errors import InputError
+from cnnjax.devices.parallel import AXIS, make_mesh
+from cnnjax.experiments import runs
+from cnnjax.experiments.experiment import prepare
+from cnnjax.experiments.overrides import override
+from cnnjax.experiments.runs import fit, run
+from cnnjax.gradients.shares import batch_value_and_grad, serial_value_and_grad
+from cnnjax.laws.comparison import largest_error
+from cnnjax.models.stack import Dense, Flatten
 from cnnjax.strategies import DIVIDED, STRATEGIES, Options
+from cnnjax.training import epochs
+from cnnjax.training.evaluation import make_evaluate
+from cnnjax.training.records import epoch_means
+from cnnjax.training.updates import compile_updates, make_batch_fn
 from cnnjax.types import Examples, Metrics
-from cnnjax.updates import compile_updates, make_batch_fn
 
 DATASET = random_dataset(TINY, train=50, test=23)
 

@@ -12,15 +12,15 @@ import pytest
 from batches import TINY, TWO_CHANNELS, experiment_of
 from test_strategy_laws import GRADIENT_FAULTS, row_of
 
-from cnnjax import parallel
-from cnnjax.equivalence import assess, assess_rule
-from cnnjax.experiments import Experiment, setting_of, with_faults
+from cnnjax.devices import parallel
+from cnnjax.experiments.experiment import Experiment, setting_of, with_faults
+from cnnjax.experiments.overrides import override
 from cnnjax.faults import FAULTS, corrupted_rules
-from cnnjax.initializers import PYTORCH
-from cnnjax.overrides import override
-from cnnjax.references import first_batches, make_reference
-from cnnjax.rules import RULES
-from cnnjax.stack import Activation, Dense, Dropout, Flatten, ModelConfig
+from cnnjax.gradients.rules import RULES
+from cnnjax.laws.equivalence import assess, assess_rule
+from cnnjax.laws.references import first_batches, make_reference
+from cnnjax.models.initializers import PYTORCH
+from cnnjax.models.stack import Activation, Dense, Dropout, Flatten, ModelConfig
 from cnnjax.strategies import DIVIDED, STRATEGIES
 
 pytestmark = pytest.mark.xdist_group("equivalence")

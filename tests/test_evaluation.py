@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from batches import TINY, random_dataset
 
-from cnnjax import parallel
-from cnnjax.evaluation import BATCH_SIZE, make_evaluate, make_predict
-from cnnjax.experiments import prepare
-from cnnjax.losses import softmax_cross_entropy
-from cnnjax.overrides import override
-from cnnjax.runs import is_due, predict_test, run
-from cnnjax.stack import Activation, Dense, Dropout, Flatten
+from cnnjax.devices import parallel
+from cnnjax.experiments.experiment import prepare
+from cnnjax.experiments.overrides import override
+from cnnjax.experiments.runs import is_due, predict_test, run
+from cnnjax.models.losses import softmax_cross_entropy
+from cnnjax.models.stack import Activation, Dense, Dropout, Flatten
+from cnnjax.results.workdir import open_workdir
 from cnnjax.strategies import STRATEGIES, Options
+from cnnjax.training.evaluation import BATCH_SIZE, make_evaluate, make_predict
 from cnnjax.types import Examples
-from cnnjax.workdir import open_workdir
 
 COUNT = 21  # a number that float32 holds has 24 bits
 PARAMS = {"factor": jnp.ones(())}

@@ -7,7 +7,7 @@ import pytest
 from jax import export
 from test_strategy_laws import tiny_subject
 
-from cnnjax.comparison import largest_error
+from cnnjax.laws.comparison import largest_error
 from cnnjax.strategies import DIVIDED, STRATEGIES
 
 PLATFORMS = ("cpu", "cuda", "tpu")

@@ -16,22 +16,22 @@ from batches import TINY, TWO_CHANNELS, experiment_of, make_batch, random_datase
 from test_strategy_laws import GRADIENT_FAULTS, options_of, row_of
 
 from cnnjax import experiments
-from cnnjax.comparison import largest_error
+from cnnjax.base.errors import InputError
 from cnnjax.data.splits import HoldOut
-from cnnjax.ensembles import compile_group
-from cnnjax.errors import InputError
-from cnnjax.experiments import Experiment, prepare, with_faults
+from cnnjax.experiments.ensembles import compile_group
+from cnnjax.experiments.experiment import Experiment, prepare, with_faults
+from cnnjax.experiments.overrides import override
+from cnnjax.experiments.recipes import get_recipe
+from cnnjax.experiments.runs import run
 from cnnjax.faults import FAULTS, OF_GRADIENT, catalogue, clash, unmet
 from cnnjax.faults.of_layers import BY_PARAMETERS
-from cnnjax.gradients import batch_value_and_grad
-from cnnjax.losses import mean_squared_error, softmax_cross_entropy
-from cnnjax.models import as_it_is
-from cnnjax.overrides import override
-from cnnjax.published import SYSTEMS
-from cnnjax.recipes import get_recipe
-from cnnjax.runs import run
-from cnnjax.stack import Activation, Dense, Flatten, layer_rows
+from cnnjax.gradients.shares import batch_value_and_grad
+from cnnjax.laws.comparison import largest_error
+from cnnjax.models.losses import mean_squared_error, softmax_cross_entropy
+from cnnjax.models.network import as_it_is
+from cnnjax.models.stack import Activation, Dense, Flatten, layer_rows
 from cnnjax.strategies import DIVIDED, STRATEGIES
+from cnnjax.studies.published import SYSTEMS
 from cnnjax.types import Batch, Params
 
 DOCS = Path(__file__).parent.parent / "docs" / "faults.md"

@@ -17,15 +17,16 @@ import pytest
 from jax import export
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from cnnjax import models, parallel
+from cnnjax import models
 from cnnjax.data.order import example_keys
-from cnnjax.evaluation import sum_metrics
-from cnnjax.experiments import make_functions
-from cnnjax.gradients import with_each
-from cnnjax.recipes import DEFAULT_RECIPE, RECIPES, Recipe
-from cnnjax.rules import RULES
-from cnnjax.stack import layer_rows
+from cnnjax.devices import parallel
+from cnnjax.experiments.experiment import make_functions
+from cnnjax.experiments.recipes import DEFAULT_RECIPE, RECIPES, Recipe
+from cnnjax.gradients.rules import RULES
+from cnnjax.gradients.shares import with_each
+from cnnjax.models.stack import layer_rows
 from cnnjax.strategies import DIVIDED, STRATEGIES, Options
+from cnnjax.training.evaluation import sum_metrics
 from cnnjax.types import Batch
 
 PRODUCTS = ("dot_general", "conv_general_dilated")

@@ -11,10 +11,10 @@ import pytest
 from batches import TINY, distinct_weights, experiment_of, make_batch
 from forms import BATCH, PARAMS, cross_entropy, returning
 
-from cnnjax import law
-from cnnjax.comparison import TOLERANCES, largest_error
-from cnnjax.gradients import serial_value_and_grad
-from cnnjax.law import excess, make_exact
+from cnnjax.gradients.shares import serial_value_and_grad
+from cnnjax.laws import law
+from cnnjax.laws.comparison import TOLERANCES, largest_error
+from cnnjax.laws.law import excess, make_exact
 from cnnjax.strategies import STRATEGIES
 from cnnjax.types import Batch, Metrics
 

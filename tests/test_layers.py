@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from jax import export
 
-from cnnjax import layers, models
-from cnnjax.comparison import TOLERANCES, largest_error
-from cnnjax.initializers import PYTORCH
-from cnnjax.stack import Activation, Dense, ModelConfig
+from cnnjax import models
+from cnnjax.laws.comparison import TOLERANCES, largest_error
+from cnnjax.models import layers
+from cnnjax.models.initializers import PYTORCH
+from cnnjax.models.stack import Activation, Dense, ModelConfig
 
 CASES = [  # height, width, channels, kernel size, features, padding
     (8, 8, 1, 5, 3, 2),

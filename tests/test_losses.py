@@ -9,8 +9,8 @@ import pytest
 from batches import TINY, experiment_of
 from scipy.special import log_softmax
 
-from cnnjax.errors import InputError
-from cnnjax.losses import (
+from cnnjax.base.errors import InputError
+from cnnjax.models.losses import (
     get_loss,
     mean_squared_error,
     predicted_class,

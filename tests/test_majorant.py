@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnnjax.majorant import without_cancelling
+from cnnjax.laws.majorant import without_cancelling
 
 X = jnp.array([-20.0, -1.5, 0.0, 0.3, 2.0, 9.0])
 Y = np.tanh(np.asarray(X, np.float64))

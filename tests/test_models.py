@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnnjax import initializers, models, networks, stack
-from cnnjax.errors import InputError
-from cnnjax.recipes import RECIPES
-from cnnjax.stack import (
+from cnnjax import models
+from cnnjax.base.errors import InputError
+from cnnjax.experiments import networks
+from cnnjax.experiments.recipes import RECIPES
+from cnnjax.models import initializers, stack
+from cnnjax.models.stack import (
     Activation,
     Conv,
     Dense,
@@ -21,7 +23,7 @@ from cnnjax.stack import (
     MaxPool,
     ModelConfig,
 )
-from cnnjax.text import summary
+from cnnjax.telling.text import summary
 
 PUBLISHED = {  # parameters, multiply-accumulates of one example
     "momentum_mlp_serial": (535_818, 535_040),

@@ -13,8 +13,10 @@ import numpy as np
 import optax
 import pytest
 
-from cnnjax.errors import InputError
-from cnnjax.optimizers import (
+from cnnjax.base.errors import InputError
+from cnnjax.experiments.overrides import override
+from cnnjax.experiments.recipes import RECIPES
+from cnnjax.training.optimizers import (
     Adam,
     Constant,
     Cosine,
@@ -24,8 +26,6 @@ from cnnjax.optimizers import (
     make_optimizer,
     make_schedule,
 )
-from cnnjax.overrides import override
-from cnnjax.recipes import RECIPES
 
 CONFIG = RECIPES["adam_cosine_cnn"].optimizer
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from forms import BATCH, PARAMS, forms_of, mean_of_losses, returning
 
-from cnnjax.comparison import largest_error
-from cnnjax.padding import harmless
+from cnnjax.gradients.padding import harmless
+from cnnjax.laws.comparison import largest_error
 
 pytestmark = pytest.mark.xdist_group("padding")  # its programs serve all tests
 LOSS = returning(lambda loss, *_: loss)

@@ -19,17 +19,17 @@ from batches import (
 )
 from jax.sharding import PartitionSpec as P
 
-from cnnjax import parallel
-from cnnjax.comparison import largest_error
-from cnnjax.epochs import train
-from cnnjax.errors import InputError
-from cnnjax.experiments import prepare
-from cnnjax.overrides import override
-from cnnjax.partitioning import partition_specs
+from cnnjax.base.errors import InputError
+from cnnjax.devices import parallel
+from cnnjax.devices.partitioning import partition_specs
+from cnnjax.experiments.experiment import prepare
+from cnnjax.experiments.overrides import override
+from cnnjax.laws.comparison import largest_error
 from cnnjax.strategies import Options, make_strategy
-from cnnjax.training import init_state, make_train_step
+from cnnjax.training.epochs import train
+from cnnjax.training.step import init_state, make_train_step
+from cnnjax.training.updates import LoopConfig
 from cnnjax.types import Examples
-from cnnjax.updates import LoopConfig
 
 MESHES = [(1, 2), (2, 2), (4, 2), (1, 4)]
 

@@ -11,20 +11,17 @@ import numpy as np
 import pytest
 from batches import TINY, distinct_weights, experiment_of, jitted_serial, make_batch
 
-from cnnjax import factors, layers, parallel, reductions
-from cnnjax.comparison import TOLERANCES, largest_error
-from cnnjax.errors import InputError
+from cnnjax.base.errors import InputError
+from cnnjax.devices import parallel
+from cnnjax.experiments.recipes import RECIPES
 from cnnjax.faults import corrupted_rules, get_fault
-from cnnjax.gradients import (
-    batch_share,
-    each_over,
-    whole,
-    with_each,
-)
-from cnnjax.microbatches import microbatched
-from cnnjax.recipes import RECIPES
-from cnnjax.rules import RULES, reference_share
-from cnnjax.stack import Conv, Dense, Flatten, MaxPool
+from cnnjax.gradients import factors, reductions
+from cnnjax.gradients.microbatches import microbatched
+from cnnjax.gradients.rules import RULES, reference_share
+from cnnjax.gradients.shares import batch_share, each_over, whole, with_each
+from cnnjax.laws.comparison import TOLERANCES, largest_error
+from cnnjax.models import layers
+from cnnjax.models.stack import Conv, Dense, Flatten, MaxPool
 from cnnjax.strategies import STRATEGIES
 from cnnjax.types import Batch
 

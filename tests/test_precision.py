@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 from batches import TINY, experiment_of, jitted_serial, make_batch
 
-from cnnjax import losses, microbatches, models, parallel
-from cnnjax.comparison import TOLERANCES, largest_error
-from cnnjax.factors import make_factors_fn
-from cnnjax.gradients import batch_value_and_grad
-from cnnjax.initializers import PYTORCH
-from cnnjax.runs import run
-from cnnjax.stack import Activation, Conv, Dense, Flatten, ModelConfig
+from cnnjax import models
+from cnnjax.devices import parallel
+from cnnjax.experiments.runs import run
+from cnnjax.gradients import microbatches
+from cnnjax.gradients.factors import make_factors_fn
+from cnnjax.gradients.shares import batch_value_and_grad
+from cnnjax.laws.comparison import TOLERANCES, largest_error
+from cnnjax.models import losses
+from cnnjax.models.initializers import PYTORCH
+from cnnjax.models.stack import Activation, Conv, Dense, Flatten, ModelConfig
 from cnnjax.strategies import DIVIDED, STRATEGIES, Options
 from cnnjax.types import Batch
 

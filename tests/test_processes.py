@@ -21,12 +21,12 @@ from absl.testing import flagsaver
 from batches import TINY, distinct_weights, experiment_of, make_batch
 from safetensors.numpy import load_file
 
-from cnnjax import parallel
-from cnnjax.comparison import TOLERANCES, largest_error
-from cnnjax.errors import InputError
-from cnnjax.evaluation import make_evaluate
-from cnnjax.gradients import serial_value_and_grad
+from cnnjax.base.errors import InputError
+from cnnjax.devices import parallel
+from cnnjax.gradients.shares import serial_value_and_grad
+from cnnjax.laws.comparison import TOLERANCES, largest_error
 from cnnjax.strategies import ACROSS_PROCESSES, STRATEGIES
+from cnnjax.training.evaluation import make_evaluate
 from cnnjax.types import Batch
 
 ROOT = Path(__file__).parent.parent

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cnnjax.effects import power_of_means, power_of_pairs
-from cnnjax.statistics import (
+from cnnjax.statistics.differences import (
     compare_means,
     compare_pairs,
     mcnemar,
     mean_interval,
     prediction_interval,
 )
+from cnnjax.statistics.effects import power_of_means, power_of_pairs
 
 STEP = 1 / 360  # of an accuracy on 360 test examples
 
@@ -267,7 +267,7 @@ def test_what_was_not_shown_takes_more_seeds_than_were_used():
 
 def test_what_an_exact_test_does_not_show_takes_more_seeds_too(monkeypatch):
     """No samples are known for which the plan says less: let the test say no."""
-    monkeypatch.setattr("cnnjax.permutations.p_of_sides", lambda a, b: 0.5)
+    monkeypatch.setattr("cnnjax.statistics.permutations.p_of_sides", lambda a, b: 0.5)
     test = compare_means(shaped(4, 0.9, 0.001), shaped(9, 0.1, 0.001))
     assert (test.different, test.num_needed, test.num_needed_cautious) == (False, 5, 5)
 

@@ -12,19 +12,20 @@ from batches import distinct_weights
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from cnnjax import models, parallel
-from cnnjax.comparison import TOLERANCES, largest_error
+from cnnjax import models
+from cnnjax.base.errors import InputError
 from cnnjax.data.order import example_keys
-from cnnjax.errors import InputError
-from cnnjax.factors import make_factors_fn
-from cnnjax.gradients import serial_value_and_grad
-from cnnjax.initializers import PYTORCH
-from cnnjax.losses import (
+from cnnjax.devices import parallel
+from cnnjax.gradients.factors import make_factors_fn
+from cnnjax.gradients.shares import serial_value_and_grad
+from cnnjax.laws.comparison import TOLERANCES, largest_error
+from cnnjax.models.initializers import PYTORCH
+from cnnjax.models.losses import (
     make_loss_fn,
     make_tapped_loss_fn,
     softmax_cross_entropy,
 )
-from cnnjax.stack import (
+from cnnjax.models.stack import (
     Activation,
     Conv,
     Dense,

@@ -13,18 +13,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cnnjax.base.errors import InputError
 from cnnjax.data.preprocessing import Identity, MinMaxPerImage, Standardize
 from cnnjax.data.splits import HoldOut
-from cnnjax.errors import InputError
+from cnnjax.experiments.overrides import override
+from cnnjax.experiments.recipes import get_recipe
 from cnnjax.faults import Setting, get_fault, unmet
-from cnnjax.initializers import INITIALIZERS
-from cnnjax.optimizers import make_schedule
-from cnnjax.overrides import override
-from cnnjax.published import SYSTEMS, get_system
-from cnnjax.published.bias_only import bias_only_curve
-from cnnjax.recipes import get_recipe
-from cnnjax.stack import layer_rows
-from cnnjax.updates import LoopConfig
+from cnnjax.models.initializers import INITIALIZERS
+from cnnjax.models.stack import layer_rows
+from cnnjax.studies.published import SYSTEMS, get_system
+from cnnjax.studies.published.bias_only import bias_only_curve
+from cnnjax.training.optimizers import make_schedule
+from cnnjax.training.updates import LoopConfig
 
 ROOT = Path(__file__).parent.parent
 RUNS = [

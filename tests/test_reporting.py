@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from published_runs import findings_of, house, image, system, write_job
 
-from cnnjax import published
+from cnnjax.base.errors import InputError
 from cnnjax.data.dataset import Dataset
-from cnnjax.errors import InputError
-from cnnjax.published.run import PublishedRun
-from cnnjax.reporting.files import write_report
-from cnnjax.reporting.page import page_of
-from cnnjax.reporting.pictures import pictures_of
-from cnnjax.reporting.words import text, value_text
-from cnnjax.reproduction.others import others_of
-from cnnjax.reproduction.plan import plan
+from cnnjax.studies import published
+from cnnjax.studies.published.run import PublishedRun
+from cnnjax.studies.reporting.files import write_report
+from cnnjax.studies.reporting.page import page_of
+from cnnjax.studies.reporting.pictures import pictures_of
+from cnnjax.studies.reporting.words import text, value_text
+from cnnjax.studies.reproduction.others import others_of
+from cnnjax.studies.reproduction.plan import plan
 from cnnjax.types import Examples
 
 

@@ -18,11 +18,11 @@ import reproduce
 from absl import flags
 from published_runs import house, image, system, write_houses, write_job
 
-from cnnjax import published
-from cnnjax.errors import InputError
-from cnnjax.published.run import System
-from cnnjax.reporting.files import write_report
-from cnnjax.reproduction.plan import finished, plan
+from cnnjax.base.errors import InputError
+from cnnjax.studies import published
+from cnnjax.studies.published.run import System
+from cnnjax.studies.reporting.files import write_report
+from cnnjax.studies.reproduction.plan import finished, plan
 
 ROOT = Path(__file__).parent.parent
 

@@ -7,7 +7,7 @@ import errno
 import _lock
 import pytest
 
-from cnnjax.errors import InputError
+from cnnjax.base.errors import InputError
 
 
 def test_nobody_else_works_in_the_same_folder(tmp_path):

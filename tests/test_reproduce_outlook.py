@@ -5,7 +5,7 @@ from __future__ import annotations
 import _outlook
 from published_runs import house, system
 
-from cnnjax.reproduction.plan import plan
+from cnnjax.studies.reproduction.plan import plan
 
 
 def test_the_time_left_is_shared_out_by_work(tmp_path, monkeypatch):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from published_runs import findings_of, house, system, write_job
 
-from cnnjax.reporting.files import write_report
-from cnnjax.reproduction.plan import plan
+from cnnjax.studies.reporting.files import write_report
+from cnnjax.studies.reproduction.plan import plan
 
 
 def test_a_short_run_is_never_taken_for_a_whole_one(tmp_path):

@@ -8,12 +8,12 @@ import math
 import pytest
 from published_runs import findings_of, house, image, system, write_job
 
-from cnnjax.published.run import Figure
-from cnnjax.reporting.files import write_report
-from cnnjax.reporting.rows import end_rows_of, rows_of
-from cnnjax.reporting.tables import counts_line
-from cnnjax.reproduction.ends import ends_of
-from cnnjax.reproduction.plan import plan
+from cnnjax.studies.published.run import Figure
+from cnnjax.studies.reporting.files import write_report
+from cnnjax.studies.reporting.rows import end_rows_of, rows_of
+from cnnjax.studies.reporting.tables import counts_line
+from cnnjax.studies.reproduction.ends import ends_of
+from cnnjax.studies.reproduction.plan import plan
 
 
 def test_classes_that_die_and_runs_that_collapse_are_counted(tmp_path):

@@ -12,18 +12,21 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType
 
-from cnnjax import data, equivalence, experiments, parallel, references, runs
-from cnnjax.comparison import largest_error
+from cnnjax import data, experiments
+from cnnjax.base.errors import InputError
+from cnnjax.base.settings import new_key, typed_keys
 from cnnjax.data.order import example_keys, take_batch
-from cnnjax.errors import InputError
-from cnnjax.evaluation import make_evaluate, make_predict
-from cnnjax.overrides import override
-from cnnjax.recipes import get_recipe
-from cnnjax.settings import new_key, typed_keys
-from cnnjax.stack import Activation, Dense, Dropout, Flatten
+from cnnjax.devices import parallel
+from cnnjax.experiments import runs
+from cnnjax.experiments.overrides import override
+from cnnjax.experiments.recipes import get_recipe
+from cnnjax.laws import equivalence, references
+from cnnjax.laws.comparison import largest_error
+from cnnjax.models.stack import Activation, Dense, Dropout, Flatten
 from cnnjax.strategies import DIVIDED, Options
+from cnnjax.training.evaluation import make_evaluate, make_predict
+from cnnjax.training.updates import LoopKeys
 from cnnjax.types import Batch, Examples
-from cnnjax.updates import LoopKeys
 
 KINDS = (
     *("serial", "eager", "jit", "vmap", "factored", "factored_norms"),

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cnnjax.effects import hedges_g, num_needed, power_of_means
-from cnnjax.errors import InputError
-from cnnjax.permutations import p_of_sides
-from cnnjax.statistics import (
+from cnnjax.base.errors import InputError
+from cnnjax.statistics.differences import (
     compare_means,
     compare_pairs,
     mcnemar,
     mean_interval,
     prediction_interval,
 )
+from cnnjax.statistics.effects import hedges_g, num_needed, power_of_means
+from cnnjax.statistics.permutations import p_of_sides
 from cnnjax.types import NO_PREDICTION
 
 # Extra hours of sleep of ten people with each of two drugs (Student, 1908). R's

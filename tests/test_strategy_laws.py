@@ -19,16 +19,17 @@ from batches import TINY, TWO_CHANNELS, distinct_weights, experiment_of, make_ba
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from cnnjax import layers, parallel, reductions
-from cnnjax.comparison import TOLERANCES, largest_error
-from cnnjax.epochs import train
-from cnnjax.experiments import Experiment, setting_of, with_faults
+from cnnjax.devices import parallel
+from cnnjax.experiments.experiment import Experiment, setting_of, with_faults
+from cnnjax.experiments.overrides import override
+from cnnjax.experiments.recipes import RECIPES
 from cnnjax.faults import FAULTS, OF_GRADIENT
-from cnnjax.law import ExactFn, excess, make_exact
-from cnnjax.overrides import override
-from cnnjax.programs import calls_python, copies_from_host, flops, placed_alike
-from cnnjax.recipes import RECIPES
-from cnnjax.references import comparable, reference_value_and_grad
+from cnnjax.gradients import reductions
+from cnnjax.laws.comparison import TOLERANCES, largest_error
+from cnnjax.laws.law import ExactFn, excess, make_exact
+from cnnjax.laws.programs import calls_python, copies_from_host, flops, placed_alike
+from cnnjax.laws.references import comparable, reference_value_and_grad
+from cnnjax.models import layers
 from cnnjax.strategies import (
     DIVIDED,
     NO_OPTIONS,
@@ -37,7 +38,9 @@ from cnnjax.strategies import (
     Options,
     copy_to_device,
 )
-from cnnjax.training import init_state, make_train_step
+from cnnjax.training.epochs import train
+from cnnjax.training.step import init_state, make_train_step
+from cnnjax.training.updates import LoopConfig
 from cnnjax.types import (
     Batch,
     Examples,
@@ -47,7 +50,6 @@ from cnnjax.types import (
     Strategy,
     ValueAndGradFn,
 )
-from cnnjax.updates import LoopConfig
 
 
 @functools.cache

@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnnjax import advice, experiments, load_dataset, override, recipes, timing
-from cnnjax.advice import Advice, Candidate, Tried
-from cnnjax.errors import InputError
-from cnnjax.timing import Spread
+from cnnjax import experiments, load_dataset, override
+from cnnjax.base.errors import InputError
+from cnnjax.experiments import recipes
+from cnnjax.measuring import advice, timing
+from cnnjax.measuring.advice import Advice, Candidate, Tried
+from cnnjax.measuring.timing import Spread
 
 
 def test_spread_is_median_and_quartiles():

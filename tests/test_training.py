@@ -6,20 +6,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnnjax import parallel
 from cnnjax.data.order import epoch_order
-from cnnjax.epochs import train
-from cnnjax.experiments import keys_of
-from cnnjax.optimizers import (
+from cnnjax.devices import parallel
+from cnnjax.experiments.experiment import keys_of
+from cnnjax.strategies import STRATEGIES, Options
+from cnnjax.training.epochs import train
+from cnnjax.training.optimizers import (
     Cosine,
     OptimizerConfig,
     Sgd,
     make_optimizer,
     make_schedule,
 )
-from cnnjax.strategies import STRATEGIES, Options
+from cnnjax.training.updates import LoopConfig, LoopKeys
 from cnnjax.types import Examples
-from cnnjax.updates import LoopConfig, LoopKeys
 
 COUNT, BATCH_SIZE, EPOCHS = 11, 4, 3  # each epoch ends with a batch of three
 RATE, MOMENTUM, L2 = 0.05, 0.8, 0.1

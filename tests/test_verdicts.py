@@ -7,10 +7,10 @@ import math
 import pytest
 from published_runs import findings_of, house, system, write_job
 
-from cnnjax import published
-from cnnjax.published.run import Figure
-from cnnjax.reproduction.plan import plan
-from cnnjax.reproduction.verdicts import judge
+from cnnjax.studies import published
+from cnnjax.studies.published.run import Figure
+from cnnjax.studies.reproduction.plan import plan
+from cnnjax.studies.reproduction.verdicts import judge
 
 
 @pytest.mark.parametrize(

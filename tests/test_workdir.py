@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from cnnjax import text, workdir
-from cnnjax.errors import InputError, unknown_name
-from cnnjax.plots import draw_curves
-from cnnjax.stack import Dense
+from cnnjax.base.errors import InputError, unknown_name
+from cnnjax.models.stack import Dense
+from cnnjax.results import workdir
+from cnnjax.telling import text
+from cnnjax.telling.plots import draw_curves
 from cnnjax.types import Examples
 
 

@@ -15,22 +15,24 @@ import numpy as np
 from case import FULL_EXAMPLES, MAX_NORM, Case, Tree
 from contenders import Contender, Task
 
-from cnnjax import data, experiments, parallel, recipes, runs
-from cnnjax.clock import Clock
+from cnnjax import data, experiments
+from cnnjax.base.clock import Clock
 from cnnjax.data.order import epoch_order, take_batch
-from cnnjax.experiments import Experiment
-from cnnjax.gradients import ShareFn, each_over, with_each
-from cnnjax.microbatches import microbatched
-from cnnjax.overrides import override
-from cnnjax.programs import temporary_bytes
-from cnnjax.records import EpochRecord
-from cnnjax.rules import RULES
-from cnnjax.stack import Conv
+from cnnjax.devices import parallel
+from cnnjax.experiments import recipes, runs
+from cnnjax.experiments.experiment import Experiment
+from cnnjax.experiments.overrides import override
+from cnnjax.gradients.microbatches import microbatched
+from cnnjax.gradients.rules import RULES
+from cnnjax.gradients.shares import ShareFn, each_over, with_each
+from cnnjax.laws.programs import temporary_bytes
+from cnnjax.measuring.timing import time_stages
+from cnnjax.models.stack import Conv
 from cnnjax.strategies import DIVIDED, Options
-from cnnjax.timing import time_stages
-from cnnjax.training import init_state, make_train_step
+from cnnjax.training.records import EpochRecord
+from cnnjax.training.step import init_state, make_train_step
+from cnnjax.training.updates import compile_updates, make_batch_fn
 from cnnjax.types import Batch, Strategy
-from cnnjax.updates import compile_updates, make_batch_fn
 
 Result = Callable[[], Tree]
 

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cnnjax.base.errors import InputError, shown
 from cnnjax.data.dataset import Dataset
-from cnnjax.errors import InputError, shown
 from cnnjax.types import Examples
 
 # What JAX holds, without jax_enable_x64, of floats and of integers.

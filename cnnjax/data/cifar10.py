@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cnnjax.base.errors import InputError
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.files import (
     File,
@@ -23,7 +24,6 @@ from cnnjax.data.files import (
     search_folders,
 )
 from cnnjax.data.signatures import TAR, kind_of
-from cnnjax.errors import InputError
 from cnnjax.types import Examples
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"

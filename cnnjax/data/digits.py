@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from cnnjax.base.errors import InputError
 from cnnjax.data.dataset import Dataset
-from cnnjax.errors import InputError
 from cnnjax.types import Examples
 
 

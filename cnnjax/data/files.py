@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from cnnjax.errors import InputError
+from cnnjax.base.errors import InputError
 
 # Seconds to connect, and between two pieces of an answer: without a network the user
 # is told at once.

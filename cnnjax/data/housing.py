@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cnnjax.base.errors import InputError, shown
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.files import is_file, misspelled, read_file, search_folders
 from cnnjax.data.signatures import kind_of
-from cnnjax.errors import InputError, shown
 from cnnjax.types import Examples
 
 FILE = "Housing.csv"

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cnnjax.base.errors import InputError
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.files import File, is_file, misspelled, read_file, search_folders
 from cnnjax.data.signatures import kind_of
-from cnnjax.errors import InputError
 from cnnjax.types import Examples
 
 # Training images and labels, then test images and labels: always in this order.

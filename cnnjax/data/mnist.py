@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from cnnjax.base.errors import InputError
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.files import File, download, read_file
 from cnnjax.data.idx import FILES, find_idx_files, parse_idx_files
-from cnnjax.errors import InputError
 from cnnjax.types import Examples
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Int, Key
 
-from cnnjax.arguments import at_least, instance_of, whole_number
-from cnnjax.errors import expect
+from cnnjax.base.arguments import at_least, instance_of, whole_number
+from cnnjax.base.errors import expect
 from cnnjax.types import Batch, Count, Examples
 
 Shuffle = Literal["every_epoch", "once", "never"]

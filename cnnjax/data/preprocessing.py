@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
-from cnnjax.arguments import settle, several, single
+from cnnjax.base.arguments import settle, several, single
 
 
 @dataclass(frozen=True)

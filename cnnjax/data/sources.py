@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from os import PathLike
 
-from cnnjax.arguments import instance_of, optional
+from cnnjax.base.arguments import instance_of, optional
+from cnnjax.base.errors import unknown_name
 from cnnjax.data.cifar10 import load_cifar10
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.digits import load_digits
@@ -14,7 +15,6 @@ from cnnjax.data.housing import load_housing
 from cnnjax.data.idx import load_idx
 from cnnjax.data.mnist import load_official
 from cnnjax.data.tfds import load_tfds
-from cnnjax.errors import unknown_name
 
 # Each takes `data_dir`, a folder or None. To add a dataset: one module and one row.
 SOURCES: dict[str, Callable[[str | None], Dataset]] = {

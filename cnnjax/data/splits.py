@@ -8,9 +8,9 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
-from cnnjax.arguments import settle, single, whole_number
+from cnnjax.base.arguments import settle, single, whole_number
+from cnnjax.base.errors import InputError
 from cnnjax.data.dataset import Dataset
-from cnnjax.errors import InputError
 from cnnjax.types import Examples
 
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from cnnjax.base.errors import InputError
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.files import open_folder
-from cnnjax.errors import InputError
 from cnnjax.types import Examples
 
 # What TFDS takes apart, less the namespaces and arguments that read no prepared files.

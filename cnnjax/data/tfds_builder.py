@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cnnjax.base.errors import InputError
 from cnnjax.data.checks import check_dataset
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.files import expand_home
 from cnnjax.data.tfds import quiet_absl
-from cnnjax.errors import InputError
 from cnnjax.types import Examples
 
 # The version of TFDS's own builders, whose features these sets share.

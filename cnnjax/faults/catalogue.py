@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from cnnjax.errors import unknown_name
+from cnnjax.base.errors import unknown_name
 from cnnjax.faults import (
     of_batches,
     of_devices,
@@ -18,7 +18,7 @@ from cnnjax.faults import (
     of_training,
 )
 from cnnjax.faults.fault import Fault, Place
-from cnnjax.rules import RULES, Rule
+from cnnjax.gradients.rules import RULES, Rule
 
 OF = (
     *(of_layers, of_losses, of_batches, of_samples, of_gradients, of_rules),

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
-from cnnjax.stack import Conv, Dense, Layer, ModelConfig, layer_rows
+from cnnjax.models.stack import Conv, Dense, Layer, ModelConfig, layer_rows
 from cnnjax.strategies import DIVIDED, NO_OPTIONS, STRATEGIES, Builder, Options
+from cnnjax.training.updates import LoopConfig
 from cnnjax.types import LossFn, Strategy, ValueAndGradFn
-from cnnjax.updates import LoopConfig
 
 # What a fault corrupts on the way to the gradient. "layer": what is put around each
 # layer, `models.Around`; "parameters": what the layers are given; "loss": what training

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from cnnjax.base.settings import new_key
 from cnnjax.faults.fault import (
     DROPOUT,
     SEVERAL_EXAMPLES,
@@ -14,7 +15,6 @@ from cnnjax.faults.fault import (
     Needs,
     of_value_and_grad,
 )
-from cnnjax.settings import new_key
 from cnnjax.strategies import Builder
 from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
 

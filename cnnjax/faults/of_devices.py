@@ -14,9 +14,11 @@ from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from cnnjax import gradients, padding, parallel
+from cnnjax import gradients
+from cnnjax.devices import parallel
 from cnnjax.faults.fault import BY_HAND, Fault, Needs
-from cnnjax.gradients import ShareFn
+from cnnjax.gradients import padding
+from cnnjax.gradients.shares import ShareFn
 from cnnjax.strategies import NO_OPTIONS, Builder, DeviceMap, Options, mesh_of
 from cnnjax.types import Batch, LossFn, Metrics, Params, Strategy, ValueAndGradFn
 

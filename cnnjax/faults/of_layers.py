@@ -19,8 +19,8 @@ from cnnjax.faults.fault import (
     Needs,
     layer_of,
 )
-from cnnjax.models import Around, LayerFn
-from cnnjax.stack import Conv, Dense, LayerRow, MaxPool
+from cnnjax.models.network import Around, LayerFn
+from cnnjax.models.stack import Conv, Dense, LayerRow, MaxPool
 from cnnjax.strategies import STRATEGIES
 from cnnjax.types import Params
 

@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from cnnjax.faults.fault import Fault, Needs, loss_of
-from cnnjax.losses import Loss, LossOfOutput
+from cnnjax.models.losses import Loss, LossOfOutput
 
 
 def softmax_before_cross_entropy(right: LossOfOutput) -> LossOfOutput:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cnnjax import reductions
-from cnnjax.factors import FactorsFn
 from cnnjax.faults.fault import Fault
-from cnnjax.gradients import Share, ShareFn, batch_share
-from cnnjax.rules import Rule
+from cnnjax.gradients import reductions
+from cnnjax.gradients.factors import FactorsFn
+from cnnjax.gradients.rules import Rule
+from cnnjax.gradients.shares import Share, ShareFn, batch_share
 from cnnjax.types import Batch, LossFn, Params
 
 

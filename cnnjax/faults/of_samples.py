@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from cnnjax import factors, padding
-from cnnjax.errors import InputError
+from cnnjax.base.errors import InputError
 from cnnjax.faults.fault import (
     ON_ONE_DEVICE,
     SEVERAL_EXAMPLES,
@@ -18,8 +17,9 @@ from cnnjax.faults.fault import (
     Needs,
     layer_of,
 )
-from cnnjax.gradients import batch_value_and_grad, whole
-from cnnjax.stack import Conv
+from cnnjax.gradients import factors, padding
+from cnnjax.gradients.shares import batch_value_and_grad, whole
+from cnnjax.models.stack import Conv
 from cnnjax.strategies import NO_OPTIONS, Builder, Options
 from cnnjax.types import Batch, LossFn, Metrics, Params, Strategy
 

@@ -15,9 +15,9 @@ import optax
 
 from cnnjax.data.order import epoch_order
 from cnnjax.faults.fault import Fault, Needs, Requirement
-from cnnjax.records import MeansFn
+from cnnjax.training.records import MeansFn
+from cnnjax.training.updates import LoopConfig, LoopKeys
 from cnnjax.types import Examples, Metrics
-from cnnjax.updates import LoopConfig, LoopKeys
 
 
 class Feed(NamedTuple):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cnnjax import parallel
-from cnnjax.gradients import batch_share
-from cnnjax.microbatches import DEALT
-from cnnjax.rows import example_share
+from cnnjax.devices import parallel
+from cnnjax.gradients.microbatches import DEALT
+from cnnjax.gradients.per_example import example_share
+from cnnjax.gradients.shares import batch_share
 from cnnjax.strategies.options import NO_OPTIONS, Options, mesh_of, on_mesh
 from cnnjax.types import LossFn, Strategy
 

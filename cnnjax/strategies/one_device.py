@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cnnjax import factors, reductions
-from cnnjax.errors import InputError
-from cnnjax.gradients import batch_share, serial_share
-from cnnjax.rows import example_share, rows_share
+from cnnjax.base.errors import InputError
+from cnnjax.gradients import factors, reductions
+from cnnjax.gradients.per_example import example_share, rows_share
+from cnnjax.gradients.shares import batch_share, serial_share
 from cnnjax.strategies.options import NO_OPTIONS, Options, on_one_device
 from cnnjax.types import LossFn, Strategy
 

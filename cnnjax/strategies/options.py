@@ -10,13 +10,14 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh
 from jaxtyping import PyTree
 
-from cnnjax import factors, padding, parallel
-from cnnjax.arguments import at_least, instance_of, optional
-from cnnjax.errors import expect
-from cnnjax.gradients import ShareFn, whole
-from cnnjax.microbatches import NEIGHBOURS, Cut, microbatched
-from cnnjax.partitioning import MODEL
-from cnnjax.settings import check_mesh
+from cnnjax.base.arguments import at_least, instance_of, optional
+from cnnjax.base.errors import expect
+from cnnjax.base.settings import check_mesh
+from cnnjax.devices import parallel
+from cnnjax.devices.partitioning import MODEL
+from cnnjax.gradients import factors, padding
+from cnnjax.gradients.microbatches import NEIGHBOURS, Cut, microbatched
+from cnnjax.gradients.shares import ShareFn, whole
 from cnnjax.types import Batch, Metrics, Params, Strategy, ValueAndGradFn
 
 DeviceMap = Callable[[ShareFn, Mesh], ValueAndGradFn]

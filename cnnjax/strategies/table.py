@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import jax
 
-from cnnjax.arguments import function, known_name
-from cnnjax.errors import InputError, expect
-from cnnjax.partitioning import MODEL, check_cuts
+from cnnjax.base.arguments import function, known_name
+from cnnjax.base.errors import InputError, expect
+from cnnjax.devices.partitioning import MODEL, check_cuts
 from cnnjax.strategies.many_devices import (
     pmap,
     pmap_vmap,

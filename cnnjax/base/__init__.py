@@ -1,0 +1,1 @@
+"""What every room stands on: one-line errors, checks of arguments, trees, settings."""

@@ -1,0 +1,68 @@
+"""Whether a dataset is what a recipe expects: shapes, classes, scale of pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cnnjax.base.errors import InputError
+from cnnjax.data.dataset import Dataset
+from cnnjax.data.preprocessing import Standardize
+from cnnjax.experiments.recipes import Recipe
+from cnnjax.models import stack
+
+_WAY_TO_FIT = (
+    "choose another recipe or dataset, or from Python give the recipe a model that fits"
+)
+
+
+def check_shapes(recipe: Recipe, dataset: Dataset) -> None:
+    """Raise InputError where examples, or their scale, do not fit the network."""
+    expected = recipe.model.input_shape
+    got = tuple(dataset.train.inputs.shape[1:])
+    if got != expected:
+        raise InputError(
+            f"recipe {recipe.name!r} expects inputs of shape {expected}, got {got} "
+            f"from dataset {dataset.name!r}; {_WAY_TO_FIT}"
+        )
+    match recipe.preprocessing:
+        case Standardize(mean, std) if not {len(mean), len(std)} <= {1, expected[-1]}:
+            raise InputError(
+                f"recipe {recipe.name!r} standardizes with mean {mean} and std {std}, "
+                f"but its inputs of shape {expected} have {expected[-1]} channels; "
+                "give mean and std one number each, or one for each channel"
+            )
+    outputs = stack.layer_rows(recipe.model)[-1].output_shape
+    targets = tuple(dataset.train.labels.shape[1:])
+    if recipe.loss == "softmax_cross_entropy":
+        if dataset.num_classes != outputs[0]:
+            has = f"{dataset.num_classes} classes" * bool(dataset.num_classes)
+            raise InputError(
+                f"recipe {recipe.name!r} predicts {outputs[0]} classes, but dataset "
+                f"{dataset.name!r} has {has or 'no class_names'}; {_WAY_TO_FIT}"
+            )
+    elif dataset.num_classes or targets != outputs:
+        has = "classes" if dataset.num_classes else f"targets of shape {targets}"
+        raise InputError(
+            f"recipe {recipe.name!r} regresses targets of shape {outputs}, but dataset "
+            f"{dataset.name!r} has {has}; {_WAY_TO_FIT}"
+        )
+
+
+def check_pixels(
+    recipe: Recipe, inputs: np.ndarray, *, part: str, may_be_dark: bool = False
+) -> None:
+    """Raise InputError where pixels to be divided by 255 are not from 0 to 255.
+
+    No pixel above 1 means that they have been divided by it already. A few images of
+    whole numbers may just be dark.
+    """
+    if not isinstance(recipe.preprocessing, Standardize) or not inputs.size:
+        return
+    low, high = float(inputs.min()), float(inputs.max())
+    divided = 0 < high <= 1 and not (may_be_dark and inputs.dtype.kind in "iu")
+    if low < 0 or divided or high > 255:
+        raise InputError(
+            f"recipe {recipe.name!r} divides pixels by 255, and expects 0 to 255; got "
+            f"{part} pixels from {low:g} to {high:g} ({inputs.dtype}); give pixels 0 "
+            "to 255, or the recipe preprocessing=Identity(), which divides by nothing"
+        )

@@ -1,0 +1,94 @@
+"""The networks of the published experiments."""
+
+from __future__ import annotations
+
+from cnnjax.models import initializers
+from cnnjax.models.stack import (
+    Activation,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    MaxPool,
+    ModelConfig,
+)
+
+
+def mlp(hidden: tuple[int, ...], *, activation: str, outputs: int) -> tuple[Layer, ...]:
+    """Stack dense layers with an activation between them, after a flatten."""
+    layers: list[Layer] = [Flatten()]
+    for features in hidden:
+        layers += [Dense(features), Activation(activation)]
+    return (*layers, Dense(outputs))
+
+
+def tanh_mlp(
+    hidden: tuple[int, ...], *, inputs: tuple[int, ...], outputs: int
+) -> ModelConfig:
+    """Stack tanh layers of these widths, with PyTorch's initialisation."""
+    return ModelConfig(
+        input_shape=inputs,
+        layers=mlp(hidden, activation="tanh", outputs=outputs),
+        initializer=initializers.PYTORCH,
+    )
+
+
+IMAGE = (28, 28, 1)
+
+MOMENTUM_MLP = ModelConfig(
+    input_shape=IMAGE,
+    layers=mlp((512, 256), activation="relu", outputs=10),
+    initializer=initializers.HE_UNIFORM_BOUND,
+)
+
+ADAM_COSINE_CNN = ModelConfig(
+    input_shape=IMAGE,
+    layers=(
+        Conv(32, kernel_size=5, padding=2),
+        Activation("relu"),
+        MaxPool(2),
+        Flatten(),
+        Dense(128),
+        Activation("relu"),
+        Dense(10),
+    ),
+    initializer=initializers.GLOROT_UNIFORM_BOUND,
+)
+
+DROPOUT_CNN = ModelConfig(
+    input_shape=IMAGE,
+    layers=(
+        Conv(32, kernel_size=3),
+        MaxPool(2),
+        Activation("relu"),
+        Conv(64, kernel_size=3),
+        MaxPool(2),
+        Activation("relu"),
+        Flatten(),
+        Dense(128),
+        Activation("relu"),
+        Dropout(0.5),
+        Dense(10),
+    ),
+    initializer=initializers.PYTORCH,
+)
+
+WIDE_CNN = ModelConfig(
+    input_shape=IMAGE,
+    layers=(
+        Conv(500, kernel_size=3),
+        Activation("leaky_relu"),
+        MaxPool(2),
+        Conv(500, kernel_size=3),
+        Activation("leaky_relu"),
+        MaxPool(2),
+        Flatten(),
+        Dense(1600),
+        Activation("leaky_relu"),
+        Dense(256),
+        Activation("leaky_relu"),
+        Dense(10),
+    ),
+    initializer=initializers.HE_NORMAL,
+)

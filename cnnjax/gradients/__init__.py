@@ -1,0 +1,37 @@
+"""ONE device: the gradient rules, and what is done with each example's gradient."""
+
+from cnnjax.gradients.shares import (
+    Each,
+    ExamineFn,
+    Means,
+    Share,
+    ShareFn,
+    batch_share,
+    batch_value_and_grad,
+    canonical,
+    each_over,
+    ready,
+    serial_share,
+    serial_value_and_grad,
+    weighted,
+    whole,
+    with_each,
+)
+
+__all__ = [
+    "Each",
+    "ExamineFn",
+    "Means",
+    "Share",
+    "ShareFn",
+    "batch_share",
+    "batch_value_and_grad",
+    "canonical",
+    "each_over",
+    "ready",
+    "serial_share",
+    "serial_value_and_grad",
+    "weighted",
+    "whole",
+    "with_each",
+]

@@ -1,0 +1,99 @@
+"""What is done with the gradient of ONE example before the gradients are added up.
+
+A reduction knows no batch: the gradient rules of `gradients` and `rows` bring it to
+every example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from cnnjax.base.arguments import real_number
+from cnnjax.base.trees import at_least_float32
+from cnnjax.types import Params
+
+
+class Reduced(NamedTuple):
+    """The gradient of one example, made ready for the sum."""
+
+    grads: Params  # what is added up, in its type or a wider one
+    metrics: dict[str, Float[Array, ""]]  # averaged, as the example's loss is
+    kept: dict[str, PyTree]  # handed out for each example, not averaged
+
+
+ReductionFn = Callable[[Params], Reduced]
+
+# Far above what float32 loses in squares, so that no clipped gradient is longer.
+LEAST_MAX_NORM = 1e-12
+
+
+def mean(grads: Params) -> Reduced:
+    """Add the gradient up as it is; keep nothing."""
+    return Reduced(grads, {}, {})
+
+
+def norms(grads: Params) -> Reduced:
+    """Add the gradient up as it is; keep its norm, and average that as a metric."""
+    norm = global_norm(grads)
+    return Reduced(grads, {"grad_norm": norm}, {"grad_norm": norm})
+
+
+def clipped(max_norm: float) -> ReductionFn:
+    """Build the reduction that shortens a gradient to `max_norm` where it is longer.
+
+    Each example is clipped before the sum, so that none moves the mean by more than
+    max_norm / n: that is what differential privacy is built on (Abadi et al., "Deep
+    Learning with Differential Privacy", 2016, arXiv:1607.00133). Clipping the mean is
+    something else.
+
+    Raises:
+        InputError: a `max_norm` below `LEAST_MAX_NORM`.
+    """
+    max_norm = check_max_norm(max_norm)
+
+    def reduction(grads: Params) -> Reduced:
+        norm = global_norm(grads)
+        factor = clip_factor(norm, max_norm=max_norm)
+        # In the factor's type: rounded to bfloat16 they could be longer than max_norm.
+        shortened = jax.tree.map(lambda g: g.astype(factor.dtype) * factor, grads)
+        return Reduced(shortened, {"grad_norm": norm}, {"grad_norm": norm})
+
+    return reduction
+
+
+def full(grads: Params) -> Reduced:
+    """Add the gradient up, and keep the whole of it."""
+    return Reduced(grads, {}, {"grads": grads})
+
+
+def global_norm(grads: Params) -> Float[Array, ""]:
+    """Return the Euclidean norm of all entries of all leaves together.
+
+    Squares are taken as they are: in float32, a norm above 1.8e19 is infinite, and
+    entries below 1e-19 count as 0.
+    """
+    leaves = jax.tree.leaves(grads)
+    wide = [leaf.astype(at_least_float32(leaf.dtype)) for leaf in leaves]
+    return jnp.sqrt(sum((jnp.sum(jnp.square(leaf)) for leaf in wide), jnp.float32(0)))
+
+
+def check_max_norm(max_norm: float) -> float:
+    """Return a norm that gradients can be clipped to.
+
+    Raises:
+        InputError: it is no number, or below `LEAST_MAX_NORM`.
+    """
+    what = f"max_norm of at least {LEAST_MAX_NORM}"
+    return real_number(what, max_norm, lambda norm: norm >= LEAST_MAX_NORM)
+
+
+def clip_factor(
+    norms: Float[Array, "*batch"], *, max_norm: float
+) -> Float[Array, "*batch"]:
+    """Return min(1, max_norm / norm): 1 for a norm of 0, 0 for inf, NaN for NaN."""
+    return jnp.where(norms <= max_norm, jnp.ones_like(norms), max_norm / norms)

@@ -1,0 +1,194 @@
+"""Gradient rules: from the loss of one example to the mean gradient of a batch.
+
+Every rule computes, for the loss l and the weights w of a batch,
+
+    mean loss = sum_i w_i l(params, x_i, y_i, key_i) / sum_i w_i
+
+and its gradient. It is written as the *share* that some examples have in the mean of
+all: the same sum over those examples, divided by the weight of all. Shares add up. A
+whole batch is its own share; the shares of microbatches, or of devices, are added; and
+a part that is all padding has a share of zero, where a mean of it would be NaN.
+
+`serial_share` says so plainly and is the reference; the others are compared with it. A
+constant factor too much would go unnoticed later: Adam divides it away.
+
+`rows` has the rules that form the gradient of each example, `factors` those that begin
+from what a layer multiplies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, PyTree
+
+from cnnjax.base.settings import typed_keys
+from cnnjax.base.trees import typed_like, widen, zeros_like_output
+from cnnjax.gradients import padding, reductions
+from cnnjax.gradients.contract import alone, check_params, checked
+from cnnjax.types import Batch, LossFn, Metrics, Params, ValueAndGradFn
+
+Means = dict[str, Float[Array, ""]]
+Each = dict[str, PyTree]
+
+
+class Share(NamedTuple):
+    """What some examples add to the means over all, and what is kept of each."""
+
+    means: Means
+    grads: Params  # shaped and typed like params
+    each: Each  # {name: leaves of shape [batch, ...]}: laid side by side, never added
+
+
+# share(params, batch, total) -> Share, where `total` is the weight of all examples.
+ShareFn = Callable[[Params, Batch, Float[Array, ""]], Share]
+# examine(params, batch) -> (Metrics, grads, each): means, and what is kept of each.
+ExamineFn = Callable[[Params, Batch], tuple[Metrics, Params, Each]]
+
+
+def serial_share(
+    loss_fn: LossFn, reduction: reductions.ReductionFn = reductions.mean
+) -> ShareFn:
+    """Go through the batch one example at a time and add up: the reference.
+
+    The reduction is done to the gradient of each example before it is added.
+    """
+    example_value_and_grad = jax.value_and_grad(checked(loss_fn), has_aux=True)
+
+    def share(params: Params, batch: Batch, total: Array) -> Share:
+        def of_example(example: Batch) -> tuple[tuple[Means, Params], Each]:
+            (_, values), grads = example_value_and_grad(
+                params, example.inputs, example.labels, example.keys
+            )
+            reduced = reduction(grads)
+            own = {**values, **reduced.metrics}, reduced.grads
+            fraction = example.weights / total
+            added = jax.tree.map(lambda v: weighted(v, fraction), own)
+            return added, reduced.kept
+
+        def add(sums, example: Batch):
+            added, kept = of_example(example)
+            return jax.tree.map(jnp.add, sums, added), kept
+
+        first = jax.tree.map(lambda a: a[0], batch)
+        zeros, _ = zeros_like_output(of_example, first)
+        (means, grads), each = lax.scan(add, zeros, batch)
+        return Share(means, typed_like(grads, params), each)
+
+    return share
+
+
+def batch_share(loss_fn: LossFn) -> ShareFn:
+    """Differentiate the weighted sum of the losses of all examples at once."""
+    values_of = jax.vmap(checked(loss_fn), in_axes=(None, 0, 0, 0))
+
+    def share(params: Params, batch: Batch, total: Array) -> Share:
+        def weighted_loss(params: Params) -> tuple[Array, Means]:
+            _, values = values_of(params, batch.inputs, batch.labels, batch.keys)
+            sums = {
+                name: jnp.sum(weighted(value, batch.weights))
+                for name, value in values.items()
+            }
+            means = {name: s / total.astype(s.dtype) for name, s in sums.items()}
+            return means["loss"], means
+
+        (_, means), grads = jax.value_and_grad(weighted_loss, has_aux=True)(params)
+        return Share(means, grads, {})
+
+    return share
+
+
+def whole(share: ShareFn) -> ValueAndGradFn:
+    """Take the share of the whole batch in itself: the mean.
+
+    Returns `value_and_grad(params, batch) -> (Metrics, grads)`.
+    """
+    examine = with_each(share)
+
+    def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
+        metrics, grads, _ = examine(params, batch)
+        return metrics, grads
+
+    return value_and_grad
+
+
+def with_each(share: ShareFn) -> ExamineFn:
+    """Take the share of the whole batch, and hand out what is kept of each example.
+
+    Returns `examine(params, batch) -> (Metrics, grads, each)`. An example at weight 0
+    has an entry in `each`, too, which means nothing: see `padding.harmless`.
+    """
+
+    def examine(params: Params, batch: Batch) -> tuple[Metrics, Params, Each]:
+        check_params(params)
+        batch, unit = ready(batch)
+        total = padding.total_weight(batch)
+        with alone():
+            means, grads, each = share(params, batch, padding.nonzero(total))
+        return Metrics(means, total * unit), grads, each
+
+    return examine
+
+
+def each_over(share: ShareFn) -> Callable[[Params, Batch, Each], Each]:
+    """Compile `each(params, batch, old)`: what is kept of each example, and no mean.
+
+    It is written over `old`, what an earlier batch of the same shapes left, which is
+    gone afterwards. Rows take the memory of the parameters times the batch: on a CPU,
+    memory that is new to the process costs more than computing them.
+    """
+    examine = with_each(share)
+
+    def each(params: Params, batch: Batch, old: Each) -> Each:
+        del old  # donated: the results take its place
+        return examine(params, batch)[2]
+
+    return jax.jit(each, donate_argnums=2, keep_unused=True)
+
+
+def canonical(batch: Batch) -> Batch:
+    """Return a batch as every rule takes it: typed keys, weights in the widest type.
+
+    That is float64 where JAX has it, else float32.
+
+    Raises:
+        InputError: a batch that `padding.check_batch` refuses, or keys that are not of
+            threefry.
+    """
+    batch = padding.check_batch(batch)
+    weights = jnp.asarray(batch.weights, jax.dtypes.canonicalize_dtype("float64"))
+    return batch._replace(weights=weights, keys=typed_keys(batch.keys))
+
+
+def ready(batch: Batch, *, multiple: int = 1) -> tuple[Batch, Float[Array, ""]]:
+    """Return the batch to divide among devices or microbatches, and its weights' unit.
+
+    It is canonical, filled up to a multiple, with weights near 1 and padding that harms
+    nothing.
+
+    Raises:
+        InputError: as `canonical`.
+    """
+    padded = padding.pad_batch(canonical(batch), multiple)
+    batch, unit = padding.near_one(padded)
+    return padding.harmless(batch), unit
+
+
+def serial_value_and_grad(loss_fn: LossFn) -> ValueAndGradFn:
+    """Go through the batch one example at a time: the reference of every strategy."""
+    return whole(serial_share(loss_fn))
+
+
+def batch_value_and_grad(loss_fn: LossFn) -> ValueAndGradFn:
+    """Differentiate the weighted mean loss of the whole batch at once."""
+    return whole(batch_share(loss_fn))
+
+
+def weighted(values: Array, weights: Array) -> Array:
+    """Return values times weights, in a type that is fit to add the values up in."""
+    wide = widen(values)
+    return wide * weights.astype(wide.dtype)

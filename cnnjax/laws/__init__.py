@@ -1,0 +1,1 @@
+"""What is true of every strategy, and by how much it may be missed."""

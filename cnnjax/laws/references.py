@@ -1,0 +1,95 @@
+"""What every strategy of an experiment is compared with, computed once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnnjax.data.order import example_keys, take_batch
+from cnnjax.experiments.experiment import Experiment
+from cnnjax.gradients import reductions
+from cnnjax.gradients.shares import serial_share, whole
+from cnnjax.laws.law import Exact, make_exact
+from cnnjax.training.step import init_state, make_train_step
+from cnnjax.types import Batch, LossFn, Metrics, Params, ValueAndGradFn
+
+# Examples that each device has where its work is counted: with fewer, what is done once
+# a batch, as adding up the devices' gradients, would weigh too much.
+WORK_BATCH = 16
+
+
+class Reference(NamedTuple):
+    """What the serial reference makes of two batches, and of some updates on them."""
+
+    batches: tuple[Batch, Batch]
+    values: tuple[tuple[Metrics, Params], tuple[Metrics, Params]]  # of each batch
+    exact: tuple[Exact, Exact]  # of each batch
+    params: Params  # after `num_steps` updates
+    num_steps: int
+
+
+def first_batches(experiment: Experiment, *, batch_size: int) -> tuple[Batch, Batch]:
+    """Return the first examples of the training set twice: in full, and short.
+
+    They have keys if there is dropout. Weights are unequal, and their mean is not 1:
+    of equal weights a mean of local means would be right, too. In the second batch the
+    last third is padding.
+    """
+    order = np.arange(len(experiment.train.labels), dtype=np.int32)
+    batch = take_batch(experiment.train, jnp.asarray(order), 0, batch_size=batch_size)
+    weights = np.linspace(0.5, 1.25, batch_size, dtype=np.float32)
+    full = batch._replace(weights=batch.weights * weights)
+    if experiment.keys.dropout is not None:
+        keys = example_keys(experiment.keys.dropout, 0, batch_size=batch_size)
+        full = full._replace(keys=keys)
+    kept = np.arange(batch_size) < batch_size - max(1, batch_size // 3)
+    return full, full._replace(weights=full.weights * kept)
+
+
+def reference_value_and_grad(loss_fn: LossFn) -> ValueAndGradFn:
+    """Go through the batch one example at a time; the mean norm is a metric, too."""
+    return whole(serial_share(loss_fn, reductions.norms))
+
+
+def comparable(reference: Metrics, reported: Metrics) -> Metrics:
+    """Leave the mean norm out of the reference where a strategy does not report it."""
+    means = {
+        name: value
+        for name, value in reference.means.items()
+        if name != "grad_norm" or name in reported.means
+    }
+    return reference._replace(means=means)
+
+
+def make_reference(
+    experiment: Experiment, *, batch_size: int, num_steps: int
+) -> Reference:
+    """Compute what every strategy of an experiment is compared with, once.
+
+    `num_steps` updates take the two batches by turns.
+    """
+    batches = first_batches(experiment, batch_size=batch_size)
+    value_and_grad = jax.jit(reference_value_and_grad(experiment.loss_fn))
+    values = tuple(value_and_grad(experiment.params, batch) for batch in batches)
+    step = jax.jit(make_train_step(value_and_grad, experiment.optimizer))
+    state = init_state(experiment.params, experiment.optimizer)
+    for index in range(num_steps):
+        state, _ = step(state, batches[index % 2])
+    exact_fn = make_exact(
+        experiment.loss_fn,
+        dtype=experiment.recipe.model.dtype,
+        reduction=reductions.norms,
+    )
+    exact = tuple(exact_fn(experiment.params, batch) for batch in batches)
+    return Reference(
+        batches, (values[0], values[1]), (exact[0], exact[1]), state.params, num_steps
+    )
+
+
+def repeat(batch: Batch, size: int) -> Batch:
+    """Take the examples of a batch over and over, until there are `size`."""
+    rows = np.arange(size) % len(batch.weights)
+    return jax.tree.map(lambda a: a[rows], batch)

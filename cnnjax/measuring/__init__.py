@@ -1,0 +1,1 @@
+"""Time and memory, and which strategy is the fastest here."""

@@ -1,0 +1,181 @@
+"""Convolution and max pooling of ONE image: one formula each, lowered per platform.
+
+Nothing here knows of a batch; `jax.vmap` adds it. Layout is (height, width, channels)
+for images and (height, width, in_channels, features) for kernels.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from cnnjax.base.arguments import at_least, named, optional, several
+from cnnjax.base.errors import expect
+
+Padding = Sequence[tuple[int, int]]
+# Of products: "highest" is full float32, where a GPU or TPU would rather take less.
+PrecisionName = Literal["default", "high", "highest"]
+Precision = PrecisionName | lax.Precision | None
+
+
+def conv2d(
+    image: Float[Array, "height width channels"],
+    kernel: Float[Array, "kernel_height kernel_width channels features"],
+    *,
+    padding: Padding = ((0, 0), (0, 0)),
+    precision: Precision = "highest",
+) -> Float[Array, "out_height out_width features"]:
+    """Correlate one image with each kernel, at stride 1.
+
+    out[y, x, f] = sum over i, j, c of padded[y + i, x + j, c] * kernel[i, j, c, f].
+
+    On a CPU it runs as im2col and one matrix product; elsewhere as XLA's convolution.
+    The choice is made when the program is compiled for its platform, not while it is
+    traced, so an exported program carries both.
+
+    Raises:
+        InputError: shapes or types that do not go together, or whole numbers, which
+            overflow; a kernel that is larger than the padded image; or no precision.
+    """
+    padding = _plain_padding(image, kernel, padding)
+    if not isinstance(precision, lax.Precision):
+        precision = optional(named(get_args(PrecisionName)))("precision", precision)
+    return lax.platform_dependent(
+        image,
+        kernel,
+        cpu=functools.partial(conv2d_im2col, padding=padding, precision=precision),
+        default=functools.partial(conv2d_xla, padding=padding, precision=precision),
+    )
+
+
+def conv2d_xla(
+    image: Array, kernel: Array, *, padding: Padding, precision: Precision = "highest"
+) -> Array:
+    """Lower `conv2d` to XLA's convolution: the fast form on a GPU and a TPU."""
+    return lax.conv_general_dilated(
+        image[None],
+        kernel,
+        window_strides=(1, 1),
+        padding=padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=precision,
+    )[0]
+
+
+def conv2d_im2col(
+    image: Array, kernel: Array, *, padding: Padding, precision: Precision = "highest"
+) -> Array:
+    """Lower `conv2d` to im2col and a matrix product: the fast form on a CPU.
+
+    XLA's own convolution is 5 to 15 times slower than this inside a loop on the CPU
+    (as of JAX 0.12): see jax-ml/jax issue 12868.
+    """
+    kernel_height, kernel_width, _, features = kernel.shape
+    rows, (out_height, out_width) = patches(
+        image, kernel_size=(kernel_height, kernel_width), padding=padding
+    )
+    # Two-dimensional operands: under vmap this stays one large matrix product.
+    products = jnp.matmul(rows, kernel.reshape(-1, features), precision=precision)
+    return products.reshape(out_height, out_width, features)
+
+
+def patches(
+    image: Float[Array, "height width channels"],
+    *,
+    kernel_size: tuple[int, int],
+    padding: Padding,
+) -> tuple[Float[Array, "positions fan_in"], tuple[int, int]]:
+    """Lay out what the kernel meets at each position as a row; also return their grid.
+
+    Entries of a row are ordered as those of a kernel: (i, j, channel).
+    """
+    padded = jnp.pad(image, (*padding, (0, 0)))
+    out_height = padded.shape[0] - kernel_size[0] + 1
+    out_width = padded.shape[1] - kernel_size[1] + 1
+    shifted = [
+        padded[i : i + out_height, j : j + out_width]
+        for i in range(kernel_size[0])
+        for j in range(kernel_size[1])
+    ]
+    rows = jnp.concatenate(shifted, axis=-1).reshape(out_height * out_width, -1)
+    return rows, (out_height, out_width)
+
+
+def max_pool2d(
+    image: Float[Array, "height width channels"], *, window: int
+) -> Float[Array, "out_height out_width channels"]:
+    """Take the maximum of each window x window block; rows left over are dropped.
+
+    Where several entries of a block are equal, the first in row order is the maximum
+    and receives the whole gradient, on every platform: the form below is elementwise,
+    so there is no platform's own reduction to disagree. A NaN in a block is its
+    maximum.
+
+    Raises:
+        InputError: no image, or a window that does not fit in it.
+    """
+    height, width, _ = _axes(image, "height", "width", "channels")
+    window = at_least(1)("window", window)
+    expect(f"window to fit in {height} x {width}", window, window <= min(height, width))
+    out_height, out_width = image.shape[0] // window, image.shape[1] // window
+    blocks = image[: out_height * window, : out_width * window].reshape(
+        out_height, window, out_width, window, image.shape[2]
+    )
+    entries = [blocks[:, i, :, j] for i in range(window) for j in range(window)]
+    # jnp.maximum would split a tie's gradient between the two.
+    return functools.reduce(
+        lambda best, new: jnp.where((new > best) | jnp.isnan(new), new, best), entries
+    )
+
+
+def _axes(array: Array, *names: str) -> tuple[int, ...]:
+    """Return the sizes of an array's axes; raise InputError where it has others."""
+    shape = getattr(array, "shape", None)  # a list has none
+    axes = () if shape is None else shape
+    got = array if shape is None else shape
+    expect(f"an array [{', '.join(names)}]", got, len(axes) == len(names))
+    return axes
+
+
+def _plain_padding(image: Array, kernel: Array, padding: Padding) -> Padding:
+    """Return the padding in plain numbers; raise InputError where it is no convolution.
+
+    XLA would make a different error of each, or an empty image.
+    """
+    *sides, channels = _axes(image, "height", "width", "channels")
+    *kernel_sides, inputs, _ = _axes(
+        kernel, "kernel_height", "kernel_width", "channels", "features"
+    )
+    expect(
+        f"a kernel of {channels} channels, as the image has", inputs, inputs == channels
+    )
+    same = image.dtype == kernel.dtype
+    expect(f"a kernel of {image.dtype}, as the image is", kernel.dtype, same)
+    floats = jnp.issubdtype(image.dtype, jnp.inexact)
+    expect("an image and a kernel of floats", image.dtype, floats)
+    pairs = several(several(at_least(0)))("padding", padding)
+    four = [len(pair) for pair in pairs] == [2, 2]
+    expect("padding as ((top, bottom), (left, right))", pairs, four)
+    room = tuple(n + sum(pair) for n, pair in zip(sides, pairs, strict=True))
+    fits = all(k <= n for k, n in zip(kernel_sides, room, strict=True))
+    expect(f"a kernel that fits in {room}, padded", tuple(kernel_sides), fits)
+    return pairs
+
+
+def leaky_relu(x: Float[Array, "*shape"], *, slope: float) -> Float[Array, "*shape"]:
+    """Return x where x > 0, else slope * x; the derivative at 0 is the slope."""
+    return jnp.where(x > 0, x, slope * x)
+
+
+# The derivative at 0: of relu 0, of tanh 1, of leaky_relu the slope. A NaN stays a NaN.
+ACTIVATIONS = {
+    "relu": jax.nn.relu,
+    "tanh": jnp.tanh,
+    "leaky_relu": functools.partial(leaky_relu, slope=0.001),
+}

@@ -1,0 +1,128 @@
+"""What a result was measured on: versions, device, cores, commit."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from cnnjax.base.errors import InputError, expect
+
+# Virtual ones of a CPU are made in a second or two; ten thousand take many minutes.
+MOST_DEVICES = 1024
+COUNT_FLAG = "--xla_force_host_platform_device_count"
+PACKAGES = ("cnnjax", "jax", "jaxlib", "flax", "optax", "numpy")
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return the record that stands beside every result, ready for JSON.
+
+    Raises:
+        InputError: the platform that JAX is told to use is not there.
+    """
+    device = find_devices()[0]
+    return {
+        "python": platform.python_version(),
+        **{name: _version(name) for name in PACKAGES},
+        "platform": device.platform,
+        "device_kind": device.device_kind,
+        "num_devices": jax.device_count(),
+        "num_processes": jax.process_count(),
+        "num_cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "machine": platform.machine(),
+        "x64": jax.config.values["jax_enable_x64"],
+        "matmul_precision": jax.config.values["jax_default_matmul_precision"],
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "commit": _commit(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def find_devices() -> Sequence[Any]:
+    """Return all devices; the first call starts JAX.
+
+    Raises:
+        InputError: the platform that JAX is told to use is not there, or so many
+            virtual devices cannot be.
+    """
+    check_variables()
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        told = jax.config.values["jax_platforms"]
+        said = str(error).partition("\n")[0].partition(" (set JAX_PLATFORMS")[0]
+        if told is None:
+            raise InputError(f"JAX finds no device here: {said}") from error
+        raise InputError(
+            f"JAX_PLATFORMS={told}: expected platforms that JAX finds here"
+            f"{f' ({said})' if said else ''}; unset it, or say JAX_PLATFORMS=cpu"
+        ) from error
+
+
+def check_variables() -> None:
+    """Raise InputError for variables by which JAX would abort, hang, or blame another.
+
+    An unknown flag in XLA_FLAGS is not looked for: XLA ends with a line that names it.
+    """
+    held = f"from 1 to {MOST_DEVICES} virtual devices"
+    count = jax.config.values["jax_num_cpu_devices"]
+    possible = count == -1 or 1 <= count <= MOST_DEVICES  # -1: not given
+    expect(f"{held} by JAX_NUM_CPU_DEVICES", count, possible)
+    flags = os.environ.get("XLA_FLAGS", "")
+    is_flags = flags.strip().startswith("-") or not flags or os.path.isfile(flags)
+    expect("XLA_FLAGS=--NAME=VALUE, or a file of such flags", flags, is_flags)
+    for flag in flags.split():
+        name, _, value = flag.partition("=")
+        if name == COUNT_FLAG:
+            digits = value.isdecimal() and len(value) < 9
+            possible = digits and 1 <= int(value) <= MOST_DEVICES
+            expect(f"{held} by {COUNT_FLAG} in XLA_FLAGS", value, possible)
+
+
+def environment_line(environment: dict[str, Any]) -> str:
+    """Say the environment in one line."""
+    e = environment
+    versions = " ".join(f"{name} {e[name]}" for name in ("jax", "flax", "optax"))
+    processes = f" of {e['num_processes']} processes" if e["num_processes"] > 1 else ""
+    return (
+        f"Python {e['python']}, {versions}; {e['num_devices']} x {e['device_kind']} "
+        f"({e['platform']}){processes}, {e['num_cores']} cores; commit {e['commit']}"
+    )
+
+
+def _version(package: str) -> str:
+    """Return the version of an installed package; of a mere checkout, "unknown"."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _commit() -> str:
+    """Return the commit of the checkout, "+" where it was changed, or "unknown"."""
+    here = Path(__file__)
+    git = ["git", "-C", str(here.parent)]
+    describe = ["describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"]
+    try:
+        # An installed copy may lie inside another project's checkout.
+        for command in (["ls-files", "--error-unmatch", here.name], describe):
+            done = subprocess.run(
+                git + command,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=10,
+                check=True,
+            )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()

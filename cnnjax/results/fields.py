@@ -1,0 +1,100 @@
+"""JSON that a run left, read field by field: somebody may have edited it since."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cnnjax.base.errors import InputError
+
+MOST_LEVELS = 50  # of brackets in brackets; what runs write has fewer than 10
+WORDS = {
+    str: "a name",
+    int: "a whole number from 0",
+    float: "a number",
+    bool: "true or false",
+    list: "a list of names",
+    dict: "an object",
+}
+
+
+def read_text(path: Path) -> str:
+    """Return what a file in UTF-8 says.
+
+    Raises:
+        InputError: it cannot be read, or is in no UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+def parse(path: Path, text: str) -> dict[str, Any]:
+    """Return the object of JSON that a file's text, or a line of it, is.
+
+    Raises:
+        InputError: it is none, has a field twice, or brackets in brackets without end.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_once)
+        deep = _is_deep(value)
+    except RecursionError:
+        value, deep = None, True
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    if deep:
+        raise InputError(f"{path} is damaged: over {MOST_LEVELS} brackets, nested")
+    if not isinstance(value, dict):
+        raise InputError(f"{path} is damaged: expected an object, got {text[:40]!r}")
+    return value
+
+
+def field(
+    path: Path, row: Mapping[str, Any], name: str, kind: type, *, of: str = ""
+) -> Any:
+    """Return a field of a run's file, of the type that train.py writes.
+
+    Raises:
+        InputError: it is missing, or of another type (see `WORDS`).
+    """
+    value: Any = row.get(name)
+    if not _is_a(kind, value):
+        unknown = name in row and value is None and kind is float
+        hint = "; null: it was not finite, and cannot be compared" if unknown else ""
+        got = json.dumps(value)[:200] if name in row else "nothing"
+        raise InputError(
+            f"expected {name}{of} in {path} to be {WORDS[kind]}, got {got}{hint}"
+        )
+    return float(value) if kind is float else value
+
+
+def _is_a(kind: type, value: Any) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    if kind is float and isinstance(value, int):
+        return abs(value) < 2**1023  # float64 holds it
+    if kind is int:
+        return isinstance(value, int) and value >= 0
+    if kind is list:
+        return isinstance(value, list) and all(_is_a(str, item) for item in value)
+    return isinstance(value, kind) and (kind is not str or value.isprintable())
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name!r} is there twice")
+    return dict(pairs)
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MOST_LEVELS):
+        dicts = [item.values() for item in level if isinstance(item, dict)]
+        lists = [item for item in level if isinstance(item, list)]
+        level = [item for items in (*dicts, *lists) for item in items]
+    return bool(level)

@@ -1,0 +1,207 @@
+"""The folder that a run leaves behind, and the promise not to overwrite another's."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+from safetensors.numpy import save
+
+from cnnjax.base.errors import InputError, expect
+
+FILES = (
+    "config.json",
+    "metrics.jsonl",
+    "steps.csv",
+    "seeds.jsonl",
+    "predictions.csv",
+    "result.json",
+    "params.safetensors",
+    "curves.png",
+)
+
+
+class Workdir(NamedTuple):
+    """A folder for one run: config, metrics, result, parameters and a plot.
+
+    metrics.jsonl and steps.csv grow by an epoch at a time, seeds.jsonl and
+    predictions.csv by a seed; every other file appears whole or not at all. Without a
+    path nothing is kept, and every method does nothing.
+    """
+
+    path: Path | None
+
+    def start(self, config: Mapping[str, Any], *, room: int) -> None:
+        """Make the folder, remove an earlier run's files, write config and metrics.
+
+        `room` is the bytes that the run will write: they are tried out first, so that
+        a full disk is found before anything is removed or trained.
+
+        Raises:
+            InputError: the folder cannot be made, or lacks the room; nothing is lost.
+        """
+        if self.path is None:
+            return
+        probe = self.path / "room.partial"
+        with _writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                probe.write_bytes(bytes(room))
+            finally:
+                probe.unlink(missing_ok=True)
+            for name in FILES:
+                (self.path / name).unlink(missing_ok=True)
+        self.write_json("config.json", config)
+        self.write_bytes("metrics.jsonl", b"")
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write a JSON file; NaN and infinities become null, as JSON has none."""
+        text = json.dumps(plain(value), indent=2, allow_nan=False)
+        self.write_bytes(name, text.encode() + b"\n")
+
+    def append_json_line(self, name: str, value: Mapping[str, Any]) -> None:
+        """Append one line to a file, at once."""
+        self.append_lines(name, [json.dumps(plain(value), allow_nan=False)])
+
+    def append_lines(self, name: str, lines: Sequence[str]) -> None:
+        """Append lines of text to a file, at once."""
+        if self.path is not None:
+            with (
+                _writing(self.path / name),
+                (self.path / name).open("a", encoding="utf-8") as file,
+            ):
+                file.write("".join(f"{line}\n" for line in lines))
+
+    def append_predictions(
+        self, seed: int, labels: np.ndarray, predictions: np.ndarray | None
+    ) -> None:
+        """Append to predictions.csv what a run predicts; None (a regression): nothing.
+
+        One line per example, with a line of names above the first; the prediction is
+        `types.NO_PREDICTION`, -1, where there is none.
+        """
+        if predictions is None or self.path is None:
+            return
+        pairs = enumerate(zip(labels.tolist(), predictions.tolist(), strict=True))
+        lines = [f"{seed},{index},{label},{own}" for index, (label, own) in pairs]
+        if not (self.path / "predictions.csv").exists():
+            lines.insert(0, "seed,example,label,prediction")
+        self.append_lines("predictions.csv", lines)
+
+    def write_params(self, params: PyTree) -> None:
+        """Write params.safetensors: one tensor a leaf, named "layer/kernel".
+
+        Raises:
+            InputError: the system refuses to write; nothing is left half-written.
+        """
+        leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+        tensors = {
+            "/".join(key.key for key in path): np.ascontiguousarray(leaf)
+            for path, leaf in leaves
+        }
+        self.write_bytes("params.safetensors", save(tensors))
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a file aside and rename it into place.
+
+        Two processes that write the same file do so each aside: the last one counts.
+
+        Raises:
+            InputError: the system refuses to write; nothing is left half-written.
+        """
+        if self.path is None:
+            return
+        aside = self.path / f"{name}.{os.getpid()}.partial"
+        with _writing(self.path / name):
+            try:
+                aside.write_bytes(content)
+                aside.replace(self.path / name)
+            except OSError:
+                aside.unlink(missing_ok=True)
+                raise
+
+
+def open_workdir(path: str | None, *, overwrite: bool) -> Workdir:
+    """Refuse a folder that holds a run; nothing is made or removed before `start`.
+
+    Raises:
+        InputError: a run is there already, and it is not to be overwritten; or the name
+            is no folder's.
+    """
+    if path is None:
+        return Workdir(None)
+    folder = folder_named(path)
+    found = [name for name in FILES if os.path.lexists(folder / name)]
+    if found and not overwrite:
+        run = "a run" if "result.json" in found else "an unfinished run"
+        raise InputError(
+            f"workdir {path} already holds {run} ({', '.join(found)}); choose "
+            "another --workdir, or --overwrite to replace it"
+        )
+    return Workdir(folder)
+
+
+def folder_named(path: str) -> Path:
+    """Return the folder of this name, which need not be there, ~ and ~user written out.
+
+    Raises:
+        InputError: no name, no such user, a file's name, a NUL in it, or a symbolic
+            link on the way that leads nowhere.
+    """
+    expect("workdir to be a folder's name", path, bool(path) and "\0" not in path)
+    try:
+        folder = Path(path).expanduser().absolute()
+    except (RuntimeError, FileNotFoundError) as error:
+        home = isinstance(error, RuntimeError)
+        what = "there is no such home" if home else "the current folder is gone"
+        raise InputError(f"{path}: {what}; write the whole path, from /") from error
+    expect("a folder, not a file", path, not os.path.isfile(folder))
+    for place in (folder, *folder.parents):
+        if os.path.islink(place) and not os.path.exists(place):
+            raise InputError(
+                f"expected a folder, got {path}: {_shown(place)} is a symbolic link "
+                f"that leads nowhere (to {os.readlink(place)}); remove or mend it"
+            )
+    return folder
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot write {_shown(path)}: {error.strerror or error}; choose another "
+            "--workdir or make room there"
+        ) from error
+
+
+def _shown(path: Path) -> Path:
+    """Return a path as it is typed where it lies below the present folder."""
+    try:
+        return path.relative_to(Path.cwd())
+    except (ValueError, OSError):
+        return path
+
+
+def plain(value: Any) -> Any:
+    """Return the value as JSON knows it."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **plain(fields)}
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value

@@ -1,0 +1,20 @@
+"""Is it really better? Intervals, tests, power, and how many seeds it takes."""
+
+from cnnjax.statistics.differences import Comparison, compare_means, compare_pairs
+from cnnjax.statistics.intervals import (
+    MeanInterval,
+    mean_interval,
+    prediction_interval,
+)
+from cnnjax.statistics.mcnemar import McNemar, mcnemar
+
+__all__ = [
+    "Comparison",
+    "McNemar",
+    "MeanInterval",
+    "compare_means",
+    "compare_pairs",
+    "mcnemar",
+    "mean_interval",
+    "prediction_interval",
+]

@@ -1,0 +1,1 @@
+"""The published systems: their numbers, their reproduction, and the report."""

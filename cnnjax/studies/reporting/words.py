@@ -1,0 +1,74 @@
+"""Words, numbers and tables, as Markdown shows them."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Sequence
+
+from cnnjax.statistics.differences import MeanInterval
+from cnnjax.studies.published.run import Number
+from cnnjax.studies.reproduction.verdicts import is_count
+
+NOTHING = "-"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table; cells are text already."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def text(words: str) -> str:
+    """Return words as Markdown shows them as they are, also in a cell of a table."""
+    words = html.escape(" ".join(words.split()), quote=False)
+    for mark in "|*`[]":
+        words = words.replace(mark, f"&#{ord(mark)};")
+    return words
+
+
+def value_text(metric: str, value: Number | None, *, digits: int = 5) -> str:
+    """Write a value of a metric as people read it; digits are of a loss.
+
+    >>> value_text("test_accuracy", 0.9868), value_text("train_seconds", 1556.7)
+    ('98.68 %', '1,556.7 s')
+    >>> value_text("train_loss", 0.00014451810), value_text("parameters", 57.0)
+    ('0.00014452', '57')
+    """
+    if value is None:
+        return NOTHING
+    if math.isnan(value):
+        return "nan"
+    if "accuracy" in metric:
+        return f"{100 * value:.2f} %"
+    if metric.endswith("seconds"):
+        return f"{value:,.1f} s" if value >= 10 else f"{value:.3g} s"
+    return f"{value:,.0f}" if is_count(metric) else f"{value:,.{digits}g}"
+
+
+def ours_text(metric: str, ours: MeanInterval | None, *, num_seeds: int) -> str:
+    """Write our mean over seeds with its 95 % interval (Student's)."""
+    if ours is None:
+        return "nan" if num_seeds else NOTHING
+    mean = value_text(metric, ours.mean)
+    if ours.student is None:  # of one, or all alike
+        return mean if ours.n == 1 else f"{mean} (n = {ours.n})"
+    bounds = range_text(metric, ours.student)
+    return (
+        f"{mean} (n = {ours.n})"
+        if bounds == mean
+        else f"{mean} ({bounds}, n = {ours.n})"
+    )
+
+
+def range_text(metric: str, bounds: tuple[Number, Number]) -> str:
+    """Write two bounds, with their unit once.
+
+    >>> range_text("test_accuracy", (0.95, 0.97)), range_text("step", (57.0, 57.0))
+    ('95.00 to 97.00 %', '57')
+    """
+    low, high = (value_text(metric, bound) for bound in bounds)
+    unit = low.rpartition(" ")[2] if " " in low else ""
+    if low == high:
+        return low
+    return f"{low.removesuffix(unit).rstrip()} to {high}"

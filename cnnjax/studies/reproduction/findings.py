@@ -1,0 +1,181 @@
+"""What came of each published run: its seeds read back, its figures judged."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cnnjax.base.errors import InputError
+from cnnjax.models.stack import layer_rows
+from cnnjax.results.outcomes import dead_classes
+from cnnjax.studies.published.run import Figure, PublishedRun, System
+from cnnjax.studies.reproduction.plan import Job
+from cnnjax.studies.reproduction.verdicts import Judged, judge
+
+COLLAPSED_FROM, COLLAPSED_TO = 0.9, 0.5  # test accuracies, once above and at the end
+NOT_YET = "not trained yet"
+AT_FULL_SCALE = "trained at full scale only"
+
+# Metrics that the network alone decides, and the layers' column that they sum.
+SIZES = {"parameters": "parameters", "macs_per_example": "macs"}
+
+
+class Trained(NamedTuple):
+    """A finished job, read back."""
+
+    job: Job
+    result: Mapping[str, Any]  # result.json
+    lines: Sequence[Mapping[str, Any]]  # metrics.jsonl: a line an epoch
+    dead_classes: tuple[int, ...] | None  # never predicted; None: no classes
+
+    @property
+    def test_accuracies(self) -> list[float]:
+        """Return its test accuracies, in the order of the epochs that were tested."""
+        tested = [line.get("test_accuracy") for line in self.lines]
+        return [value for value in tested if value is not None]
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a loss was not finite; its accuracy counts no prediction as wrong."""
+        return bool(self.result.get("diverged"))
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether its test accuracy was high once, and is low at the end."""
+        tested = self.test_accuracies
+        if not tested:
+            return False
+        return max(tested) > COLLAPSED_FROM and tested[-1] < COLLAPSED_TO
+
+
+class RunFindings(NamedTuple):
+    """One published run, with all its seeds that are trained."""
+
+    system: System
+    run: PublishedRun
+    jobs: tuple[Job, ...]  # that are to be trained, or are
+    trained: tuple[Trained, ...]  # of all epochs; where none is, those cut short
+    figures: tuple[Judged, ...]
+    open_reasons: tuple[str, ...]  # of jobs that are not trained, each once
+
+    @property
+    def num_seeds(self) -> int:
+        """Return how many seeds are to be trained, or are."""
+        return len({job.seed for job in self.jobs})
+
+
+def read_trained(job: Job) -> Trained:
+    """Read what train.py left of a finished job.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    result = _read(job.folder / "result.json", json.loads)
+    lines = _read(
+        job.folder / "metrics.jsonl",
+        lambda text: [json.loads(line) for line in text.splitlines()],
+    )
+    dead, path = None, job.folder / "predictions.csv"
+    if path.exists():  # of a classifier
+        rows = _read(path, lambda text: list(csv.DictReader(text.splitlines())))
+        try:
+            labels = [int(row["label"]) for row in rows]
+            dead = tuple(dead_classes(labels, [int(row["prediction"]) for row in rows]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path} is damaged: {error!r}") from error
+    return Trained(job, result, lines, dead)
+
+
+def find(
+    systems: Iterable[System],
+    jobs: Sequence[Job],
+    trained: Mapping[Path, Trained],
+    *,
+    reason_fn: Callable[[Job], str],
+) -> list[RunFindings]:
+    """Judge every published run of these systems by the seeds that are trained.
+
+    Those that were cut short count only where none of all epochs is trained. `trained`
+    is by the folder of the job; `reason_fn` says why another is not.
+    """
+    findings = []
+    for system in systems:
+        for run in system.runs:
+            names = (system.letter, run.name)
+            own = tuple(job for job in jobs if (job.system, job.run.name) == names)
+            ended = tuple(trained[job.folder] for job in own if job.folder in trained)
+            ended = tuple(one for one in ended if one.job.whole) or ended
+            reasons = [reason_fn(job) for job in own if job.folder not in trained]
+            if not own:
+                reasons = [NOT_YET if run.at_quick else AT_FULL_SCALE]
+            reasons = tuple(dict.fromkeys(reasons))
+            figures = tuple(
+                judge_run(run, figure, ended, open_reason=_briefly(reasons))
+                for figure in run.figures
+            )
+            findings.append(RunFindings(system, run, own, ended, figures, reasons))
+    return findings
+
+
+def judge_run(
+    run: PublishedRun, figure: Figure, trained: Sequence[Trained], *, open_reason: str
+) -> Judged:
+    """Judge one figure by the seeds of its run that are trained.
+
+    It stays open where none is, where they ended before its epoch, and where they keep
+    no such number; but a size needs no training. A training time is scaled to the
+    epochs that the figure is of.
+    """
+    if figure.metric in SIZES:
+        rows = layer_rows(run.settled().model)
+        return judge(
+            figure, [float(sum(getattr(r, SIZES[figure.metric]) for r in rows))]
+        )
+    if not trained:
+        return Judged(figure, "open", open_reason)
+    epochs = run.settled().epochs
+    done = trained[0].job.recipe.epochs
+    scale, scaled = 1.0, ""
+    if figure.metric == "train_seconds":
+        of = figure.of_epochs or epochs
+        if done != of:
+            way = "up" if done < of else "down"
+            scale, scaled = of / done, f"scaled {way} from {done} to {of} epochs"
+    elif figure.epoch is None and figure.metric.startswith("test_") and done < epochs:
+        note = f"is of all {epochs} epochs; here {done} are trained"
+        return Judged(figure, "open", note)
+    rows = [_row_of(figure, one) for one in trained]
+    if figure.epoch is not None and None in rows:
+        note = f"is of epoch {figure.epoch}; here {done} are trained"
+        return Judged(figure, "open", note)
+    if not all(row and figure.metric in row for row in rows):
+        return Judged(figure, "open", f"the run keeps no {figure.metric}")
+    values = [row[figure.metric] if row else None for row in rows]
+    values = [None if value is None else scale * value for value in values]
+    judged = judge(figure, values)
+    notes = [note for note in (scaled, judged.note) if note]
+    return judged._replace(note="; ".join(notes))
+
+
+def _briefly(reasons: Iterable[str]) -> str:
+    """Return reasons without their details, which stand once, above all tables."""
+    brief = (reason.split(": ") for reason in reasons)
+    return "; ".join(f"{b[0]}, see above" if len(b) > 1 else b[0] for b in brief)
+
+
+def _row_of(figure: Figure, trained: Trained) -> Mapping[str, Any] | None:
+    """Return what holds a figure's metric: the result, or the line of its epoch."""
+    if figure.epoch is None:
+        return trained.result
+    lines = [line for line in trained.lines if line.get("epoch") == figure.epoch]
+    return lines[0] if lines else None
+
+
+def _read(path: Path, parse: Callable[[str], Any]) -> Any:
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error

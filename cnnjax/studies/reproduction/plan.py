@@ -1,0 +1,170 @@
+"""Which runs of which seeds are to be trained, and where each is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from cnnjax.base.errors import InputError
+from cnnjax.data.dataset import Dataset
+from cnnjax.data.splits import count_train
+from cnnjax.experiments.recipes import Recipe
+from cnnjax.models.stack import layer_rows
+from cnnjax.results.workdir import plain
+from cnnjax.studies.published.run import PublishedRun, System
+
+Scale = Literal["quick", "full"]
+
+# What starting, compiling and testing cost, in multiply-adds of training.
+START_WORK = 5e10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One seed of one published run: what a call of train.py trains."""
+
+    system: str  # its letter
+    run: PublishedRun
+    seed: int
+    recipe: Recipe  # as it is trained, at this scale
+    folder: Path  # train.py's workdir
+
+    @property
+    def name(self) -> str:
+        """Say which job it is: "C batch_8 seed 0"."""
+        return f"{self.system} {self.run.name} seed {self.seed}"
+
+    @property
+    def complaint(self) -> Path:
+        """Return the file, beside the folder, that keeps why the job failed."""
+        return self.folder.with_name(f"{self.folder.name}.stderr")
+
+    @property
+    def done(self) -> bool:
+        """Whether its training has come to an end."""
+        return (self.folder / "result.json").exists()
+
+    @property
+    def whole(self) -> bool:
+        """Whether all its epochs are trained; else the quick scale cuts it short."""
+        return self.recipe.epochs == self.run.settled().epochs
+
+    def flags(self, data_dir: str) -> list[str]:
+        """Return the flags of train.py; what an interrupted run left is replaced."""
+        return [
+            *self.run.flags(),
+            *([] if self.whole else [f"--epochs={self.recipe.epochs}"]),
+            f"--seed={self.seed}",
+            f"--data_dir={data_dir}",
+            f"--workdir={self.folder}",
+            "--overwrite",
+        ]
+
+    def epochs_done(self) -> int:
+        """Return how many epochs its metrics.jsonl tells of by now."""
+        try:
+            return (self.folder / "metrics.jsonl").read_bytes().count(b"\n")
+        except OSError:
+            return 0
+
+
+def plan(systems: Iterable[System], *, scale: Scale, workdir: Path) -> list[Job]:
+    """Return every job of these systems at a scale, in their order.
+
+    A run of all its epochs lies in LETTER/NAME/seed_K. One that the quick scale cuts
+    short lies in LETTER/NAME/N_epochs/seed_K, so that it is never taken for a whole
+    one; where the whole one is done, it serves the quick scale, too.
+
+    Raises:
+        InputError: a folder holds a run with other settings than these.
+    """
+    jobs = []
+    for system in systems:
+        for run in system.runs:
+            whole = run.settled()
+            for seed in range(run.seeds if scale == "full" else int(run.at_quick)):
+                base = workdir / system.letter / run.name
+                job = Job(
+                    system=system.letter,
+                    run=run,
+                    seed=seed,
+                    recipe=whole,
+                    folder=base / f"seed_{seed}",
+                )
+                epochs = run.quick_epochs or whole.epochs
+                if scale == "quick" and epochs < whole.epochs and not job.done:
+                    job = replace(
+                        job,
+                        recipe=replace(whole, epochs=epochs),
+                        folder=base / f"{epochs}_epochs" / f"seed_{seed}",
+                    )
+                check_settings(job)
+                jobs.append(job)
+    return jobs
+
+
+def finished(systems: Iterable[System], *, workdir: Path) -> list[Job]:
+    """Return every job of these systems that is done there, of either scale.
+
+    Raises:
+        InputError: a folder holds a run with other settings than these.
+    """
+    systems = list(systems)
+    jobs = [
+        *plan(systems, scale="quick", workdir=workdir),
+        *plan(systems, scale="full", workdir=workdir),
+    ]
+    return [job for job in {job.folder: job for job in jobs}.values() if job.done]
+
+
+def check_settings(job: Job) -> None:
+    """Refuse a folder whose run is another than the job's: it would count as it.
+
+    Raises:
+        InputError: recipe, faults or seed are not the job's, or the file is damaged.
+    """
+    path = job.folder / "config.json"
+    if not path.exists():
+        if job.done:
+            raise InputError(f"{job.folder} has a result.json but no config.json")
+        return
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        found = {name: config.get(name) for name in ("recipe", "faults", "seed")}
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    wanted = plain(
+        {"recipe": job.recipe, "faults": list(job.run.faults), "seed": job.seed}
+    )
+    for place, was, is_to_be in _differences(found, wanted, ""):
+        raise InputError(
+            f"{job.folder} holds another run than {job.name}: {place} was {was!r}, and "
+            f"is to be {is_to_be!r}; choose another --workdir, or remove that folder"
+        )
+
+
+def work(job: Job, dataset: Dataset) -> float:
+    """Estimate what a job costs, in multiply-adds: what its time is shared out by.
+
+    Each example goes through the network, and each update through the parameters.
+    """
+    recipe = job.recipe
+    rows = layer_rows(recipe.model)
+    examples = count_train(dataset, recipe.split, num_train=recipe.num_train)
+    updates = -(-examples // (recipe.batch_size or examples))
+    macs = examples * sum(row.macs for row in rows)
+    macs += updates * sum(row.parameters for row in rows)
+    return START_WORK + recipe.epochs * macs
+
+
+def _differences(found: Any, wanted: Any, place: str) -> Iterable[tuple[str, Any, Any]]:
+    """Yield (where, was, is to be) of each difference; a recipe's summary is prose."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for name in sorted((found.keys() | wanted.keys()) - {"summary"}):
+            inner = f"{place}.{name}" if place else name
+            yield from _differences(found.get(name), wanted.get(name), inner)
+    elif found != wanted:
+        yield place, found, wanted

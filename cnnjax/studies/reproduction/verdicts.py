@@ -1,0 +1,112 @@
+"""Is our number the published one? Judged figure by figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from cnnjax.statistics.differences import (
+    Interval,
+    MeanInterval,
+    mean_interval,
+    prediction_interval,
+)
+from cnnjax.studies.published.run import Figure, Number
+
+Verdict = Literal["in band", "out of band", "no band", "open"]
+FEWEST = 3  # seeds that tell of their spread
+VERDICTS: tuple[Verdict, ...] = ("in band", "out of band", "no band", "open")
+
+
+class Judged(NamedTuple):
+    """A published number beside ours."""
+
+    figure: Figure
+    verdict: Verdict
+    note: str  # why, where there is something to say
+    ours: MeanInterval | None = None  # over the seeds whose value is a number
+    num_seeds: int = 0  # that have a value, number or not
+    # Where one more seed of ours falls, with 95 %, if no band says where it should.
+    one_more: Interval | None = None
+
+    @property
+    def like_ours(self) -> bool | None:
+        """Whether the published value could be one more seed of ours; None: unknown."""
+        published = self.figure.value
+        if self.one_more is None or published is None or math.isnan(published):
+            return None
+        low, high = self.one_more
+        return low <= published <= high
+
+    @property
+    def times_as_fast(self) -> float | None:
+        """Return how many times as fast ours is, of a figure that tells of time."""
+        published = self.figure.value
+        if published is None or self.ours is None or not is_time(self.figure):
+            return None
+        fast, slow = self.ours.mean, published
+        if not is_rate(self.figure.metric):
+            fast, slow = slow, fast
+        return fast / slow if min(fast, slow) > 0 else None
+
+
+def is_time(figure: Figure) -> bool:
+    """Whether a figure tells how fast it went: in seconds, or in examples a second."""
+    return figure.metric.endswith("seconds") or is_rate(figure.metric)
+
+
+def is_rate(metric: str) -> bool:
+    """Whether more of a metric is faster."""
+    return metric.endswith("per_second")
+
+
+def is_count(metric: str) -> bool:
+    """Whether a metric counts something: a whole number, the same for every seed."""
+    return metric in ("parameters", "macs_per_example", "step")
+
+
+def shown(metric: str, value: Number) -> Number:
+    """Round to the precision that a report shows, at which figures are judged.
+
+    >>> shown("test_accuracy", 0.976958), shown("train_loss", 23.025851)
+    (0.977, 23.026)
+    """
+    if not math.isfinite(value) or is_count(metric):
+        return value
+    if "accuracy" in metric:
+        return round(value, 4)
+    return float(f"{value:.5g}")
+
+
+def judge(figure: Figure, values: Sequence[float | None]) -> Judged:
+    """Say whether ours, the mean over seeds, falls where the figure's band says.
+
+    A value that is not a number, or None as JSON has it, is in no band; but where none
+    was published, it is as it should be. What is out of band is unexplained, unless the
+    figure says why.
+    """
+    numbers = [float(v) for v in values if v is not None and math.isfinite(v)]
+    lost = len(values) - len(numbers)
+    ours = mean_interval(numbers) if numbers else None
+    told = f"not a number in {lost} of {len(values)} seeds" if lost else ""
+    if figure.band is None:
+        nan_published = figure.value is not None and math.isnan(figure.value)
+        if nan_published and not numbers:
+            note = "not a number, as published"
+            return Judged(figure, "in band", note, None, len(values))
+        note = _joined(told, figure.remark)
+        judged = Judged(figure, "no band", note, ours, len(values))
+        if len(numbers) < FEWEST or lost or is_time(figure):
+            return judged
+        return judged._replace(one_more=prediction_interval(numbers))
+    low, high = (shown(figure.metric, bound) for bound in figure.band)
+    inside = ours is not None and low <= shown(figure.metric, ours.mean) <= high
+    if inside and not lost:
+        return Judged(figure, "in band", "", ours, len(values))
+    note = _joined(told, figure.why_out or "unexplained", figure.remark)
+    return Judged(figure, "out of band", note, ours, len(values))
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)

@@ -1,0 +1,171 @@
+"""Loss and metrics over a whole set: every example counted once, at any batch size."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int, Num, PyTree
+
+from cnnjax.base.arguments import at_least, function
+from cnnjax.base.errors import InputError, expect
+from cnnjax.base.settings import check_settings, compiled
+from cnnjax.data.checks import check_alike, check_examples
+from cnnjax.data.order import num_batches, take_batch
+from cnnjax.gradients.contract import checked
+from cnnjax.models.losses import predicted_class
+from cnnjax.types import Batch, Count, Examples, LossFn, Params
+
+# Of each device. Larger ones leave the cache: 10 to 50 % slower on a CPU.
+BATCH_SIZE = 50
+
+
+def sum_metrics(loss_fn: LossFn) -> Callable[[Params, Batch], dict[str, Array]]:
+    """Build `sums(params, batch)`: each metric's weighted sum, and the "weight"."""
+    values_of = jax.vmap(checked(loss_fn), in_axes=(None, 0, 0, None))
+
+    def sums(params: Params, batch: Batch) -> dict[str, Array]:
+        _, values = values_of(params, batch.inputs, batch.labels, None)
+        values["weight"] = jnp.ones_like(values["loss"])
+        return {
+            name: jnp.sum(value * batch.weights.astype(value.dtype))
+            for name, value in values.items()
+        }
+
+    return sums
+
+
+def make_evaluate(
+    loss_fn: LossFn,
+    examples: Examples,
+    params: Params,
+    *,
+    batch_size: int = BATCH_SIZE,
+    put_state: Callable[[PyTree], PyTree] = jax.device_put,
+    put_batch: Callable[[Batch], Batch] = jax.device_put,
+) -> Callable[..., dict[str, float]]:
+    """Compile `evaluate(params) -> {"loss", ..., "examples"}`: means over all examples.
+
+    `evaluate(params, others)` takes other examples of the same shapes. Runs without
+    dropout. "examples" is the number that was counted, which is always
+    all of them. `params` gives shapes and placement only. A strategy's `put_state` and
+    `put_batch` divide the work as they divide its training; `batch_size` is of each
+    device. Of several processes, each must call `evaluate`, and each has the result.
+
+    Raises:
+        InputError: what is no function, no parameters, a batch of no size, or examples
+            that cannot be used; `evaluate`, parameters or others of other shapes; or a
+            JAX setting is in the way.
+    """
+    check_settings()
+    function("loss_fn", loss_fn)
+    function("put_state", put_state)
+    function("put_batch", put_batch)
+    leaves = _leaves(params)
+    batch_size = at_least(1)("batch_size", batch_size)
+    examples = check_examples(examples)
+    num_examples = len(examples.labels)
+    sums = sum_metrics(loss_fn)
+    order = np.arange(num_examples, dtype=np.int32)
+
+    def batch_of(examples: Examples, order: Array, index: Count, *, size: int) -> Batch:
+        return put_batch(take_batch(examples, order, index, batch_size=size))
+
+    def place(examples: Examples) -> tuple[Examples, Array]:
+        return put_state((Examples(*examples), order))
+
+    # A copy: on a CPU what is put may be the caller's memory, which may change.
+    placed = place(jax.tree.map(np.array, examples))
+    # A batch of one is filled up to one for each device that shares the work.
+    one = jax.eval_shape(functools.partial(batch_of, size=1), *placed, 0)
+    num_parts = one.weights.size
+    size = min(batch_size, -(-num_examples // num_parts)) * num_parts
+
+    def sums_by_batch(
+        params: Params, examples: Examples, order: Array
+    ) -> dict[str, Float[Array, " batches"]]:
+        def sums_of(index: Count) -> dict[str, Array]:
+            return sums(params, batch_of(examples, order, index, size=size))
+
+        return lax.map(
+            sums_of, jnp.arange(num_batches(num_examples, size), dtype=jnp.int32)
+        )
+
+    program = compiled(sums_by_batch, params, *placed)
+
+    def evaluate(params: Params, others: Examples | None = None) -> dict[str, float]:
+        _check_leaves(_leaves(params), leaves)
+        of = placed
+        if others is not None:
+            others = check_examples(others)
+            check_alike(others, examples)
+            of = place(others)
+        # Added up here, in float64: float32 cannot count past 16,777,216 examples.
+        sums = {name: np.asarray(v) for name, v in program(params, *of).items()}
+        totals = {name: float(v.sum(dtype=np.float64)) for name, v in sums.items()}
+        weight = totals.pop("weight")
+        means = {name: value / weight for name, value in totals.items()}
+        assert round(weight) == num_examples  # each of them once
+        return {**means, "examples": num_examples}
+
+    return evaluate
+
+
+def _leaves(params: Params) -> dict[str, str]:
+    """Return type and shape of each leaf, by name; None is no tree of parameters."""
+    try:
+        shapes = jax.eval_shape(lambda tree: tree, params)
+    except TypeError:
+        shapes = None
+    expect("params to be a tree of arrays", params, shapes is not None)
+    named, _ = jax.tree_util.tree_flatten_with_path(shapes)
+    return {
+        jax.tree_util.keystr(path): f"{leaf.dtype} {leaf.shape}" for path, leaf in named
+    }
+
+
+def _check_leaves(got: dict[str, str], expected: dict[str, str]) -> None:
+    """Raise InputError unless parameters are those that a program was made for."""
+    for name in expected | got:
+        ours, theirs = expected.get(name, "no leaf"), got.get(name, "no leaf")
+        if ours != theirs:
+            raise InputError(
+                f"expected params{name} of {ours}, as compiled for, got {theirs}; "
+                "compile for these parameters"
+            )
+
+
+def make_predict(
+    apply_fn: Callable[..., Float[Array, " classes"]], examples: Examples
+) -> Callable[[Params], Int[np.ndarray, " examples"]]:
+    """Build `predict(params)`: `losses.predicted_class` of every example, in order.
+
+    It is NO_PREDICTION, -1, where the logits name no class. `apply_fn` takes one raw
+    example.
+
+    Raises:
+        InputError: no function, examples that cannot be used, or a JAX setting is in
+            the way.
+    """
+    check_settings()
+    function("apply_fn", apply_fn)
+    examples = check_examples(examples)
+    num_examples = len(examples.labels)
+    held = jnp.array(examples.inputs)  # a copy, which stays as it is
+
+    @jax.jit
+    def classes(params: Params, inputs: Num[Array, "examples *example"]) -> Array:
+        return lax.map(
+            lambda example: predicted_class(apply_fn(params, example)),
+            inputs,
+            batch_size=min(BATCH_SIZE, num_examples),
+        )
+
+    def predict(params: Params) -> Int[np.ndarray, " examples"]:
+        return np.asarray(classes(params, held))
+
+    return predict

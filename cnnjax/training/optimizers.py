@@ -1,0 +1,181 @@
+"""Optimizer and learning rate: the one place where a learning rate is read."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.tree_util import keystr
+from jaxtyping import PyTree
+
+from cnnjax.base.arguments import at_least, function, instance_of, named, settle, single
+from cnnjax.base.errors import InputError, expect, shown
+from cnnjax.types import Params
+
+CosineUnit = Literal["epoch", "step"]
+
+FRACTION = single("in [0, 1)", lambda value: 0.0 <= value < 1.0)
+NOT_NEGATIVE = single("finite and at least 0", lambda value: 0.0 <= value < math.inf)
+POSITIVE = single("above 0", lambda value: 0.0 < value < math.inf)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam:
+    """Adam; `eps` is added outside the root, and both moments are bias-corrected."""
+
+    b1: float = 0.9  # decay of the first moment
+    b2: float = 0.999  # decay of the second moment
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        """Raise InputError for values that no run could mean."""
+        settle(self, b1=FRACTION, b2=FRACTION, eps=POSITIVE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sgd:
+    """SGD with momentum: v = momentum v + g; params -= learning_rate v."""
+
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise InputError for values that no run could mean."""
+        settle(self, momentum=FRACTION)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Keep the learning rate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine:
+    """Lower the learning rate: lr(t) = min + (max - min) (1 + cos(pi t / T)) / 2.
+
+    T is `cosine_epochs`; after T the rate stays at min. By "epoch", t is the number of
+    whole epochs done, so the rate is constant within an epoch; by "step" it moves at
+    every update.
+    """
+
+    cosine_epochs: int
+    min_learning_rate: float = 0.0
+    cosine_unit: CosineUnit = "epoch"
+
+    def __post_init__(self) -> None:
+        """Raise InputError for values that no run could mean."""
+        settle(
+            self,
+            cosine_epochs=at_least(1),
+            min_learning_rate=NOT_NEGATIVE,
+            cosine_unit=named(get_args(CosineUnit)),
+        )
+
+
+ALGORITHMS = {"adam": Adam, "sgd": Sgd}
+SCHEDULES = {"constant": Constant, "cosine": Cosine}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """An algorithm, its learning rate and schedule, and coupled L2."""
+
+    algorithm: Adam | Sgd
+    learning_rate: float  # the highest, where there is a schedule
+    schedule: Constant | Cosine = Constant()
+    l2: float = 0.0  # gradient of a weight += l2 * weight; biases have none
+
+    def __post_init__(self) -> None:
+        """Raise InputError for values that no run could mean."""
+        settle(
+            self,
+            algorithm=instance_of(Adam, Sgd),
+            learning_rate=NOT_NEGATIVE,
+            schedule=instance_of(Constant, Cosine),
+            l2=NOT_NEGATIVE,
+        )
+        if isinstance(self.schedule, Cosine):
+            rate, low = self.learning_rate, self.schedule.min_learning_rate
+            expect("learning_rate above 0 for a cosine", rate, rate > 0.0)
+            expect(f"min_learning_rate at most {rate}", low, low <= rate)
+
+
+def make_schedule(config: OptimizerConfig, *, steps_per_epoch: int) -> optax.Schedule:
+    """Build `learning_rate(step)`, step counting optimizer updates from 0.
+
+    Source of the cosine: Loshchilov and Hutter, SGDR, 2017, arXiv 1608.03983.
+
+    Raises:
+        InputError: no config of an optimizer, or an epoch without steps.
+    """
+    instance_of(OptimizerConfig)("config", config)
+    steps_per_epoch = at_least(1)("steps_per_epoch", steps_per_epoch)
+    match config.schedule:
+        case Constant():
+            return optax.constant_schedule(config.learning_rate)
+        case Cosine(cosine_unit=unit) as schedule:
+            by_epoch = unit == "epoch"
+            cosine = optax.cosine_decay_schedule(
+                config.learning_rate,
+                decay_steps=schedule.cosine_epochs
+                * (1 if by_epoch else steps_per_epoch),
+                alpha=schedule.min_learning_rate / config.learning_rate,
+            )
+
+    def by_whole_epochs(step: Any) -> Any:
+        return cosine(jnp.floor_divide(step, steps_per_epoch))
+
+    return by_whole_epochs if by_epoch else cosine
+
+
+def is_weight(params: Params) -> PyTree[bool]:
+    """Mark the kernels, which L2 shrinks, with True and everything else with False.
+
+    A kernel is a leaf of the name "kernel", in a tree of any kind.
+    """
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: keystr(path[-1:], simple=True) == "kernel", params
+    )
+
+
+def check_weights(params: Params, *, l2: float) -> None:
+    """Raise InputError where an L2 has nothing to shrink, and would do nothing."""
+    if l2 > 0.0 and not any(jax.tree.leaves(is_weight(params))):
+        paths, _ = jax.tree_util.tree_flatten_with_path(params)
+        names = [keystr(path, simple=True, separator="/") for path, _ in paths]
+        raise InputError(
+            f"expected a leaf of the name kernel, which l2={l2} shrinks, got leaves "
+            f"{shown(names)}; name the weights so, or use l2=0"
+        )
+
+
+def make_optimizer(
+    config: OptimizerConfig, schedule: optax.Schedule
+) -> optax.GradientTransformation:
+    """Build the Optax optimizer: L2 into the gradient of the weights, then the rule.
+
+    The L2 is coupled: Adam sees g + l2 * w (unlike AdamW). It is not in the reported
+    loss. Source of Adam: Kingma and Ba, 2015, arXiv 1412.6980.
+
+    Raises:
+        InputError: no config of an optimizer, or a schedule that is no function; the
+            optimizer, parameters without a kernel that L2 would shrink.
+    """
+    instance_of(OptimizerConfig)("config", config)
+    function("schedule", schedule)
+    match config.algorithm:
+        case Adam(b1=b1, b2=b2, eps=eps):
+            rule = optax.adam(schedule, b1=b1, b2=b2, eps=eps)
+        case Sgd(momentum=momentum):
+            rule = optax.sgd(schedule, momentum=momentum or None)
+    if config.l2 == 0.0:
+        return rule
+
+    def shrunk(params: Params) -> PyTree[bool]:
+        check_weights(params, l2=config.l2)
+        return is_weight(params)
+
+    return optax.chain(optax.add_decayed_weights(config.l2, mask=shrunk), rule)
