@@ -1,4 +1,4 @@
-"""How near right strategies come to the bound of `cnnjax.laws.law`, and how far faults are.
+"""How near right strategies come to the bound of `laws.law`, and how far faults are.
 
     python benchmarks/law.py --recipes=adam_cosine_cnn,sgd_dropout_cnn --stacks=10
 
@@ -23,10 +23,9 @@ import optax
 from absl import flags
 from results import Results
 
-from cnnjax import data, faults
+from cnnjax import data, devices, faults
 from cnnjax.base.errors import InputError, expect
 from cnnjax.data.dataset import Dataset
-from cnnjax.devices import parallel
 from cnnjax.experiments import recipes
 from cnnjax.experiments.experiment import Experiment, prepare, setting_of, with_faults
 from cnnjax.experiments.overrides import override
@@ -47,7 +46,7 @@ from cnnjax.models.stack import (
     layer_rows,
 )
 from cnnjax.results.environment import describe_environment, environment_line
-from cnnjax.strategies import DIVIDED, STRATEGIES
+from cnnjax.strategies import STRATEGIES
 from cnnjax.types import Batch, Examples, Params
 
 FLAGS = flags.FLAGS
@@ -184,7 +183,7 @@ def _rounded(ratio: float) -> float:
 
 def _with(experiment: Experiment, strategy: str, *names: str) -> Experiment:
     recipe = override(experiment.recipe, strategy=strategy)
-    mesh = parallel.make_mesh(NUM_DEVICES) if strategy in DIVIDED else None
+    mesh = devices.make_mesh(NUM_DEVICES) if STRATEGIES[strategy].divides else None
     options = experiment.options._replace(mesh=mesh)
     return with_faults(experiment._replace(recipe=recipe, options=options), names)
 

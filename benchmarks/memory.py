@@ -22,11 +22,10 @@ from cnnjax.base.errors import InputError, expect
 from cnnjax.experiments import recipes
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.experiments.overrides import override
-from cnnjax.gradients.factors import mean_share
+from cnnjax.gradients import rules
 from cnnjax.gradients.microbatches import microbatched
-from cnnjax.gradients.per_example import example_share
-from cnnjax.gradients.rules import RULES
-from cnnjax.gradients.shares import ShareFn, batch_share, with_each
+from cnnjax.gradients.reductions import REDUCTIONS
+from cnnjax.gradients.shares import ShareFn, with_each
 from cnnjax.laws import references
 from cnnjax.laws.programs import temporary_bytes
 from cnnjax.results.environment import describe_environment, environment_line
@@ -81,13 +80,16 @@ def main(args: list[str]) -> None:
 
 def _shares(experiment: Experiment) -> dict[str, ShareFn]:
     """Return the batch gradient, by three routes, and every per-example rule."""
-    loss_fn, factors_fn = experiment.loss_fn, experiment.options.factors_fn
-    assert factors_fn is not None  # `prepare` has made it
+    objective = experiment.objective
     return {
-        "batch_gradient": batch_share(loss_fn),
-        "mean_by_rows": example_share(loss_fn),
-        "mean_by_factors": mean_share(factors_fn),
-        **{name: rule(loss_fn, factors_fn, MAX_NORM) for name, rule in RULES.items()},
+        "batch_gradient": rules.batch(objective),
+        "mean_by_rows": rules.per_example(objective),
+        "mean_by_factors": rules.factored(objective),
+        **{
+            f"{name}_by_{route}": rule(objective, reduction(MAX_NORM))
+            for name, reduction in REDUCTIONS.items()
+            for route, rule in rules.ROUTES.items()
+        },
     }
 
 

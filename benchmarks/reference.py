@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -20,8 +19,9 @@ from cnnjax.data.preprocessing import preprocess
 from cnnjax.experiments import recipes
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.experiments.overrides import override
-from cnnjax.gradients.rules import reference_share
-from cnnjax.gradients.shares import serial_share, with_each
+from cnnjax.gradients import reductions, rules
+from cnnjax.gradients.shares import with_each
+from cnnjax.models.losses import LOSSES
 from cnnjax.models.stack import ModelConfig, layer_rows
 from cnnjax.results.workdir import plain
 from cnnjax.training.optimizers import make_schedule
@@ -44,7 +44,7 @@ def prepare(
     """
     recipe = recipes.get_recipe(recipe_name)
     told = f"a recipe that classifies, as the peers do, not {recipe_name!r}"
-    expect(told, recipe.loss, recipe.loss == "softmax_cross_entropy")
+    expect(told, recipe.loss, LOSSES[recipe.loss].classifies)
     if dataset is None:
         dataset = recipe.dataset if data_dir else recipes.default_dataset(recipe)
     recipe = override(
@@ -135,12 +135,12 @@ def write_seed(experiment: Experiment, folder: Path, seed: int) -> None:
 def results(experiment: Experiment, tasks: set[Task]) -> dict[Task, Tree]:
     """Compute what each task is compared with, one example after another."""
     batch = first_batch(experiment)
-    loss_fn = experiment.loss_fn
     found: dict[Task, Tree] = {}
     for task in sorted(tasks - {"peak"}):
-        share: Any = serial_share(loss_fn)
+        reduction = reductions.mean
         if task != "mean":
-            share = reference_share(task, loss_fn, MAX_NORM)
+            reduction = reductions.REDUCTIONS[task](MAX_NORM)
+        share = rules.serial(experiment.objective, reduction)
         _, grads, each = jax.jit(with_each(share))(experiment.params, batch)
         own = grads if task == "mean" else each_of(task, grads, each)
         found[task] = jax.tree.map(np.asarray, own)

@@ -14,16 +14,15 @@ import _script
 import jax
 from absl import flags
 
-from cnnjax import experiments
+from cnnjax import devices, experiments
 from cnnjax.base.errors import InputError
 from cnnjax.data.dataset import Dataset
-from cnnjax.devices import parallel
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipes import Recipe
 from cnnjax.measuring import advice
 from cnnjax.results.environment import describe_environment
 from cnnjax.results.workdir import Workdir, plain
-from cnnjax.strategies import DIVIDED, Options
+from cnnjax.strategies import STRATEGIES, Options
 
 FLAGS = flags.FLAGS
 # What the fastest strategy depends on, of the environment.
@@ -47,7 +46,7 @@ def settle(
         return recipe, _recipe_flags.options_from_flags(recipe)
     _refuse()
     recipe = override(recipe, strategy="jit")
-    mesh = parallel.make_mesh(FLAGS.num_devices)
+    mesh = devices.make_mesh(FLAGS.num_devices)
     experiment = experiments.prepare(recipe, dataset, options=Options(mesh))
     key = _key(experiment)
     folder = _script.cache_folder()
@@ -71,7 +70,7 @@ def settle(
     print(f"(tried {entry['date']}; {_memory(path, key)})\n", flush=True)
     name, size = entry["strategy"], entry["microbatch_size"]
     return override(recipe, strategy=name), Options(
-        mesh if name in DIVIDED else None, size
+        mesh if STRATEGIES[name].divides else None, size
     )
 
 

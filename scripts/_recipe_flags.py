@@ -5,9 +5,8 @@ from __future__ import annotations
 import jax
 from absl import flags
 
-from cnnjax import faults, strategies
+from cnnjax import devices, faults, strategies
 from cnnjax.base.errors import InputError, expect, unknown_name
-from cnnjax.devices import parallel
 from cnnjax.experiments import recipes
 from cnnjax.experiments.overrides import override
 from cnnjax.models import initializers
@@ -35,7 +34,7 @@ flags.DEFINE_integer(
     "num_devices",
     None,
     "Devices that a batch is divided over; on a CPU, so many virtual ones are made. "
-    f"For {', '.join(strategies.DIVIDED)}. Default: all that are there. "
+    f"For {', '.join(strategies.names_of(divides=True))}. Default: all that are there. "
     "Of several processes: of each.",
     lower_bound=1,
 )
@@ -144,12 +143,12 @@ def options_for(recipe: recipes.Recipe) -> strategies.Options:
     Raises:
         InputError: more devices than there are.
     """
-    divided = recipe.strategy in strategies.DIVIDED
+    at = strategies.STRATEGIES[recipe.strategy].device_map
     mesh = None
-    if divided:
-        # Only this row cuts kernels: the others of a comparison take all for the batch.
-        cuts = recipe.strategy == "sharded"
-        mesh = parallel.make_mesh(
+    if at.divides:
+        # Where no kernels are cut, all devices are for the batch.
+        cuts = at.cuts_kernels
+        mesh = devices.make_mesh(
             FLAGS.num_devices, model_devices=FLAGS.model_devices if cuts else 1
         )
     return strategies.Options(mesh, FLAGS.microbatch_size)
@@ -161,12 +160,13 @@ def options_from_flags(recipe: recipes.Recipe) -> strategies.Options:
     Raises:
         InputError: more devices than there are, or than the strategy can use.
     """
-    if recipe.strategy not in strategies.DIVIDED and (FLAGS.num_devices or 1) > 1:
+    at = strategies.STRATEGIES[recipe.strategy].device_map
+    if not at.divides and (FLAGS.num_devices or 1) > 1:
         raise InputError(
             f"strategy {recipe.strategy!r} runs on one device, got --num_devices="
-            f"{FLAGS.num_devices}; use {', '.join(strategies.DIVIDED)}"
+            f"{FLAGS.num_devices}; use {', '.join(strategies.names_of(divides=True))}"
         )
-    if recipe.strategy != "sharded" and FLAGS.model_devices > 1:
+    if not at.cuts_kernels and FLAGS.model_devices > 1:
         raise InputError(
             f"strategy {recipe.strategy!r} cuts no kernels, got --model_devices="
             f"{FLAGS.model_devices}; use sharded"

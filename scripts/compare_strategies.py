@@ -8,6 +8,7 @@ Same parameters, same batches. Exits with status 1 if any disagrees, as one must
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import sys
@@ -26,7 +27,8 @@ from absl import flags
 from cnnjax import data, experiments, faults, strategies
 from cnnjax.base.errors import InputError, expect
 from cnnjax.experiments.overrides import override
-from cnnjax.gradients.rules import Rule
+from cnnjax.gradients.reductions import REDUCTIONS, clipped
+from cnnjax.gradients.rules import ROUTES
 from cnnjax.laws import equivalence, references
 from cnnjax.results.environment import (
     describe_environment,
@@ -71,12 +73,9 @@ def main(args: list[str]) -> None:
     results = [f"{agreed} of {len(rows)} strategies agree with the serial reference"]
     wrong = agreed < len(rows)
     if not FLAGS.strategy:
-        rules = faults.corrupted_rules(map(faults.get_fault, FLAGS.fault))
-        agreed = _compare_rules(experiment, reference, rules)
-        wrong |= agreed < len(rules)
-        results.insert(
-            0, f"{agreed} of {len(rules)} per-example rules agree with theirs"
-        )
+        agreed, tried = _compare_rules(experiment, reference)
+        wrong |= agreed < tried
+        results.insert(0, f"{agreed} of {tried} per-example rules agree with theirs")
     print(*told, *results, sep="\n", file=sys.stderr if FLAGS.json else sys.stdout)
     if wrong:
         sys.exit(1)
@@ -85,12 +84,16 @@ def main(args: list[str]) -> None:
 def _compare_rules(
     experiment: experiments.Experiment,
     reference: references.Reference,
-    rules: dict[str, Rule],
-) -> int:
-    """Print a line for each rule; return how many agreed."""
-    agreed = 0
-    for name, rule in rules.items():
-        row = equivalence.assess_rule(experiment, reference, name=name, rule=rule)
+) -> tuple[int, int]:
+    """Print a line for each reduction by each route; return how many agreed, of all."""
+    wrong = faults.corrupted_routes(map(faults.get_fault, FLAGS.fault))
+    agreed, tried = 0, list(itertools.product(REDUCTIONS, ROUTES))
+    for reduction, route in tried:
+        name = f"{reduction}_by_{route}"
+        rule = (wrong if REDUCTIONS[reduction] is clipped else ROUTES)[route]
+        row = equivalence.assess_rule(
+            experiment, reference, rule=rule, reduction=REDUCTIONS[reduction]
+        )
         agreed += row.agrees
         if FLAGS.json:
             print(json.dumps({"rule": name, **_finite(row._asdict())}), flush=True)
@@ -99,13 +102,12 @@ def _compare_rules(
         verdict = "agrees" if row.agrees else "DISAGREES"
         memory = _mebibytes(row.temporary_bytes)
         print(_line((name, *errors, "-", "-", memory, verdict)), flush=True)
-    return agreed
+    return agreed, len(tried)
 
 
 def _row(experiment: experiments.Experiment, strategy: str) -> experiments.Experiment:
     recipe = override(experiment.recipe, strategy=strategy)
     options = _recipe_flags.options_for(recipe)
-    options = options._replace(factors_fn=experiment.options.factors_fn)
     return experiment._replace(recipe=recipe, options=options)
 
 

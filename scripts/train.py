@@ -27,11 +27,10 @@ import jax
 import numpy as np
 from absl import flags
 
-from cnnjax import data, experiments
+from cnnjax import data, devices, experiments
 from cnnjax.base.clock import Clock
 from cnnjax.base.errors import expect
 from cnnjax.base.trees import nbytes
-from cnnjax.devices import parallel
 from cnnjax.experiments import ensembles, recipes, runs
 from cnnjax.models import stack
 from cnnjax.results.environment import (
@@ -150,7 +149,7 @@ def main(args: list[str]) -> None:
             clock=clock,
         )
     with clock.part("predict"):
-        params = parallel.to_host(run.params)
+        params = devices.to_host(run.params)
         prediction = runs.predict(experiment, params, experiment.test.inputs[shown])
         predictions = runs.predict_test(experiment, params)
     rows = stack.layer_rows(recipe.model)

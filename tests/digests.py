@@ -21,16 +21,16 @@ from typing import Any
 import jax
 import numpy as np
 from batches import TINY, TWO_CHANNELS, make_batch, random_dataset
+from tables import DIVIDED, PER_EXAMPLE, share_by
 
-from cnnjax.devices import parallel
+from cnnjax.devices import make_mesh
 from cnnjax.experiments import ensembles, runs
 from cnnjax.experiments.experiment import Experiment, prepare, setting_of, with_faults
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipes import RECIPES, Recipe
 from cnnjax.faults import FAULTS, unmet
-from cnnjax.gradients.rules import RULES
 from cnnjax.gradients.shares import with_each
-from cnnjax.strategies import DIVIDED, STRATEGIES, Options
+from cnnjax.strategies import STRATEGIES, Options
 
 DEVICES = (1, 2)
 # (strategy, devices along "data" and along "model", microbatch, type)
@@ -69,7 +69,7 @@ def cases() -> Iterator[tuple[str, Any]]:
         )
     for size in (1, 2):
         yield f"tiny seeds by {size}", lambda size=size: of_seeds(size)
-    for rule in RULES:
+    for rule in PER_EXAMPLE:
         yield f"tiny {rule}", lambda rule=rule: of_rule(rule)
     for fault in FAULTS:
         yield f"tiny {fault}", lambda fault=fault: of_fault(fault)
@@ -98,7 +98,7 @@ def experiment_of(
     options = Options(microbatch_size=microbatch)
     if strategy in DIVIDED:
         options = options._replace(
-            mesh=parallel.make_mesh(math.prod(mesh), model_devices=mesh[1])
+            mesh=make_mesh(math.prod(mesh), model_devices=mesh[1])
         )
     return prepare(recipe, dataset, seed=seed, options=options)
 
@@ -130,19 +130,19 @@ def of_seeds(size: int) -> str:
 def of_rule(name: str) -> str:
     experiment = experiment_of(TINY, "jit")
     batch = make_batch(experiment, 6, padding=2)
-    share = RULES[name](experiment.loss_fn, experiment.options.factors_fn, 0.5)
+    share = share_by(name, experiment.objective, 0.5)
     return digest(jax.jit(with_each(share))(experiment.params, batch))
 
 
 def trained(experiment: Experiment) -> Any:
     ended = runs.run(experiment)
-    return told(ended, runs.predict_test(experiment, parallel.to_host(ended.params)))
+    return told(ended, runs.predict_test(experiment, devices.to_host(ended.params)))
 
 
 def told(run: runs.Run, predictions: Any) -> Any:
     """Return what is to stay the same: all but times."""
     epochs = [(r.train, r.test, r.learning_rate, r.steps) for r in run.records]
-    return parallel.to_host(run.params), epochs, run.test, predictions
+    return devices.to_host(run.params), epochs, run.test, predictions
 
 
 def digest(tree: Any) -> str:

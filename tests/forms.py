@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from tables import PER_EXAMPLE, share_by
 
-from cnnjax.devices import parallel
+from cnnjax import devices
 from cnnjax.gradients.factors import make_factors_fn
-from cnnjax.gradients.rules import RULES
+from cnnjax.gradients.objective import Objective
 from cnnjax.gradients.shares import whole
 from cnnjax.strategies import STRATEGIES, Options, make_strategy
 from cnnjax.types import Batch
@@ -68,17 +69,18 @@ def forms_of(
         return loss, (metrics, {"head": example[None]})
 
     factors_fn = make_factors_fn(tapped, {"head": jnp.zeros(3)})
-    options = Options(parallel.make_mesh(2), microbatch_size, factors_fn)
+    objective = Objective(loss_fn, factors_fn)
+    options = Options(devices.make_mesh(2), microbatch_size)
     forms = {}
     for name in STRATEGIES:
-        strategy = make_strategy(name, loss_fn, options)
+        strategy = make_strategy(name, objective, options)
 
         def run(batch, strategy=strategy):
             params, placed = strategy.put_state(PARAMS), strategy.put_batch(batch)
             return strategy.value_and_grad(params, placed)
 
         forms[name] = run if strategy.run == "eager" else jax.jit(run)
-    for name, rule in RULES.items():
-        share = rule(loss_fn, factors_fn, 1e9)
+    for name in PER_EXAMPLE:
+        share = share_by(name, objective, 1e9)
         forms[name] = jax.jit(functools.partial(whole(share), PARAMS))
     return forms

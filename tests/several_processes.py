@@ -18,14 +18,15 @@ from absl import flags
 from batches import distinct_weights, experiment_of, make_batch
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from tables import ACROSS_PROCESSES
 from test_strategy_laws import TINY
 
+from cnnjax import devices
 from cnnjax.base.errors import InputError
 from cnnjax.data.order import take_batch
-from cnnjax.devices import parallel
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.gradients.padding import pad_batch
-from cnnjax.strategies import ACROSS_PROCESSES, STRATEGIES, Options, make_strategy
+from cnnjax.strategies import STRATEGIES, Options, make_strategy
 from cnnjax.training.evaluation import make_evaluate
 
 OUTPUT = flags.DEFINE_string("output", None, "Folder.")
@@ -48,7 +49,7 @@ def values_held(array: jax.Array) -> np.ndarray:
 def refusal_of(name: str, experiment: Experiment, mesh: Mesh) -> str:
     """Return what `make_strategy` says to a strategy of one process."""
     try:
-        make_strategy(name, experiment.loss_fn, Options(mesh))
+        make_strategy(name, experiment.objective, Options(mesh))
     except InputError as error:
         return str(error)
     return "none"
@@ -58,12 +59,12 @@ def main(args: list[str]) -> None:
     """Compute the same in all processes, and note it."""
     jax.config.update("jax_num_cpu_devices", 3)  # one more than the mesh takes
     _processes.join()
-    mesh = parallel.make_mesh(2)
+    mesh = devices.make_mesh(2)
     experiment = experiment_of(TINY, strategy="shard_map")
     noted = {"mesh": [device.process_index for device in mesh.devices.flat]}
 
     batch = make_batch(experiment, 14)._replace(weights=distinct_weights(14))
-    placed = parallel.split(mesh)(batch)
+    placed = devices.split(mesh)(batch)
     noted["keys_held"] = values_held(jax.random.key_data(placed.keys))
     padded = pad_batch(batch, 4)
     noted["keys_of_all"] = jax.random.key_data(padded.keys)
@@ -72,9 +73,9 @@ def main(args: list[str]) -> None:
 
     @jax.jit
     def gather(examples, order):
-        return parallel.split(mesh)(take_batch(examples, order, 1, batch_size=16))
+        return devices.split(mesh)(take_batch(examples, order, 1, batch_size=16))
 
-    put_state = parallel.replicate(mesh)
+    put_state = devices.replicate(mesh)
     order = np.random.default_rng(0).permutation(320).astype(np.int32)
     resident = put_state((experiment.train, order))
     gathered = gather(*resident)
@@ -84,20 +85,20 @@ def main(args: list[str]) -> None:
     noted["program"] = gather.lower(*resident).compile().as_text()
 
     whole = np.arange(24.0, dtype=np.float32).reshape(8, 3)
-    apart = parallel.place(whole, NamedSharding(mesh, P(parallel.AXIS)))
-    noted["to_host"] = parallel.to_host({"apart": apart})["apart"]
+    apart = devices.place(whole, NamedSharding(mesh, P(devices.AXIS)))
+    noted["to_host"] = devices.to_host({"apart": apart})["apart"]
 
     state = {"params": experiment.params, "key": jax.random.key(3)}
     copies = put_state(state)
     jax.block_until_ready(jax.jit(lambda tree: tree, donate_argnums=0)(copies))
     noted["key_survives"] = jax.random.key_data(state["key"])
-    noted["params_survive"] = parallel.to_host(state["params"])["conv_0"]["kernel"]
+    noted["params_survive"] = devices.to_host(state["params"])["conv_0"]["kernel"]
 
     params = put_state(experiment.params)
     for name in ACROSS_PROCESSES:
-        strategy = STRATEGIES[name](experiment.loss_fn, Options(mesh))
+        strategy = STRATEGIES[name](experiment.objective, Options(mesh))
         _, grads = jax.jit(strategy.value_and_grad)(params, strategy.put_batch(batch))
-        for path, leaf in jax.tree.leaves_with_path(parallel.to_host(grads)):
+        for path, leaf in jax.tree.leaves_with_path(devices.to_host(grads)):
             noted[f"{name}/{jax.tree_util.keystr(path)}"] = leaf
     evaluate = make_evaluate(
         experiment.loss_fn,
@@ -105,7 +106,7 @@ def main(args: list[str]) -> None:
         params,
         batch_size=10,
         put_state=put_state,
-        put_batch=parallel.split(mesh),
+        put_batch=devices.split(mesh),
     )
     noted["evaluated"] = list(evaluate(params).values())
 

@@ -18,16 +18,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tables import DIVIDED
 
 import cnnjax
-from cnnjax import statistics
+from cnnjax import devices, statistics
 from cnnjax.data import order, preprocessing, splits
-from cnnjax.devices import parallel
 from cnnjax.experiments import ensembles
 from cnnjax.gradients import microbatches, reductions
 from cnnjax.models import initializers, layers, stack
 from cnnjax.results import workdir
-from cnnjax.strategies import DIVIDED, Options
+from cnnjax.strategies import Options
 from cnnjax.training import epochs, evaluation, optimizers, updates
 
 ACCEPTED = None
@@ -256,7 +256,7 @@ TABLE: list[tuple[str, str | None]] = [
     ("make_strategy('jit', 'mse')", "loss_fn to be a function, got 'mse'"),
     ("make_strategy('jit', loss, {})", "options of kind Options, got {}"),
     ("make_strategy('jit', loss, 16)", "options of kind Options, got 16"),
-    ("make_strategy('jit', loss, Options(mesh=2))", "parallel.make_mesh makes it, got"),
+    ("make_strategy('jit', loss, Options(mesh=2))", "devices.make_mesh makes it, got"),
     ("make_strategy('shard_map', loss, Options(own_mesh))", "makes it, got ('x',)"),
     ("STRATEGIES['pmap'](loss, Options(own_mesh))", "makes it, got ('x',)"),
     ("make_strategy('jit', loss, Options(None, '3'))", "microbatch_size of at least 1"),
@@ -533,15 +533,15 @@ def names_of_the_table() -> dict:
     adam = optimizers.OptimizerConfig(algorithm=optimizers.Adam(), learning_rate=0.1)
 
     def grads(name: str, *, microbatch_size: object) -> object:
-        mesh = parallel.make_mesh(3) if name in DIVIDED else None
+        mesh = devices.make_mesh(3) if name in DIVIDED else None
         options = experiment.options._replace(
             mesh=mesh, microbatch_size=microbatch_size
         )
-        strategy = cnnjax.make_strategy(name, experiment.loss_fn, options)
+        strategy = cnnjax.make_strategy(name, experiment.objective, options)
         return jax.eval_shape(strategy.value_and_grad, params, batch)
 
     def prepared(name: str, *, microbatch_size: object) -> object:
-        options = Options(parallel.make_mesh(3), microbatch_size)
+        options = Options(devices.make_mesh(3), microbatch_size)
         return cnnjax.prepare(replace(small, strategy=name), dataset, options=options)
 
     def singly() -> np.ndarray:

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from forms import BATCH, PARAMS, mean_of_losses, returning
+from tables import DIVIDED
 
+from cnnjax import devices
 from cnnjax.base.errors import InputError
-from cnnjax.devices import parallel
 from cnnjax.gradients.contract import check_params
 from cnnjax.laws.comparison import largest_error
-from cnnjax.strategies import DIVIDED, STRATEGIES, Options, make_strategy
+from cnnjax.strategies import STRATEGIES, Options, make_strategy
 
 pytestmark = pytest.mark.xdist_group("batches")  # its programs serve all tests
 LOSS = returning(lambda loss, *_: loss)
@@ -25,7 +26,7 @@ NAN, INF = float("nan"), float("inf")
 
 @functools.cache
 def strategy_of(name):
-    mesh = parallel.make_mesh(3) if name in DIVIDED else None
+    mesh = devices.make_mesh(3) if name in DIVIDED else None
     return make_strategy(name, LOSS, Options(mesh))
 
 

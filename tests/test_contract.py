@@ -16,8 +16,8 @@ from forms import (
 )
 from jax import lax
 
+from cnnjax import devices
 from cnnjax.base.errors import InputError
-from cnnjax.devices import parallel
 from cnnjax.gradients.contract import RESERVED, checked
 from cnnjax.laws.comparison import largest_error
 from cnnjax.training.evaluation import make_evaluate
@@ -34,7 +34,7 @@ def summed_backwards(value):
 
 
 summed_backwards.defvjp(
-    lambda value: (value, None), lambda _, g: (lax.psum(g, parallel.AXIS),)
+    lambda value: (value, None), lambda _, g: (lax.psum(g, devices.AXIS),)
 )
 
 REFUSED = {
@@ -64,27 +64,27 @@ REFUSED = {
     ),
     "a metric without a name": (lambda loss, *_: (loss, {1: loss}), "got 1"),
     "a mean over devices": (
-        lambda loss, *_: lax.pmean(loss, parallel.AXIS),
+        lambda loss, *_: lax.pmean(loss, devices.AXIS),
         "which knows no batch and no devices",
     ),
     "its place among the devices": (
-        lambda loss, *_: loss * (1 + lax.axis_index(parallel.AXIS)),
+        lambda loss, *_: loss * (1 + lax.axis_index(devices.AXIS)),
         "which knows no batch and no devices",
     ),
     "a sum over devices in an inner function": (
-        lambda loss, *_: jax.jit(lambda x: lax.psum(x, parallel.AXIS))(loss),
+        lambda loss, *_: jax.jit(lambda x: lax.psum(x, devices.AXIS))(loss),
         "which knows no batch and no devices",
     ),
     "the number of devices": (
-        lambda loss, *_: loss / lax.axis_size(parallel.AXIS),
+        lambda loss, *_: loss / lax.axis_size(devices.AXIS),
         "which knows no batch and no devices",
     ),
     "the number of devices, counted": (
-        lambda loss, *_: loss / lax.psum(1, parallel.AXIS),
+        lambda loss, *_: loss / lax.psum(1, devices.AXIS),
         "which knows no batch and no devices",
     ),
     "a metric by the number of devices": (
-        lambda loss, *_: (loss, {"part": loss / lax.axis_size(parallel.AXIS)}),
+        lambda loss, *_: (loss, {"part": loss / lax.axis_size(devices.AXIS)}),
         "which knows no batch and no devices",
     ),
     "a metric beyond float32": (

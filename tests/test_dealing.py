@@ -13,15 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tables import DIVIDED
 
+from cnnjax import devices
 from cnnjax.data.order import example_keys
-from cnnjax.devices import parallel
 from cnnjax.gradients import reductions
 from cnnjax.gradients.microbatches import DEALT, NEIGHBOURS, microbatched
 from cnnjax.gradients.padding import pad_batch
 from cnnjax.gradients.per_example import rows_share
 from cnnjax.gradients.shares import Share, batch_share, serial_share, with_each
-from cnnjax.strategies import DIVIDED, STRATEGIES, Options
+from cnnjax.strategies import STRATEGIES, Options
 from cnnjax.types import Batch
 
 CUTS = {"neighbours": NEIGHBOURS, "dealt": DEALT}
@@ -149,7 +150,7 @@ def test_a_batch_is_filled_up_with_copies_that_do_not_count(multiple):
 @functools.cache
 def compiled(name: str, num_devices: int, microbatch_size: int | None):
     """Return a strategy and its program, for batches of every size."""
-    mesh = parallel.make_mesh(num_devices) if name in DIVIDED else None
+    mesh = devices.make_mesh(num_devices) if name in DIVIDED else None
     strategy = STRATEGIES[name](loss_fn, Options(mesh, microbatch_size=microbatch_size))
     return strategy, jax.jit(strategy.value_and_grad)
 
@@ -187,15 +188,15 @@ def test_every_example_counts_once_with_its_own_weight_and_key(
 @pytest.mark.parametrize("num_devices", [3, 4])
 def test_pmap_fills_up_a_batch_that_nobody_placed(num_devices):
     batch = make_batch(13)._replace(weights=jnp.linspace(0.25, 1.75, 13))
-    mesh = parallel.make_mesh(num_devices)
-    _, grads = parallel.over_pmap(batch_share(loss_fn), mesh)(PARAMS, batch)
+    mesh = devices.make_mesh(num_devices)
+    _, grads = devices.over_pmap(batch_share(loss_fn), mesh)(PARAMS, batch)
     np.testing.assert_allclose(grads["w"], by_hand(batch)[1], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("num_devices", [2, 3, 4])
 def test_each_device_holds_its_own_piece_of_a_batch(num_devices):
     """In the order of the batch, as much as the others, and every array alike."""
-    placed = parallel.split(parallel.make_mesh(num_devices))(make_batch(13))
+    placed = devices.split(devices.make_mesh(num_devices))(make_batch(13))
     size = -(-13 // num_devices)
     assert placed.weights.size == size * num_devices
     for array in (placed.inputs, placed.labels, placed.weights, placed.keys):

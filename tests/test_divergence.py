@@ -12,17 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from batches import TINY, make_batch, random_dataset
-from published_runs import findings_of, image, system, write_job
-
 from cnnjax.devices.parallel import make_mesh
+from published_runs import findings_of, image, system, write_job
+from tables import DIVIDED
+
 from cnnjax.experiments.ensembles import SeedRun, run_seeds
 from cnnjax.experiments.experiment import prepare
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.runs import Run, fit, make_test, predict, predict_test
 from cnnjax.models.stack import Dense, Flatten
 from cnnjax.results.outcomes import dead_classes, read_outcome
-from cnnjax.strategies import DIVIDED, STRATEGIES, make_strategy
-from cnnjax.strategies.options import Options
+from cnnjax.strategies import STRATEGIES, Options, make_strategy
 from cnnjax.studies.reporting.files import write_report
 from cnnjax.studies.reproduction.plan import plan
 from cnnjax.telling.text import divergence_of_run, interval_lines, seed_line
@@ -44,8 +44,7 @@ def test_no_strategy_scores_what_is_not_a_number(name):
     """All logits are NaN, and class 0 among the labels."""
     experiment = prepare(override(LINE, strategy=name), DATASET)
     options = Options(make_mesh(2) if name in DIVIDED else None)
-    options = options._replace(factors_fn=experiment.options.factors_fn)
-    strategy = make_strategy(name, experiment.loss_fn, options)
+    strategy = make_strategy(name, experiment.objective, options)
     batch = make_batch(experiment, 8)
     assert 0 in batch.labels
     of = strategy.value_and_grad

@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tables import DIVIDED
 
-from cnnjax import models
+from cnnjax import devices, models
 from cnnjax.data.order import example_keys
-from cnnjax.devices import parallel
 from cnnjax.experiments.experiment import keys_of
 from cnnjax.models.initializers import PYTORCH
 from cnnjax.models.stack import Dropout, Flatten, ModelConfig
-from cnnjax.strategies import DIVIDED, STRATEGIES, Options
+from cnnjax.strategies import STRATEGIES, Options
 from cnnjax.training.epochs import train
 from cnnjax.training.optimizers import (
     OptimizerConfig,
@@ -148,7 +148,7 @@ def test_masks_of_a_training_run_never_come_back():
 
 @functools.cache
 def six_masks(name: str, num_devices: int, microbatch_size: int | None) -> list[float]:
-    mesh = parallel.make_mesh(num_devices) if name in DIVIDED else None
+    mesh = devices.make_mesh(num_devices) if name in DIVIDED else None
     strategy = STRATEGIES[name](loss_fn, Options(mesh, microbatch_size=microbatch_size))
     batch = Batch(
         jnp.asarray(SIX.inputs),

@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from batches import TINY, make_batch, random_dataset
+from cnnjax.devices.parallel import AXIS, make_mesh
 from jax.sharding import NamedSharding, PartitionSpec
+from tables import DIVIDED
 
 from cnnjax.base import clock as clocks
 from cnnjax.base.clock import Clock
 from cnnjax.base.errors import InputError
-from cnnjax.devices.parallel import AXIS, make_mesh
 from cnnjax.experiments import runs
 from cnnjax.experiments.experiment import prepare
 from cnnjax.experiments.overrides import override
@@ -23,7 +24,7 @@ from cnnjax.experiments.runs import fit, run
 from cnnjax.gradients.shares import batch_value_and_grad, serial_value_and_grad
 from cnnjax.laws.comparison import largest_error
 from cnnjax.models.stack import Dense, Flatten
-from cnnjax.strategies import DIVIDED, STRATEGIES, Options
+from cnnjax.strategies import STRATEGIES, Options
 from cnnjax.training import epochs
 from cnnjax.training.evaluation import make_evaluate
 from cnnjax.training.records import epoch_means

@@ -10,18 +10,20 @@ from pathlib import Path
 import jax
 import pytest
 from batches import TINY, TWO_CHANNELS, experiment_of
+from tables import DIVIDED
 from test_strategy_laws import GRADIENT_FAULTS, row_of
 
-from cnnjax.devices import parallel
+from cnnjax import devices
 from cnnjax.experiments.experiment import Experiment, setting_of, with_faults
 from cnnjax.experiments.overrides import override
-from cnnjax.faults import FAULTS, corrupted_rules
-from cnnjax.gradients.rules import RULES
+from cnnjax.faults import FAULTS, corrupted_routes
+from cnnjax.gradients.reductions import REDUCTIONS
+from cnnjax.gradients.rules import ROUTES
 from cnnjax.laws.equivalence import assess, assess_rule
 from cnnjax.laws.references import first_batches, make_reference
 from cnnjax.models.initializers import PYTORCH
 from cnnjax.models.stack import Activation, Dense, Dropout, Flatten, ModelConfig
-from cnnjax.strategies import DIVIDED, STRATEGIES
+from cnnjax.strategies import STRATEGIES
 
 pytestmark = pytest.mark.xdist_group("equivalence")
 SCRIPT = Path(__file__).parent.parent / "scripts" / "compare_strategies.py"
@@ -52,7 +54,7 @@ def cnn():
 
 def row_with(experiment: Experiment, strategy: str, *faults: str) -> Experiment:
     recipe = override(experiment.recipe, strategy=strategy)
-    mesh = parallel.make_mesh(4) if strategy in DIVIDED else None
+    mesh = devices.make_mesh(4) if strategy in DIVIDED else None
     options = experiment.options._replace(mesh=mesh)
     return with_faults(experiment._replace(recipe=recipe, options=options), faults)
 
@@ -100,15 +102,17 @@ def test_no_fault_agrees(fault, mlp, request):
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(experiment.params))
 
 
-@pytest.mark.parametrize("name", RULES)
-def test_a_right_rule_agrees_and_a_wrong_one_does_not(name, mlp):
-    experiment, reference = mlp
-    right = assess_rule(experiment, reference, name=name, rule=RULES[name])
-    assert right.agrees
-    fault = FAULTS["clip_after_the_mean"]
-    rule = corrupted_rules([fault])[name]
-    wrong = assess_rule(experiment, reference, name=name, rule=rule)
-    assert wrong.agrees == ("clipped" not in name)
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_a_right_rule_agrees(name, route, mlp):
+    how = {"rule": ROUTES[route], "reduction": REDUCTIONS[name]}
+    assert assess_rule(*mlp, **how).agrees
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_wrong_clipping_does_not_agree(route, mlp):
+    rule = corrupted_routes([FAULTS["clip_after_the_mean"]])[route]
+    assert not assess_rule(*mlp, rule=rule, reduction=REDUCTIONS["clipped"]).agrees
 
 
 def test_how_far_a_fault_is_off(mlp):
@@ -134,7 +138,7 @@ def test_the_script_holds_every_row_against_the_reference(run_script):
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     names = [row.get("strategy", row.get("rule")) for row in rows]
-    assert names == [*STRATEGIES, *RULES]
+    assert names == [*STRATEGIES, *PER_EXAMPLE]
     assert all(row["agrees"] and row["relative_error"] <= 1e-5 for row in rows)
     assert f"{len(STRATEGIES)} of {len(STRATEGIES)} strategies agree" in done.stderr
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from batches import TINY, random_dataset
 
-from cnnjax.devices import parallel
+from cnnjax import devices
 from cnnjax.experiments.experiment import prepare
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.runs import is_due, predict_test, run
@@ -71,7 +71,7 @@ def test_every_example_is_counted_once(batch_size):
 def test_every_example_is_counted_once_on_several_devices(
     name, num_devices, batch_size
 ):
-    mesh = parallel.make_mesh(num_devices)
+    mesh = devices.make_mesh(num_devices)
     strategy = STRATEGIES[name](loss_fn, Options(mesh))
     evaluate = make_evaluate(
         loss_fn,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import jax
 import pytest
 from jax import export
+from tables import DIVIDED
 from test_strategy_laws import tiny_subject
 
 from cnnjax.laws.comparison import largest_error
-from cnnjax.strategies import DIVIDED, STRATEGIES
+from cnnjax.strategies import STRATEGIES
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 

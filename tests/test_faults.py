@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from batches import TINY, TWO_CHANNELS, experiment_of, make_batch, random_dataset
+from tables import DIVIDED
 from test_strategy_laws import GRADIENT_FAULTS, options_of, row_of
 
 from cnnjax import experiments
@@ -30,7 +31,7 @@ from cnnjax.laws.comparison import largest_error
 from cnnjax.models.losses import mean_squared_error, softmax_cross_entropy
 from cnnjax.models.network import as_it_is
 from cnnjax.models.stack import Activation, Dense, Flatten, layer_rows
-from cnnjax.strategies import DIVIDED, STRATEGIES
+from cnnjax.strategies import STRATEGIES
 from cnnjax.studies.published import SYSTEMS
 from cnnjax.types import Batch, Params
 

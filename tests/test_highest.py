@@ -16,16 +16,15 @@ import jax.numpy as jnp
 import pytest
 from jax import export
 from jax.extend.core import ClosedJaxpr, Jaxpr
+from tables import DIVIDED, PER_EXAMPLE, share_by
 
-from cnnjax import models
+from cnnjax import devices, models
 from cnnjax.data.order import example_keys
-from cnnjax.devices import parallel
-from cnnjax.experiments.experiment import make_functions
+from cnnjax.experiments.experiment import make_objective
 from cnnjax.experiments.recipes import DEFAULT_RECIPE, RECIPES, Recipe
-from cnnjax.gradients.rules import RULES
 from cnnjax.gradients.shares import with_each
 from cnnjax.models.stack import layer_rows
-from cnnjax.strategies import DIVIDED, STRATEGIES, Options
+from cnnjax.strategies import STRATEGIES, Options
 from cnnjax.training.evaluation import sum_metrics
 from cnnjax.types import Batch
 
@@ -53,15 +52,13 @@ def shapes_of(recipe: Recipe, size: int = 4):
 @functools.cache
 def forms(recipe: Recipe) -> dict:
     """Return all that computes with products: {name: fn(params, batch)}."""
-    functions = make_functions(recipe)
-    loss_fn, factors_fn = functions.loss_fn, functions.factors_fn
-    found = {"evaluation": sum_metrics(functions.test_loss_fn)}
-    for name, rule in RULES.items():
-        found[name] = with_each(rule(loss_fn, factors_fn, 1.0))
+    objective = make_objective(recipe)
+    found = {"evaluation": sum_metrics(objective.test_loss_fn)}
+    for name in PER_EXAMPLE:
+        found[name] = with_each(share_by(name, objective, 1.0))
     for name, builder in STRATEGIES.items():
-        mesh = parallel.make_mesh(2) if name in DIVIDED else None
-        options = Options(mesh, factors_fn=factors_fn)
-        found[name] = builder(loss_fn, options).value_and_grad
+        mesh = devices.make_mesh(2) if name in DIVIDED else None
+        found[name] = builder(objective, Options(mesh)).value_and_grad
     return found
 
 

@@ -31,7 +31,7 @@ def tiny(dtype):
     batch = batch._replace(weights=batch.weights * distinct_weights(16))
     forms = {
         name: jax.jit(
-            STRATEGIES[name](experiment.loss_fn, experiment.options).value_and_grad
+            STRATEGIES[name](experiment.objective, experiment.options).value_and_grad
         )
         for name in RULES
     }

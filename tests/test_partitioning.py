@@ -19,8 +19,8 @@ from batches import (
 )
 from jax.sharding import PartitionSpec as P
 
+from cnnjax import devices
 from cnnjax.base.errors import InputError
-from cnnjax.devices import parallel
 from cnnjax.devices.partitioning import partition_specs
 from cnnjax.experiments.experiment import prepare
 from cnnjax.experiments.overrides import override
@@ -41,7 +41,7 @@ def tiny_experiment():
 
 def sharded(mesh_shape):
     data, model = mesh_shape
-    mesh = parallel.make_mesh(data * model, model_devices=model)
+    mesh = devices.make_mesh(data * model, model_devices=model)
     return make_strategy("sharded", tiny_experiment().loss_fn, Options(mesh))
 
 
@@ -148,7 +148,7 @@ def own_experiment(*names):
 @pytest.mark.parametrize("names", [(None,), (None, None), ("head", None)])
 def test_dense_layers_that_flax_names_are_cut(names):
     params, loss_fn, batch = own_experiment(*names)
-    options = Options(parallel.make_mesh(4, model_devices=2))
+    options = Options(devices.make_mesh(4, model_devices=2))
     strategy = make_strategy("sharded", loss_fn, options)
     placed = strategy.put_state(params)
     for name, layer in placed.items():
@@ -164,21 +164,21 @@ def test_dense_layers_that_flax_names_are_cut(names):
 )
 def test_devices_that_have_nothing_to_cut_are_refused(names, model_devices):
     params, loss_fn, batch = own_experiment(*names)
-    mesh = parallel.make_mesh(model_devices, model_devices=model_devices)
+    mesh = devices.make_mesh(model_devices, model_devices=model_devices)
     strategy = make_strategy("sharded", loss_fn, Options(mesh))
     with pytest.raises(InputError, match=f"that {model_devices} model_devices can sha"):
         jax.eval_shape(strategy.value_and_grad, params, batch)
 
 
 def test_an_experiment_with_nothing_to_cut_is_refused_before_it_runs():
-    mesh = parallel.make_mesh(5, model_devices=5)  # 64, 12, 3: none is a multiple
+    mesh = devices.make_mesh(5, model_devices=5)  # 64, 12, 3: none is a multiple
     recipe = override(TINY, strategy="sharded")
     with pytest.raises(InputError, match="use model_devices=1"):
         prepare(recipe, random_dataset(TINY), options=Options(mesh))
 
 
 def test_only_sharded_cuts_kernels():
-    mesh = parallel.make_mesh(4, model_devices=2)
+    mesh = devices.make_mesh(4, model_devices=2)
     with pytest.raises(InputError, match="only 'sharded' cuts kernels"):
         make_strategy("shard_map", tiny_experiment().loss_fn, Options(mesh))
 
@@ -186,4 +186,4 @@ def test_only_sharded_cuts_kernels():
 @pytest.mark.parametrize("model_devices", [0, 3, 8])
 def test_the_mesh_is_made_of_whole_rows(model_devices):
     with pytest.raises(InputError, match="to divide the 4 devices"):
-        parallel.make_mesh(4, model_devices=model_devices)
+        devices.make_mesh(4, model_devices=model_devices)

@@ -11,18 +11,17 @@ import numpy as np
 import pytest
 from batches import TINY, distinct_weights, experiment_of, jitted_serial, make_batch
 
+from cnnjax import devices
 from cnnjax.base.errors import InputError
-from cnnjax.devices import parallel
 from cnnjax.experiments.recipes import RECIPES
-from cnnjax.faults import corrupted_rules, get_fault
-from cnnjax.gradients import factors, reductions
+from cnnjax.faults import corrupted_routes, get_fault
+from cnnjax.gradients import factors, reductions, rules
 from cnnjax.gradients.microbatches import microbatched
-from cnnjax.gradients.rules import RULES, reference_share
 from cnnjax.gradients.shares import batch_share, each_over, whole, with_each
 from cnnjax.laws.comparison import TOLERANCES, largest_error
 from cnnjax.models import layers
 from cnnjax.models.stack import Conv, Dense, Flatten, MaxPool
-from cnnjax.strategies import STRATEGIES
+from cnnjax.strategies import STRATEGIES, Options
 from cnnjax.types import Batch
 
 pytestmark = pytest.mark.xdist_group("per_example")
@@ -36,10 +35,8 @@ def tiny_experiment(precision):
 
 
 def share_of(route, name, experiment, max_norm=MAX_NORM):
-    if route == "serial":
-        return reference_share(name, experiment.loss_fn, max_norm)
-    rule = RULES[f"{name}_by_{route}"]
-    return rule(experiment.loss_fn, experiment.options.factors_fn, max_norm)
+    rule = rules.serial if route == "serial" else rules.ROUTES[route]
+    return rule(experiment.objective, reductions.REDUCTIONS[name](max_norm))
 
 
 def examine(share, experiment, batch):
@@ -170,8 +167,8 @@ def test_without_rows_memory_is_that_of_the_batch_gradient(name):
 def test_clipping_the_mean_is_caught(route):
     tiny = tiny_experiment("float32")
     fault = get_fault("clip_after_the_mean")
-    rule = corrupted_rules([fault])[f"clipped_by_{route}"]
-    share = rule(tiny.loss_fn, tiny.options.factors_fn, MAX_NORM)
+    rule = corrupted_routes([fault])[route]
+    share = rule(tiny.objective, reductions.clipped(MAX_NORM))
     _, wrong, _ = examine(share, tiny, short_batch(tiny))
     _, expected, _ = found("serial", "clipped")
     assert largest_error(wrong, expected) > 0.01
@@ -179,31 +176,29 @@ def test_clipping_the_mean_is_caught(route):
 
 @pytest.mark.parametrize(
     "device_map",
-    [parallel.over_shard_map, parallel.over_pmap],
+    [devices.over_shard_map, devices.over_pmap],
     ids=lambda f: f.__name__,
 )
 @pytest.mark.parametrize("route", ["rows", "factors"])
 def test_clipping_goes_over_devices(route, device_map):
     tiny = tiny_experiment("float32")
-    mesh = parallel.make_mesh(4)
+    mesh = devices.make_mesh(4)
     batch = short_batch(tiny)
     _, expected, _ = found("serial", "clipped")
     run = jax.jit(device_map(share_of(route, "clipped", tiny), mesh))
-    params = parallel.replicate(mesh)(tiny.params)
-    _, grads = run(params, parallel.split(mesh)(batch))
+    params = devices.replicate(mesh)(tiny.params)
+    _, grads = run(params, devices.split(mesh)(batch))
     assert largest_error(grads, expected) <= 1e-5
 
 
 def test_the_factored_mean_goes_over_devices():
     tiny = tiny_experiment("float32")
-    mesh = parallel.make_mesh(4)
+    mesh = devices.make_mesh(4)
     batch = short_batch(tiny)
     expected = jitted_serial(tiny.loss_fn)(tiny.params, batch)
-    share = factors.mean_share(tiny.options.factors_fn)
-    run = jax.jit(parallel.over_shard_map(share, mesh))
-    found_there = run(
-        parallel.replicate(mesh)(tiny.params), parallel.split(mesh)(batch)
-    )
+    share = rules.factored(tiny.objective)
+    run = jax.jit(devices.over_shard_map(share, mesh))
+    found_there = run(devices.replicate(mesh)(tiny.params), devices.split(mesh)(batch))
     assert largest_error(found_there, expected) <= 1e-5
 
 
@@ -218,13 +213,35 @@ def test_a_sum_of_bfloat16_is_not_rounded_before_its_end():
     np.testing.assert_allclose(bias, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("name", "without"), [("factored", "jit"), ("factored_norms", "vmap_norms")]
-)
-def test_factors_are_asked_for(name, without):
-    expected = rf"{name}' expected Options\(factors_fn=.*, or use '{without}'"
+@pytest.mark.parametrize("name", ["factored", "factored_norms", "shard_map_factored"])
+def test_factors_are_asked_for(name):
+    expected = r"expected Objective\(loss_fn, factors_fn=.* 'jit' for the mean, 'vmap'"
     with pytest.raises(InputError, match=expected):
         STRATEGIES[name](lambda *_: None)
+
+
+@pytest.mark.parametrize("reduction", [*reductions.REDUCTIONS.values()])
+def test_the_batch_at_once_has_no_gradient_of_an_example(reduction):
+    with pytest.raises(InputError, match="forms no gradient of an example, got one"):
+        rules.batch(Objective(lambda *_: None), reduction(1.0))
+
+
+def test_factors_cannot_do_what_changes_more_than_the_length():
+    own = reductions.Reduction(lambda grads: reductions.Reduced(grads, {}, {}))
+    with pytest.raises(InputError, match="which factors cannot; use 'vmap'"):
+        rules.factored(tiny_experiment("float32").objective, own)
+
+
+@pytest.mark.parametrize("name", ["vmap", "factored", "shard_map_vmap", "pmap_vmap"])
+def test_a_reduction_goes_with_every_rule_that_forms_gradients(name):
+    tiny = tiny_experiment("float32")
+    options = Options(devices.make_mesh(4), reduction=reductions.clipped(MAX_NORM))
+    strategy = STRATEGIES[name](tiny.objective, options)
+    placed = strategy.put_state(tiny.params), strategy.put_batch(short_batch(tiny))
+    metrics, grads = jax.jit(strategy.value_and_grad)(*placed)
+    expected_metrics, expected, _ = found("serial", "clipped")
+    assert largest_error(grads, expected) <= 1e-5
+    assert largest_error(metrics.means, expected_metrics.means) <= 1e-5
 
 
 def test_a_gradient_of_zero_stays_and_a_nan_is_told():
@@ -235,12 +252,8 @@ def test_a_gradient_of_zero_stays_and_a_nan_is_told():
 
 @pytest.mark.parametrize("max_norm", [0.0, -1.0, float("nan"), 1e-46, 1e-13])
 def test_a_norm_to_clip_to_is_above_what_squares_lose(max_norm):
-    for build in (
-        reductions.clipped,
-        lambda norm: factors.clipped_share(lambda *_: None, max_norm=norm),
-    ):
-        with pytest.raises(InputError, match="expected max_norm of at least 1e-12"):
-            build(max_norm)
+    with pytest.raises(InputError, match="expected max_norm of at least 1e-12"):
+        reductions.clipped(max_norm)
 
 
 @pytest.mark.parametrize(
@@ -314,8 +327,8 @@ def clip_each_alone():
 
     def one(inputs, cotangents):
         both = {"layer": factors.Factors(inputs[None], cotangents[None])}
-        share = factors.clipped_share(
-            lambda *_: ({"loss": jnp.zeros(1)}, both), max_norm=1.0
+        share = factors.scaled_share(
+            lambda *_: ({"loss": jnp.zeros(1)}, both), reductions.clipped(1.0).factor_of
         )
         shape = (inputs.shape[1], cotangents.shape[1])
         params = {"layer": {"kernel": jnp.zeros(shape), "bias": jnp.zeros(shape[1])}}

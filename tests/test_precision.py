@@ -10,18 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from batches import TINY, experiment_of, jitted_serial, make_batch
+from tables import DIVIDED
 
-from cnnjax import models
-from cnnjax.devices import parallel
+from cnnjax import devices, models
 from cnnjax.experiments.runs import run
 from cnnjax.gradients import microbatches
 from cnnjax.gradients.factors import make_factors_fn
+from cnnjax.gradients.objective import Objective
 from cnnjax.gradients.shares import batch_value_and_grad
 from cnnjax.laws.comparison import TOLERANCES, largest_error
 from cnnjax.models import losses
 from cnnjax.models.initializers import PYTORCH
 from cnnjax.models.stack import Activation, Conv, Dense, Flatten, ModelConfig
-from cnnjax.strategies import DIVIDED, STRATEGIES, Options
+from cnnjax.strategies import STRATEGIES, Options
 from cnnjax.types import Batch
 
 
@@ -33,7 +34,7 @@ def experiments():
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_strategies_agree_in_bfloat16_as_well(name):
     tiny, half = experiments()
-    mesh = parallel.make_mesh(4) if name in DIVIDED else None
+    mesh = devices.make_mesh(4) if name in DIVIDED else None
     strategy = STRATEGIES[name](half.loss_fn, half.options._replace(mesh=mesh))
     batch = make_batch(tiny, 16)
     _, in_float32 = jitted_serial(tiny.loss_fn)(tiny.params, batch)
@@ -93,14 +94,14 @@ def counting_loss(apply_fn):
     )
 
 
-def counting_options(config, **options):
+def counting_objective(config, loss_fn):
     tapped_loss_fn = losses.make_tapped_loss_fn(
         models.make_tapped_apply(config),
         loss_of_output=losses.mean_squared_error,
         preprocess=lambda x: x,
     )
     factors_fn = make_factors_fn(tapped_loss_fn, models.zero_taps(config))
-    return Options(factors_fn=factors_fn, mesh=parallel.make_mesh(4), **options)
+    return Objective(loss_fn, factors_fn)
 
 
 def counting_batch(size):
@@ -155,9 +156,10 @@ def test_sums_over_examples_are_as_good_for_many_as_for_few(
 ):
     config = counting("bfloat16")
     loss_fn = counting_loss(models.make_apply(config))
-    options = counting_options(config, microbatch_size=microbatch_size)
+    objective = counting_objective(config, loss_fn)
+    options = Options(devices.make_mesh(4), microbatch_size)
     for size in sizes:
-        of_bias, of_kernel = errors_of_sums(name, loss_fn, options, size=size)
+        of_bias, of_kernel = errors_of_sums(name, objective, options, size=size)
         assert of_bias <= TOLERANCES["float32"], size
         assert of_kernel <= ROUNDED, size
 
@@ -169,8 +171,11 @@ def test_sums_over_examples_are_as_good_for_many_as_for_few(
 def test_parameters_of_bfloat16_round_the_sum_and_not_its_parts(name, microbatch_size):
     config = counting("bfloat16", "bfloat16")
     loss_fn = counting_loss(models.make_apply(config))
-    options = counting_options(config, microbatch_size=microbatch_size)
-    errors = errors_of_sums(name, loss_fn, options, size=16384, param_dtype="bfloat16")
+    objective = counting_objective(config, loss_fn)
+    options = Options(devices.make_mesh(4), microbatch_size)
+    errors = errors_of_sums(
+        name, objective, options, size=16384, param_dtype="bfloat16"
+    )
     assert max(errors) <= 2 * ROUNDED
 
 
@@ -189,7 +194,7 @@ class OfFlax(nn.Module):
 def test_a_bias_that_is_added_in_bfloat16_is_caught(name):
     network = OfFlax()
     loss_fn = counting_loss(lambda params, x, key: network.apply({"params": params}, x))
-    options = Options(mesh=parallel.make_mesh(4))
+    options = Options(mesh=devices.make_mesh(4))
     of_bias, _ = errors_of_sums(name, loss_fn, options, size=1024)
     assert of_bias > 100 * TOLERANCES["float32"]
 
@@ -198,6 +203,9 @@ def test_microbatches_that_are_added_in_bfloat16_are_caught(monkeypatch):
     monkeypatch.setattr(microbatches, "widen", lambda a: a)
     config = counting("bfloat16", "bfloat16")
     loss_fn = counting_loss(models.make_apply(config))
-    options = counting_options(config, microbatch_size=8)
-    errors = errors_of_sums("jit", loss_fn, options, size=16384, param_dtype="bfloat16")
+    objective = counting_objective(config, loss_fn)
+    options = Options(devices.make_mesh(4), 8)
+    errors = errors_of_sums(
+        "jit", objective, options, size=16384, param_dtype="bfloat16"
+    )
     assert min(errors) > 10 * ROUNDED

@@ -20,12 +20,13 @@ import pytest
 from absl.testing import flagsaver
 from batches import TINY, distinct_weights, experiment_of, make_batch
 from safetensors.numpy import load_file
+from tables import ACROSS_PROCESSES
 
+from cnnjax import devices
 from cnnjax.base.errors import InputError
-from cnnjax.devices import parallel
 from cnnjax.gradients.shares import serial_value_and_grad
 from cnnjax.laws.comparison import TOLERANCES, largest_error
-from cnnjax.strategies import ACROSS_PROCESSES, STRATEGIES
+from cnnjax.strategies import STRATEGIES
 from cnnjax.training.evaluation import make_evaluate
 from cnnjax.types import Batch
 
@@ -425,6 +426,6 @@ def test_no_cluster_to_join_is_told_in_one_line(folder):
 
 
 def test_in_one_process_the_mesh_is_as_before():
-    assert parallel.make_mesh(3).devices.ravel().tolist() == jax.devices()[:3]
+    assert devices.make_mesh(3).devices.ravel().tolist() == jax.devices()[:3]
     with pytest.raises(InputError, match="from 1 to the 8 cpu devices that are here"):
-        parallel.make_mesh(9)
+        devices.make_mesh(9)

@@ -12,11 +12,11 @@ from batches import distinct_weights
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from cnnjax import models
+from cnnjax import devices, models
 from cnnjax.base.errors import InputError
 from cnnjax.data.order import example_keys
-from cnnjax.devices import parallel
 from cnnjax.gradients.factors import make_factors_fn
+from cnnjax.gradients.objective import Objective
 from cnnjax.gradients.shares import serial_value_and_grad
 from cnnjax.laws.comparison import TOLERANCES, largest_error
 from cnnjax.models.initializers import PYTORCH
@@ -92,10 +92,10 @@ def check_one_gradient(config: ModelConfig, size: int, padding: int) -> None:
         preprocess=lambda image: image,
     )
     factors_fn = make_factors_fn(tapped_loss_fn, models.zero_taps(config))
-    options = Options(parallel.make_mesh(4), factors_fn=factors_fn)
+    objective = Objective(loss_fn, factors_fn)
     expected = jax.jit(serial_value_and_grad(loss_fn))(params, batch)
     for name in ("jit", "vmap", "factored", "shard_map"):
-        strategy = STRATEGIES[name](loss_fn, options)
+        strategy = STRATEGIES[name](objective, Options(devices.make_mesh(4)))
         placed = strategy.put_state(params), strategy.put_batch(batch)
         result = jax.jit(strategy.value_and_grad)(*placed)
         assert largest_error(result, expected) <= TOLERANCES["float32"], name

@@ -11,19 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType
+from tables import DIVIDED
 
-from cnnjax import data, experiments
+from cnnjax import data, devices, experiments
 from cnnjax.base.errors import InputError
 from cnnjax.base.settings import new_key, typed_keys
 from cnnjax.data.order import example_keys, take_batch
-from cnnjax.devices import parallel
 from cnnjax.experiments import runs
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipes import get_recipe
 from cnnjax.laws import equivalence, references
 from cnnjax.laws.comparison import largest_error
 from cnnjax.models.stack import Activation, Dense, Dropout, Flatten
-from cnnjax.strategies import DIVIDED, Options
+from cnnjax.strategies import Options
 from cnnjax.training.evaluation import make_evaluate, make_predict
 from cnnjax.training.updates import LoopKeys
 from cnnjax.types import Batch, Examples
@@ -87,7 +87,7 @@ def setting(name: str, value: object):
 
 
 def prepare(strategy: str, **overrides) -> experiments.Experiment:
-    mesh = parallel.make_mesh(2) if strategy in DIVIDED else None
+    mesh = devices.make_mesh(2) if strategy in DIVIDED else None
     recipe = recipe_of(strategy=strategy, **overrides)
     return experiments.prepare(recipe, DATASET, options=Options(mesh))
 
@@ -274,7 +274,7 @@ def test_the_strategys_own_mesh_may_be_set(strategy):
     experiment = prepared(strategy)
     batch = batch_of(experiment)
     expected = value_and_grad_of(experiment, batch)
-    with jax.set_mesh(parallel.make_mesh(2)):
+    with jax.set_mesh(devices.make_mesh(2)):
         if strategy == "pmap":  # it makes another
             with pytest.raises(InputError, match=r"got jax\.set_mesh"):
                 value_and_grad_of(experiment, batch)

@@ -18,8 +18,9 @@ import pytest
 from batches import TINY, TWO_CHANNELS, distinct_weights, experiment_of, make_batch
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
+from tables import DIVIDED
 
-from cnnjax.devices import parallel
+from cnnjax import devices
 from cnnjax.experiments.experiment import Experiment, setting_of, with_faults
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipes import RECIPES
@@ -30,14 +31,7 @@ from cnnjax.laws.law import ExactFn, excess, make_exact
 from cnnjax.laws.programs import calls_python, copies_from_host, flops, placed_alike
 from cnnjax.laws.references import comparable, reference_value_and_grad
 from cnnjax.models import layers
-from cnnjax.strategies import (
-    DIVIDED,
-    NO_OPTIONS,
-    STRATEGIES,
-    Builder,
-    Options,
-    copy_to_device,
-)
+from cnnjax.strategies import NO_OPTIONS, STRATEGIES, Options, copy_to_device
 from cnnjax.training.epochs import train
 from cnnjax.training.step import init_state, make_train_step
 from cnnjax.training.updates import LoopConfig
@@ -74,8 +68,8 @@ class Subject:
         self, builder: Builder, experiment: Experiment, options: Options = NO_OPTIONS
     ) -> None:
         self.experiment = experiment
-        self.options = options._replace(factors_fn=experiment.options.factors_fn)
-        self.strategy = builder(experiment.loss_fn, self.options)
+        self.options = options
+        self.strategy = builder(experiment.objective, self.options)
         self.tolerance = TOLERANCES[experiment.recipe.model.dtype]
         self._programs: dict[int, jax.stages.Compiled] = {}
 
@@ -267,7 +261,7 @@ COMPILED_ONLY = (
 
 
 def options_of(num_devices: int | None) -> Options:
-    return Options(None if num_devices is None else parallel.make_mesh(num_devices))
+    return Options(None if num_devices is None else devices.make_mesh(num_devices))
 
 
 def applies(law: str, name: str) -> bool:
@@ -381,7 +375,7 @@ def test_n_times_too_large_is_exactly_that(tiny):
 @pytest.mark.parametrize("size", [2, 13])  # fewer than devices, and no multiple
 @pytest.mark.parametrize("name", DIVIDED)
 def test_a_batch_of_any_size_needs_no_placing(name, size, tiny):
-    subject = Subject(STRATEGIES[name], tiny, Options(parallel.make_mesh(3)))
+    subject = Subject(STRATEGIES[name], tiny, Options(devices.make_mesh(3)))
     batch = make_batch(tiny, size)
     actual = jax.jit(subject.strategy.value_and_grad)(tiny.params, batch)
     expected_metrics, expected = subject.reference(batch)
@@ -391,14 +385,14 @@ def test_a_batch_of_any_size_needs_no_placing(name, size, tiny):
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_microbatches_change_nothing(name, tiny):
-    mesh = parallel.make_mesh(4) if name in DIVIDED else None
+    mesh = devices.make_mesh(4) if name in DIVIDED else None
     subject = Subject(STRATEGIES[name], tiny, Options(mesh, microbatch_size=3))
     subject.check_one_gradient(subject.batch(14, padding=5))
 
 
 def test_sharded_microbatches_are_divided(tiny):
     """Each device has a part of every microbatch, not all of one after another."""
-    mesh = parallel.make_mesh(4)
+    mesh = devices.make_mesh(4)
     alone, divided = (
         Subject(STRATEGIES[name], tiny, Options(mesh, microbatch_size=16))
         for name in ("jit", "sharded")
@@ -417,7 +411,7 @@ def test_sharded_per_example_convolutions_are_wrong_in_xla():
     rng = np.random.default_rng(0)
     images = rng.standard_normal((8, 6, 6, 2)).astype(np.float32)
     kernel = jnp.asarray(rng.standard_normal((3, 3, 2, 4)).astype(np.float32))
-    in_parts = NamedSharding(parallel.make_mesh(4), P(parallel.AXIS))
+    in_parts = NamedSharding(devices.make_mesh(4), P(devices.AXIS))
 
     def rows(conv2d, images):
         def loss(kernel, image):

@@ -15,8 +15,9 @@ import pytest
 import test_data_cifar10
 import test_data_idx
 from safetensors.numpy import load_file
+from tables import DIVIDED
 
-from cnnjax.strategies import DIVIDED, STRATEGIES
+from cnnjax.strategies import STRATEGIES
 
 ROOT = Path(__file__).parent.parent
 TRAIN = ROOT / "scripts" / "train.py"

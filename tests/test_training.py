@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnnjax import devices
 from cnnjax.data.order import epoch_order
-from cnnjax.devices import parallel
 from cnnjax.experiments.experiment import keys_of
 from cnnjax.strategies import STRATEGIES, Options
 from cnnjax.training.epochs import train
@@ -73,7 +73,7 @@ def test_training_is_the_plain_loop(strategy, num_devices, microbatch_size):
         schedule=Cosine(cosine_epochs=EPOCHS, cosine_unit="step"),
     )
     schedule = make_schedule(config, steps_per_epoch=-(-COUNT // BATCH_SIZE))
-    options = Options(parallel.make_mesh(num_devices), microbatch_size=microbatch_size)
+    options = Options(devices.make_mesh(num_devices), microbatch_size=microbatch_size)
     start = {"kernel": jnp.array([0.3, -0.2, 0.1]), "bias": jnp.array(0.5)}
     params, records = train(
         {"dense_0": start},

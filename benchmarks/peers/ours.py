@@ -15,20 +15,20 @@ import numpy as np
 from case import FULL_EXAMPLES, MAX_NORM, Case, Tree
 from contenders import Contender, Task
 
-from cnnjax import data, experiments
+from cnnjax import data, devices, experiments
 from cnnjax.base.clock import Clock
 from cnnjax.data.order import epoch_order, take_batch
-from cnnjax.devices import parallel
 from cnnjax.experiments import recipes, runs
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.experiments.overrides import override
 from cnnjax.gradients.microbatches import microbatched
-from cnnjax.gradients.rules import RULES
+from cnnjax.gradients.reductions import REDUCTIONS
+from cnnjax.gradients.rules import ROUTES
 from cnnjax.gradients.shares import ShareFn, each_over, with_each
 from cnnjax.laws.programs import temporary_bytes
 from cnnjax.measuring.timing import time_stages
 from cnnjax.models.stack import Conv
-from cnnjax.strategies import DIVIDED, Options
+from cnnjax.strategies import STRATEGIES, Options
 from cnnjax.training.records import EpochRecord
 from cnnjax.training.step import init_state, make_train_step
 from cnnjax.training.updates import compile_updates, make_batch_fn
@@ -52,9 +52,8 @@ def make(
     experiment = experiment_of(case, microbatch_size=microbatch_size, **options)
     share = None
     if rule is not None:
-        factors_fn = experiment.options.factors_fn
-        assert factors_fn is not None
-        share = RULES[rule](experiment.loss_fn, factors_fn, MAX_NORM)
+        reduction, _, route = rule.partition("_by_")
+        share = ROUTES[route](experiment.objective, REDUCTIONS[reduction](MAX_NORM))
         if microbatch_size is not None:
             share = microbatched(share, size=microbatch_size)
         examine = jax.jit(with_each(share))
@@ -115,7 +114,9 @@ def experiment_of(
         )
         recipe = replace(recipe, model=replace(recipe.model, layers=wider))
     dataset = data.load_dataset(recipe.dataset, data_dir=facts["data_dir"])
-    mesh = parallel.make_mesh(num_devices) if recipe.strategy in DIVIDED else None
+    mesh = (
+        devices.make_mesh(num_devices) if STRATEGIES[recipe.strategy].divides else None
+    )
     options = Options(mesh, microbatch_size)
     return experiments.prepare(recipe, dataset, seed=facts["seed"], options=options)
 

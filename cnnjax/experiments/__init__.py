@@ -4,17 +4,17 @@ from cnnjax.experiments.experiment import (
     LAST_SEED,
     Experiment,
     keys_of,
-    make_functions,
+    make_objective,
     prepare,
     setting_of,
     with_faults,
 )
 
 __all__ = [
-    "Experiment",
     "LAST_SEED",
+    "Experiment",
     "keys_of",
-    "make_functions",
+    "make_objective",
     "prepare",
     "setting_of",
     "with_faults",

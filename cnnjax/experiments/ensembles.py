@@ -32,7 +32,7 @@ from cnnjax.experiments.runs import (
 )
 from cnnjax.faults import corrupted, get_fault
 from cnnjax.results.outcomes import dead_classes
-from cnnjax.strategies import DIVIDED, make_strategy
+from cnnjax.strategies import STRATEGIES, make_strategy
 from cnnjax.training.epochs import check_callbacks, ignore, make_record, run_epochs
 from cnnjax.training.records import EpochRecord
 from cnnjax.training.updates import LoopKeys, Updates, compile_updates
@@ -122,14 +122,14 @@ def check_group(experiment: Experiment, size: int) -> None:
     if size == 1:
         return
     name = experiment.recipe.strategy
-    right = make_strategy(name, experiment.loss_fn, experiment.options)
-    if name in DIVIDED or right.run != "loop":
+    right = make_strategy(name, experiment.objective, experiment.options)
+    if STRATEGIES[name].divides or right.run != "loop":
         raise InputError(
             f"strategy {name!r} trains one seed at a time; use --group_size=1, or jit"
         )
     for fault in map(get_fault, experiment.faults):
         wrong = corrupted("strategy", lambda *_: right, [fault])
-        if wrong(experiment.loss_fn, experiment.options).run != "loop":
+        if wrong(experiment.objective, experiment.options).run != "loop":
             raise InputError(
                 f"fault {fault.name!r} runs each update from Python, one seed at a "
                 "time; use --group_size=1"

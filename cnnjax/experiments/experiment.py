@@ -10,8 +10,8 @@ import jax
 import optax
 from jaxtyping import Array, Float, Key, Num
 
+from cnnjax import devices, models, strategies
 from cnnjax import faults as known_faults
-from cnnjax import models, strategies
 from cnnjax.base.arguments import instance_of, whole_number
 from cnnjax.base.errors import InputError
 from cnnjax.base.settings import check_settings, new_key
@@ -19,13 +19,13 @@ from cnnjax.data.checks import check_dataset
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.preprocessing import preprocess
 from cnnjax.data.splits import HoldOut, split_dataset
-from cnnjax.devices import parallel
 from cnnjax.experiments.matching import check_pixels, check_shapes
 from cnnjax.experiments.recipes import Recipe
 from cnnjax.faults import Fault
-from cnnjax.gradients.factors import FactorsFn, make_factors_fn
-from cnnjax.models.losses import get_loss, make_loss_fn, make_tapped_loss_fn
-from cnnjax.strategies import DIVIDED, NO_OPTIONS, Options, make_strategy, mesh_of
+from cnnjax.gradients.factors import make_factors_fn
+from cnnjax.gradients.objective import Objective
+from cnnjax.models.losses import LOSSES, make_loss_fn, make_tapped_loss_fn
+from cnnjax.strategies import NO_OPTIONS, STRATEGIES, Options, make_strategy, mesh_of
 from cnnjax.training.optimizers import make_optimizer, make_schedule
 from cnnjax.training.records import MeansFn, epoch_means
 from cnnjax.training.updates import LoopConfig, LoopKeys
@@ -41,7 +41,7 @@ class Experiment(NamedTuple):
     seed: int
     params: Params
     apply_fn: Callable[..., Float[Array, " classes"]]  # of one raw example
-    loss_fn: LossFn  # the right one, whatever faults are switched in
+    objective: Objective  # the right one, whatever faults are switched in
     test_loss_fn: LossFn  # of an evaluation: faults of the loss are not in it
     options: Options  # of the strategy
     strategy: Strategy
@@ -57,18 +57,14 @@ class Experiment(NamedTuple):
     faults: tuple[str, ...] = ()  # switched in on purpose
 
     @property
+    def loss_fn(self) -> LossFn:
+        """Return the loss of one example, the right one."""
+        return self.objective.loss_fn
+
+    @property
     def examples_per_epoch(self) -> int:
         """Return how many training examples an epoch sees."""
         return self.loop.visited(len(self.train.labels))
-
-
-class Functions(NamedTuple):
-    """The network and the losses of a recipe, of ONE raw example."""
-
-    apply_fn: Callable[..., Float[Array, " classes"]]
-    loss_fn: LossFn  # that training differentiates
-    test_loss_fn: LossFn
-    factors_fn: FactorsFn  # of loss_fn
 
 
 class Keys(NamedTuple):
@@ -125,8 +121,8 @@ def prepare(
         batch_size=batch_size, epochs=recipe.epochs, shuffle=recipe.shuffle
     )
     loop.check(num_examples)
-    functions = make_functions(recipe)
-    options = options._replace(factors_fn=functions.factors_fn)
+    objective = make_objective(recipe)
+    assert objective.apply_fn is not None and objective.test_loss_fn is not None
     schedule = make_schedule(
         recipe.optimizer, steps_per_epoch=-(-num_examples // batch_size)
     )
@@ -134,11 +130,11 @@ def prepare(
         recipe=recipe,
         seed=int(seed),
         params=models.init(keys.params, recipe.model),
-        apply_fn=functions.apply_fn,
-        loss_fn=functions.loss_fn,
-        test_loss_fn=functions.test_loss_fn,
+        apply_fn=objective.apply_fn,
+        objective=objective,
+        test_loss_fn=objective.test_loss_fn,
         options=options,
-        strategy=make_strategy(recipe.strategy, functions.loss_fn, options),
+        strategy=make_strategy(recipe.strategy, objective, options),
         optimizer=make_optimizer(recipe.optimizer, schedule),
         schedule=schedule,
         train=train_examples,
@@ -150,7 +146,7 @@ def prepare(
     return with_faults(experiment, faults) if faults else experiment
 
 
-def make_functions(recipe: Recipe, faults: Sequence[Fault] = ()) -> Functions:
+def make_objective(recipe: Recipe, faults: Sequence[Fault] = ()) -> Objective:
     """Build the network and the losses of a recipe, with faults of them switched in.
 
     A fault of the network is in all of them; one of the loss, in training alone; one of
@@ -162,7 +158,8 @@ def make_functions(recipe: Recipe, faults: Sequence[Fault] = ()) -> Functions:
     scale = functools.partial(
         preprocess, config=recipe.preprocessing, dtype=recipe.model.dtype
     )
-    measured = known_faults.corrupted("metric", get_loss(recipe.loss), faults)
+    loss = LOSSES[recipe.loss]
+    measured = known_faults.corrupted("metric", loss.of_output, faults)
     trained = known_faults.corrupted("loss", measured, faults)
 
     def used(params: Params) -> Params:
@@ -177,14 +174,15 @@ def make_functions(recipe: Recipe, faults: Sequence[Fault] = ()) -> Functions:
     def apply_fn(params: Params, example: Num[Array, "*example"]) -> Array:
         return applied(params, scale(example))
 
-    return Functions(
-        apply_fn,
-        make_loss_fn(applied, loss_of_output=trained, preprocess=scale),
-        make_loss_fn(applied, loss_of_output=measured, preprocess=scale),
-        make_factors_fn(
+    return Objective(
+        loss_fn=make_loss_fn(applied, loss_of_output=trained, preprocess=scale),
+        factors_fn=make_factors_fn(
             make_tapped_loss_fn(tapped, loss_of_output=trained, preprocess=scale),
             models.zero_taps(recipe.model),
         ),
+        test_loss_fn=make_loss_fn(applied, loss_of_output=measured, preprocess=scale),
+        apply_fn=apply_fn,
+        predict=loss.predict,
     )
 
 
@@ -203,10 +201,10 @@ def with_faults(experiment: Experiment, names: Sequence[str]) -> Experiment:
             raise InputError(missing)
     if (lost := known_faults.clash(faults)) is not None:
         raise InputError(lost)
-    wrong = make_functions(experiment.recipe, faults)
-    options = experiment.options._replace(factors_fn=wrong.factors_fn)
-    right = functools.partial(make_strategy, experiment.recipe.strategy)
-    build = known_faults.corrupted("strategy", right, faults)
+    wrong = make_objective(experiment.recipe, faults)
+    name = experiment.recipe.strategy
+    row = known_faults.corrupted("device map", STRATEGIES[name], faults)
+    build = known_faults.corrupted("strategy", row, faults)
     feed = known_faults.Feed(
         experiment.train, experiment.test, experiment.loop, experiment.keys
     )
@@ -214,7 +212,7 @@ def with_faults(experiment: Experiment, names: Sequence[str]) -> Experiment:
     return experiment._replace(
         apply_fn=wrong.apply_fn,
         test_loss_fn=wrong.test_loss_fn,
-        strategy=build(wrong.loss_fn, options),
+        strategy=build(wrong, experiment.options),
         optimizer=known_faults.corrupted("optimizer", experiment.optimizer, faults),
         **feed._asdict(),
         means_fn=known_faults.corrupted("report", experiment.means_fn, faults),
@@ -225,10 +223,11 @@ def with_faults(experiment: Experiment, names: Sequence[str]) -> Experiment:
 def setting_of(experiment: Experiment) -> known_faults.Setting:
     """Return what decides whether a fault could matter in an experiment."""
     recipe = experiment.recipe
-    mesh = mesh_of(experiment.options) if recipe.strategy in DIVIDED else None
+    divides = STRATEGIES[recipe.strategy].divides
+    mesh = mesh_of(experiment.options) if divides else None
     return known_faults.Setting(
         strategy=recipe.strategy,
-        num_devices=1 if mesh is None else mesh.shape[parallel.AXIS],
+        num_devices=1 if mesh is None else mesh.shape[devices.AXIS],
         model=recipe.model,
         loss=recipe.loss,
         loop=experiment.loop,

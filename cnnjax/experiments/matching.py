@@ -9,6 +9,7 @@ from cnnjax.data.dataset import Dataset
 from cnnjax.data.preprocessing import Standardize
 from cnnjax.experiments.recipes import Recipe
 from cnnjax.models import stack
+from cnnjax.models.losses import LOSSES
 
 _WAY_TO_FIT = (
     "choose another recipe or dataset, or from Python give the recipe a model that fits"
@@ -33,7 +34,7 @@ def check_shapes(recipe: Recipe, dataset: Dataset) -> None:
             )
     outputs = stack.layer_rows(recipe.model)[-1].output_shape
     targets = tuple(dataset.train.labels.shape[1:])
-    if recipe.loss == "softmax_cross_entropy":
+    if LOSSES[recipe.loss].classifies:
         if dataset.num_classes != outputs[0]:
             has = f"{dataset.num_classes} classes" * bool(dataset.num_classes)
             raise InputError(

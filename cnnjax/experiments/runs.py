@@ -13,17 +13,16 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int, Num
 
+from cnnjax import devices
 from cnnjax.base.arguments import at_least, function, instance_of, optional
 from cnnjax.base.clock import Clock, given_or_new
 from cnnjax.base.errors import InputError, expect, shown
 from cnnjax.base.settings import check_settings
 from cnnjax.data.checks import as_array, as_held
 from cnnjax.data.dataset import Dataset
-from cnnjax.devices import parallel
 from cnnjax.experiments.experiment import Experiment, prepare
 from cnnjax.experiments.matching import check_pixels
 from cnnjax.experiments.recipes import Recipe
-from cnnjax.models.losses import predicted_class
 from cnnjax.strategies import make_strategy
 from cnnjax.training.epochs import Callbacks, ignore, train
 from cnnjax.training.evaluation import BATCH_SIZE, make_evaluate, make_predict
@@ -111,7 +110,7 @@ def make_test(experiment: Experiment) -> Callable[[int, Params], Mapping[str, fl
     """
     # A fault in how training places its arrays must not reach the evaluation.
     right = make_strategy(
-        experiment.recipe.strategy, experiment.loss_fn, experiment.options
+        experiment.recipe.strategy, experiment.objective, experiment.options
     )
     params = right.put_state(experiment.params)
     program = make_evaluate(
@@ -177,15 +176,15 @@ def predict(
     single = inputs.ndim == len(shape)
     inputs = as_held(inputs[None] if single else inputs, "inputs")
     check_pixels(experiment.recipe, inputs, part="given", may_be_dark=True)
-    apply_fn = experiment.apply_fn
-    class_of: Callable = predicted_class
+    apply_fn, predict = experiment.apply_fn, experiment.objective.predict
     placed = jax.device_put(inputs[0] if single else inputs)
     if single:
         outputs = jax.jit(apply_fn)(params, placed)
+        class_of = predict
     else:
-        outputs, class_of = _of_each(apply_fn, params, placed), jax.vmap(class_of)
-    classifies = experiment.recipe.loss == "softmax_cross_entropy"
-    return np.asarray(class_of(outputs) if classifies else outputs)
+        outputs = _of_each(apply_fn, params, placed)
+        class_of = predict and jax.vmap(predict)
+    return np.asarray(class_of(outputs) if class_of else outputs)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -232,7 +231,7 @@ def predict_test(
 
     It is NO_PREDICTION, -1, where the logits of an example name no class.
     """
-    if experiment.recipe.loss != "softmax_cross_entropy":
+    if experiment.objective.predict is None:
         return None
     return make_predict(experiment.apply_fn, experiment.test)(params)
 
@@ -245,10 +244,10 @@ def count_unpredicted(
     They are looked for only where the test loss is not finite: an example without a
     softmax makes it so.
     """
-    if experiment.recipe.loss != "softmax_cross_entropy":
+    if experiment.objective.predict is None:
         return None
     if math.isfinite(test["loss"]):
         return 0
-    whole = jax.device_put(parallel.to_host(params))
+    whole = jax.device_put(devices.to_host(params))
     predictions = predict_test(experiment, whole)
     return int(np.sum(predictions == NO_PREDICTION))

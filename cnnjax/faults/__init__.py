@@ -3,7 +3,7 @@
 from cnnjax.faults.catalogue import (
     FAULTS,
     corrupted,
-    corrupted_rules,
+    corrupted_routes,
     get_fault,
 )
 from cnnjax.faults.fault import OF_GRADIENT, Fault, Needs, Setting, clash, unmet
@@ -18,7 +18,7 @@ __all__ = [
     "Setting",
     "clash",
     "corrupted",
-    "corrupted_rules",
+    "corrupted_routes",
     "get_fault",
     "unmet",
 ]

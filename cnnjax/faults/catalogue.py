@@ -18,7 +18,7 @@ from cnnjax.faults import (
     of_training,
 )
 from cnnjax.faults.fault import Fault, Place
-from cnnjax.gradients.rules import RULES, Rule
+from cnnjax.gradients.rules import ROUTES, Rule
 
 OF = (
     *(of_layers, of_losses, of_batches, of_samples, of_gradients, of_rules),
@@ -52,11 +52,7 @@ def corrupted(place: Place, right: Any, faults: Iterable[Fault]) -> Any:
     return right
 
 
-def corrupted_rules(faults: Iterable[Fault]) -> dict[str, Rule]:
-    """Return the table of per-example rules, with faults of clipping switched in."""
+def corrupted_routes(faults: Iterable[Fault]) -> dict[str, Rule]:
+    """Return the routes to gradients of examples, with faults of clipping in them."""
     faults = list(faults)
-    clip = ("clipped_by_rows", "clipped_by_factors")
-    return {
-        name: corrupted("clipping", rule, faults) if name in clip else rule
-        for name, rule in RULES.items()
-    }
+    return {name: corrupted("clipping", rule, faults) for name, rule in ROUTES.items()}

@@ -7,28 +7,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
+from cnnjax.gradients.objective import Objective
+from cnnjax.models.losses import LOSSES
 from cnnjax.models.stack import Conv, Dense, Layer, ModelConfig, layer_rows
-from cnnjax.strategies import DIVIDED, NO_OPTIONS, STRATEGIES, Builder, Options
+from cnnjax.strategies import NO_OPTIONS, STRATEGIES, Options
 from cnnjax.training.updates import LoopConfig
-from cnnjax.types import LossFn, Strategy, ValueAndGradFn
+from cnnjax.types import Strategy, ValueAndGradFn
 
 # What a fault corrupts on the way to the gradient. "layer": what is put around each
 # layer, `models.Around`; "parameters": what the layers are given; "loss": what training
-# differentiates; "strategy": its builder, `(loss_fn, options) -> Strategy`.
-OfGradient = Literal["layer", "parameters", "loss", "strategy"]
-# What else. "clipping": a rule of `rules.RULES` that clips each example's gradient;
+# differentiates; "device map": the row of the table, `strategies.Row`; "strategy": its
+# builder, `(objective, options) -> Strategy`.
+OfGradient = Literal["layer", "parameters", "loss", "device map", "strategy"]
+# What else. "clipping": a gradient rule, where it clips each example's gradient;
 # "optimizer"; "data": what is trained on and tested on, and in which order; "metric":
 # what is measured of an example; "report": what is told of an epoch.
 Place = OfGradient | Literal["clipping", "optimizer", "data", "metric", "report"]
 OF_GRADIENT: tuple[str, ...] = get_args(OfGradient)
 # Parts of a strategy; the weights, the padding and the keys are those of its batch.
-OfStrategy = Literal["gradient", "weights", "padding", "keys", "device map"]
+OfStrategy = Literal["gradient", "weights", "padding", "keys"]
 Part = Place | OfStrategy | Literal["placement of batches", "placement of the state"]
 
-# The strategies that run a body on each device by `Options.device_map`.
-BY_HAND = ("shard_map", "shard_map_vmap")
-COMPILED = tuple(name for name in STRATEGIES if name != "eager")
-ON_ONE_DEVICE = tuple(name for name in STRATEGIES if name not in DIVIDED)
+# builder(objective, options) -> Strategy: a row of the table, or what was made of one.
+Builder = Callable[..., Strategy]
 
 
 class Setting(NamedTuple):
@@ -105,14 +106,18 @@ TWO_DENSE_LAYERS = Requirement(
 )
 
 
-def loss_of(name: str, recipe: str) -> Requirement:
-    """Require this loss."""
-    return Requirement(
-        f"the loss {name}",
-        f"--recipe={recipe}",
-        lambda setting: setting.loss,
-        lambda setting: setting.loss == name,
-    )
+CLASSES = Requirement(
+    "a recipe that predicts classes",
+    "--recipe=adam_cosine_cnn",
+    lambda setting: f"the loss {setting.loss}",
+    lambda setting: LOSSES[setting.loss].classifies,
+)
+REGRESSION = Requirement(
+    "a regression",
+    "--recipe=tanh_mlp_housing_wide",
+    lambda setting: f"the loss {setting.loss}",
+    lambda setting: not LOSSES[setting.loss].classifies,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,14 +186,15 @@ def clash(faults: Sequence[Fault]) -> str | None:
 def _unmet_strategy(fault: Fault, setting: Setting) -> str:
     needs = fault.needs
     strategies = needs.strategies
+    rows = [STRATEGIES[name] for name in strategies]
     devices = f"{setting.num_devices} device{'s' if setting.num_devices > 1 else ''}"
     flags = f"--strategy={'jit' if 'jit' in strategies else strategies[0]}"
-    if set(strategies) <= set(DIVIDED):
+    if all(row.divides for row in rows):
         kind = f"that divides over at least {needs.num_devices} devices"
         flags += f" --num_devices={needs.num_devices}"
-    elif set(strategies) <= set(ON_ONE_DEVICE):
+    elif not any(row.divides for row in rows):
         kind = "of one device"
-    elif "eager" in strategies:
+    elif any(row.device_map.run == "eager" for row in rows):
         kind = "that differentiates with respect to parameters"
     else:
         kind = "that is compiled"
@@ -204,8 +210,8 @@ def of_strategy(
     """Build the `corrupt` that changes a strategy once it is built."""
 
     def corrupt(builder: Builder) -> Builder:
-        def build(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
-            return change(builder(loss_fn, options))
+        def build(objective: Objective, options: Options = NO_OPTIONS) -> Strategy:
+            return change(builder(objective, options))
 
         return build
 

@@ -11,11 +11,11 @@ from cnnjax.base.settings import new_key
 from cnnjax.faults.fault import (
     DROPOUT,
     SEVERAL_EXAMPLES,
+    Builder,
     Fault,
     Needs,
     of_value_and_grad,
 )
-from cnnjax.strategies import Builder
 from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
 
 

@@ -1,12 +1,13 @@
 """Faults of what each device runs, and of how the devices' parts are put together.
 
-A wrong body takes the place of `parallel.device_body`, with the strategy's own gradient
+A wrong body takes the place of `maps.device_body`, with the strategy's own gradient
 rule: the batch at once, or a gradient for each example.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -15,29 +16,30 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from cnnjax import gradients
-from cnnjax.devices import parallel
-from cnnjax.faults.fault import BY_HAND, Fault, Needs
+from cnnjax.devices import maps, mesh
+from cnnjax.devices.mesh import AXIS
+from cnnjax.faults.fault import Builder, Fault, Needs
 from cnnjax.gradients import padding
+from cnnjax.gradients.objective import Objective
 from cnnjax.gradients.shares import ShareFn
-from cnnjax.strategies import NO_OPTIONS, Builder, DeviceMap, Options, mesh_of
-from cnnjax.types import Batch, LossFn, Metrics, Params, Strategy, ValueAndGradFn
+from cnnjax.strategies import NO_OPTIONS, Options, Row, mesh_of, names_of
+from cnnjax.types import Batch, Metrics, Params, Strategy, ValueAndGradFn
 
 
-def of_device_map(wrong: DeviceMap) -> Callable[[Builder], Builder]:
+def of_device_map(
+    wrong: Callable[[ShareFn, Mesh], ValueAndGradFn],
+) -> Callable[[Row], Row]:
     """Build the `corrupt` that puts another map in place of `over_shard_map`."""
 
-    def corrupt(builder: Builder) -> Builder:
-        def build(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
-            return builder(loss_fn, options._replace(device_map=wrong))
-
-        return build
+    def corrupt(row: Row) -> Row:
+        return row._replace(device_map=replace(row.device_map, over=wrong))
 
     return corrupt
 
 
 def of_body(
     body: Callable[[ShareFn], ValueAndGradFn],
-) -> Callable[[Builder], Builder]:
+) -> Callable[[Row], Row]:
     """Build the `corrupt` that puts another body in place of `device_body`."""
 
     def wrong(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
@@ -50,21 +52,21 @@ def of_body(
 def mean_of_local_means(share: ShareFn) -> ValueAndGradFn:
     """Take the mean of each part, then the mean of those."""
     local = gradients.whole(share)
-    return lambda params, part: lax.pmean(local(params, part), parallel.AXIS)
+    return lambda params, part: lax.pmean(local(params, part), AXIS)
 
 
 def sum_of_local_means(share: ShareFn) -> ValueAndGradFn:
     """Take the mean of each part, then their sum."""
     local = gradients.whole(share)
-    return lambda params, part: lax.psum(local(params, part), parallel.AXIS)
+    return lambda params, part: lax.psum(local(params, part), AXIS)
 
 
 def everybody_takes_the_first_part(share: ShareFn) -> ValueAndGradFn:
     """Let every device compute the first one's examples, each with its own keys."""
-    right = parallel.device_body(share)
+    right = maps.device_body(share)
 
     def body(params: Params, part: Batch) -> tuple[Metrics, Params]:
-        gathered = lax.all_gather(part._replace(keys=None), parallel.AXIS)
+        gathered = lax.all_gather(part._replace(keys=None), AXIS)
         first = jax.tree.map(lambda a: a[0], gathered)
         return right(params, first._replace(keys=part.keys))
 
@@ -73,10 +75,10 @@ def everybody_takes_the_first_part(share: ShareFn) -> ValueAndGradFn:
 
 def stale_parameters_on_one_device(share: ShareFn) -> ValueAndGradFn:
     """Let the first device compute with other parameters than the rest."""
-    right = parallel.device_body(share)
+    right = maps.device_body(share)
 
     def body(params: Params, part: Batch) -> tuple[Metrics, Params]:
-        stale = jnp.where(lax.axis_index(parallel.AXIS) == 0, 0.9, 1.0)
+        stale = jnp.where(lax.axis_index(AXIS) == 0, 0.9, 1.0)
         return right(jax.tree.map(lambda p: p * stale.astype(p.dtype), params), part)
 
     return body
@@ -86,10 +88,10 @@ def n_times_too_large(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
     """Sum gradients of replicated parameters, which are summed already."""
 
     def body(params: Params, part: Batch) -> tuple[Metrics, Params]:
-        total = lax.psum(padding.total_weight(part), parallel.AXIS)
+        total = lax.psum(padding.total_weight(part), AXIS)
         means, grads, _ = share(params, part, total)
-        grads = lax.pcast(grads, parallel.AXIS, to="varying")
-        means, grads = lax.psum((means, grads), parallel.AXIS)
+        grads = lax.pcast(grads, AXIS, to="varying")
+        means, grads = lax.psum((means, grads), AXIS)
         return Metrics(means, total), grads
 
     return _by_hand(body, mesh, check_vma=True)
@@ -98,9 +100,9 @@ def n_times_too_large(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
 def batch_on_every_device(builder: Builder) -> Builder:
     """Copy the batch to every device, so that each computes the whole gradient."""
 
-    def build(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
-        put_batch = parallel.replicate(mesh_of(options))
-        return builder(loss_fn, options)._replace(put_batch=put_batch)
+    def build(objective: Objective, options: Options = NO_OPTIONS) -> Strategy:
+        put_batch = mesh.replicate(mesh_of(options))
+        return builder(objective, options)._replace(put_batch=put_batch)
 
     return build
 
@@ -109,13 +111,16 @@ def _by_hand(body: ValueAndGradFn, mesh: Mesh, *, check_vma: bool) -> ValueAndGr
     return jax.shard_map(
         body,
         mesh=mesh,
-        in_specs=(P(), P(parallel.AXIS)),
+        in_specs=(P(), P(AXIS)),
         out_specs=P(),
         check_vma=check_vma,
     )
 
 
-_TWO_DEVICES = Needs(strategies=BY_HAND, num_devices=2)
+# Those that run `device_body` on each device by `over_shard_map`.
+_TWO_DEVICES = Needs(
+    strategies=names_of(by_hand=True, across_processes=True), num_devices=2
+)
 
 FAULTS = (
     Fault(
@@ -124,6 +129,7 @@ FAULTS = (
         seen="psum, or pmean of local means, after a gradient with respect to "
         "replicated parameters in shard_map: the commonest fault in public code; Adam "
         "hides it.",
+        place="device map",
         needs=_TWO_DEVICES,
         corrupt=of_device_map(n_times_too_large),
         replaces=("device map",),
@@ -132,6 +138,7 @@ FAULTS = (
         name="missing_psum",
         summary="Each device keeps its own gradient, and the first one's is used.",
         seen="shard_map with check_vma=False, or pmap, and a collective forgotten.",
+        place="device map",
         needs=_TWO_DEVICES,
         corrupt=of_body(gradients.whole),
         replaces=("device map",),
@@ -141,6 +148,7 @@ FAULTS = (
         summary="The devices' means are averaged, whatever weight each stands for.",
         seen="pmean of gradients: wrong where parts differ in weight, and NaN where "
         "one is all padding.",
+        place="device map",
         needs=_TWO_DEVICES,
         corrupt=of_body(mean_of_local_means),
         parts=("padding",),
@@ -150,6 +158,7 @@ FAULTS = (
         name="sum_of_local_means",
         summary="The devices' means are added up, not averaged.",
         seen="psum where pmean was meant.",
+        place="device map",
         needs=_TWO_DEVICES,
         corrupt=of_body(sum_of_local_means),
         replaces=("device map",),
@@ -158,6 +167,7 @@ FAULTS = (
         name="everybody_takes_the_first_part",
         summary="Every device trains on the first one's examples.",
         seen="A process that reads the data without its own offset.",
+        place="device map",
         needs=_TWO_DEVICES,
         corrupt=of_body(everybody_takes_the_first_part),
         replaces=("device map",),
@@ -167,6 +177,7 @@ FAULTS = (
         summary="One device computes with parameters that the others do not have.",
         seen="A copy that is not updated, or drawn from a seed of its own; here the "
         "first device's are 0.9 times as large.",
+        place="device map",
         needs=_TWO_DEVICES,
         corrupt=of_body(stale_parameters_on_one_device),
         replaces=("device map",),

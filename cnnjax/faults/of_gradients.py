@@ -8,8 +8,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from cnnjax.faults.fault import SEVERAL_EXAMPLES, Fault, Needs, of_value_and_grad
-from cnnjax.strategies import Builder
+from cnnjax.faults.fault import (
+    SEVERAL_EXAMPLES,
+    Builder,
+    Fault,
+    Needs,
+    of_value_and_grad,
+)
 from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
 
 

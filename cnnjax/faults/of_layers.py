@@ -19,13 +19,16 @@ from cnnjax.faults.fault import (
     Needs,
     layer_of,
 )
+from cnnjax.gradients import rules
 from cnnjax.models.network import Around, LayerFn
 from cnnjax.models.stack import Conv, Dense, LayerRow, MaxPool
 from cnnjax.strategies import STRATEGIES
 from cnnjax.types import Params
 
 # Of parameters that are not the layers' own, the factors of a layer know nothing.
-BY_PARAMETERS = tuple(name for name in STRATEGIES if "factored" not in name)
+BY_PARAMETERS = tuple(
+    name for name, row in STRATEGIES.items() if row.rule is not rules.factored
+)
 
 
 def of_layers(

@@ -11,7 +11,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from cnnjax.faults.fault import Fault, Needs, loss_of
+from cnnjax.faults.fault import CLASSES, REGRESSION, Fault, Needs
 from cnnjax.models.losses import Loss, LossOfOutput
 
 
@@ -72,8 +72,8 @@ def _value_and_gradient_of(value: Array, differentiated: Array) -> Array:
     return lax.stop_gradient(value) + nothing
 
 
-_CLASSIFIES = Needs(recipe=(loss_of("softmax_cross_entropy", "adam_cosine_cnn"),))
-_REGRESSES = Needs(recipe=(loss_of("mean_squared_error", "tanh_mlp_housing_wide"),))
+_CLASSIFIES = Needs(recipe=(CLASSES,))
+_REGRESSES = Needs(recipe=(REGRESSION,))
 
 FAULTS = (
     Fault(

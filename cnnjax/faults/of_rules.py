@@ -6,20 +6,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from cnnjax.faults.fault import Fault
-from cnnjax.gradients import reductions
-from cnnjax.gradients.factors import FactorsFn
+from cnnjax.gradients.objective import Objective
+from cnnjax.gradients.reductions import Reduction
 from cnnjax.gradients.rules import Rule
 from cnnjax.gradients.shares import Share, ShareFn, batch_share
-from cnnjax.types import Batch, LossFn, Params
+from cnnjax.types import Batch, Params
 
 
 def clip_after_the_mean(right: Rule) -> Rule:
     """Clip the mean of the gradients, which is one gradient, instead of each."""
     del right  # nothing of it is left
 
-    def rule(loss_fn: LossFn, factors_fn: FactorsFn, max_norm: float) -> ShareFn:
-        mean = batch_share(loss_fn)
-        clip = reductions.clipped(max_norm)
+    def rule(objective: Objective, clip: Reduction) -> ShareFn:
+        mean = batch_share(objective.loss_fn)
 
         def share(params: Params, batch: Batch, total: Float[Array, ""]) -> Share:
             means, grads, _ = mean(params, batch, total)

@@ -7,21 +7,21 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from cnnjax.base.errors import InputError
 from cnnjax.faults.fault import (
-    ON_ONE_DEVICE,
     SEVERAL_EXAMPLES,
     TWO_DENSE_LAYERS,
     WHOLE_BATCHES,
+    Builder,
     Fault,
     Needs,
     layer_of,
 )
 from cnnjax.gradients import factors, padding
+from cnnjax.gradients.objective import Objective, factors_of
 from cnnjax.gradients.shares import batch_value_and_grad, whole
 from cnnjax.models.stack import Conv
-from cnnjax.strategies import NO_OPTIONS, Builder, Options
-from cnnjax.types import Batch, LossFn, Metrics, Params, Strategy
+from cnnjax.strategies import NO_OPTIONS, Options, names_of
+from cnnjax.types import Batch, Metrics, Params, Strategy
 
 
 def overwrite_conv_gradient(builder: Builder) -> Builder:
@@ -30,9 +30,9 @@ def overwrite_conv_gradient(builder: Builder) -> Builder:
     Their gradient is w_n g_n / sum of w, where it should be the sum over all examples.
     """
 
-    def build(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
-        right = builder(loss_fn, options)
-        gradient_of_one = batch_value_and_grad(loss_fn)
+    def build(objective: Objective, options: Options = NO_OPTIONS) -> Strategy:
+        right = builder(objective, options)
+        gradient_of_one = batch_value_and_grad(objective.loss_fn)
 
         def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
             metrics, grads = right.value_and_grad(params, batch)
@@ -65,11 +65,8 @@ def share_activations(builder: Builder) -> Builder:
         InputError: when it is built, and no `factors_fn` is given.
     """
 
-    def build(loss_fn: LossFn, options: Options = NO_OPTIONS) -> Strategy:
-        right = builder(loss_fn, options)
-        factors_fn = options.factors_fn
-        if factors_fn is None:
-            raise InputError("shared_activations expected Options(factors_fn=...)")
+    def build(objective: Objective, options: Options = NO_OPTIONS) -> Strategy:
+        right, factors_fn = builder(objective, options), factors_of(objective)
 
         def wrong_factors(
             params: Params, batch: Batch, weights: Array
@@ -82,7 +79,7 @@ def share_activations(builder: Builder) -> Builder:
             read = others[first]._replace(inputs=own[first].inputs)
             return values, {**others, first: read}
 
-        share = factors.norms_share(wrong_factors)
+        share = factors.scaled_share(wrong_factors, jnp.ones_like)
 
         def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
             metrics, grads = whole(share)(params, batch)
@@ -109,7 +106,7 @@ FAULTS = (
         "dense layers add their gradients up, the convolution assigns them; Adam hides "
         "it.",
         needs=Needs(
-            strategies=ON_ONE_DEVICE,
+            strategies=names_of(divides=False),
             recipe=(SEVERAL_EXAMPLES, layer_of(Conv, "convolution")),
         ),
         corrupt=overwrite_conv_gradient,
@@ -122,7 +119,7 @@ FAULTS = (
         seen="Threads that go through a batch with gradients of their own and one "
         "network for all (system A): each writes its activations over the others'.",
         needs=Needs(
-            strategies=ON_ONE_DEVICE,
+            strategies=names_of(divides=False),
             recipe=(SEVERAL_EXAMPLES, TWO_DENSE_LAYERS, WHOLE_BATCHES),
         ),
         corrupt=share_activations,

@@ -10,15 +10,15 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import PyTree
 
+from cnnjax.devices.maps import copy_to_device
 from cnnjax.faults.fault import (
-    COMPILED,
     SEVERAL_EXAMPLES,
     Fault,
     Needs,
     of_strategy,
     of_value_and_grad,
 )
-from cnnjax.strategies import DIVIDED, copy_to_device
+from cnnjax.strategies import names_of
 from cnnjax.types import Batch, Metrics, Params, Strategy, ValueAndGradFn
 
 
@@ -82,6 +82,7 @@ def _is_traced(batch: Batch) -> bool:
     return isinstance(batch.weights, Tracer)
 
 
+COMPILED = names_of(run="loop")
 _COMPILED = Needs(strategies=COMPILED)
 
 FAULTS = (
@@ -98,7 +99,7 @@ FAULTS = (
         summary="Parameters are on one device, and gradients on all.",
         seen="Parameters used as init returned them: the first step spreads them out, "
         "and the second compiles again.",
-        needs=Needs(strategies=DIVIDED, num_devices=2),
+        needs=Needs(strategies=names_of(divides=True), num_devices=2),
         corrupt=of_strategy(leave_state),
         replaces=("placement of the state",),
     ),

@@ -33,7 +33,6 @@ from jaxtyping import Array, Float
 
 from cnnjax.base.trees import at_least_float32, vary_like, widen
 from cnnjax.gradients.contract import alone, checked_values
-from cnnjax.gradients.reductions import check_max_norm, clip_factor
 from cnnjax.gradients.shares import Means, Share, ShareFn, weighted
 from cnnjax.types import Batch, Params, TappedLossFn
 
@@ -114,19 +113,26 @@ def mean_share(factors_fn: FactorsFn) -> ShareFn:
     return share
 
 
-def norms_share(factors_fn: FactorsFn) -> ShareFn:
-    """Add the gradients up; keep the norm of each. Equal to `reductions.norms`."""
-    return _share(factors_fn, jnp.ones_like)
+def scaled_share(factors_fn: FactorsFn, factor_of: Callable[[Array], Array]) -> ShareFn:
+    """Add factor_of(norm) times each gradient up; keep the norms.
 
-
-def clipped_share(factors_fn: FactorsFn, *, max_norm: float) -> ShareFn:
-    """Clip each gradient to a norm, then add. Equal to `reductions.clipped`.
-
-    Raises:
-        InputError: a `max_norm` below `reductions.LEAST_MAX_NORM`.
+    With ones it is `reductions.norms`, with `clip_factor` it is `reductions.clipped`.
     """
-    max_norm = check_max_norm(max_norm)
-    return _share(factors_fn, lambda norms: clip_factor(norms, max_norm=max_norm))
+
+    def share(params: Params, batch: Batch, total: Array) -> Share:
+        values, factors = factors_fn(params, batch, jnp.ones_like(batch.weights))
+        gradients = {layer: added_up(f) for layer, f in factors.items()}
+        norms = jnp.sqrt(sum(squared_norms(g) for g in gradients.values()))
+        fractions = batch.weights / total
+        coefficients = weighted(factor_of(norms), fractions)
+        sums = {layer: weighted_sum(g, coefficients) for layer, g in gradients.items()}
+        return Share(
+            _weighted({**values, "grad_norm": norms}, fractions),
+            _shaped_like(params, sums),
+            {"grad_norm": norms},
+        )
+
+    return share
 
 
 def full_share(factors_fn: FactorsFn) -> ShareFn:
@@ -205,25 +211,6 @@ def flat_sum(
     inputs, cotangents = (f.reshape(-1, f.shape[2]) for f in factors)
     kernel = _product("pi,pf->if", inputs, cotangents)
     return kernel, widen(cotangents).sum(axis=0)
-
-
-def _share(factors_fn: FactorsFn, factor_of: Callable[[Array], Array]) -> ShareFn:
-    """Build the share in which the gradient with norm N counts factor_of(N) times."""
-
-    def share(params: Params, batch: Batch, total: Array) -> Share:
-        values, factors = factors_fn(params, batch, jnp.ones_like(batch.weights))
-        gradients = {layer: added_up(f) for layer, f in factors.items()}
-        norms = jnp.sqrt(sum(squared_norms(g) for g in gradients.values()))
-        fractions = batch.weights / total
-        coefficients = weighted(factor_of(norms), fractions)
-        sums = {layer: weighted_sum(g, coefficients) for layer, g in gradients.items()}
-        return Share(
-            _weighted({**values, "grad_norm": norms}, fractions),
-            _shaped_like(params, sums),
-            {"grad_norm": norms},
-        )
-
-    return share
 
 
 def _squares(values: Float[Array, "batch ..."]) -> Float[Array, " batch"]:

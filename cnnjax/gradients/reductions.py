@@ -1,13 +1,13 @@
 """What is done with the gradient of ONE example before the gradients are added up.
 
-A reduction knows no batch: the gradient rules of `gradients` and `rows` bring it to
-every example.
+A reduction knows no batch: the gradient rules bring it to every example.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,23 +27,46 @@ class Reduced(NamedTuple):
 
 
 ReductionFn = Callable[[Params], Reduced]
+# What a reduction has to know of an example's gradient. "changes": more than a factor
+# times the gradient is added, so that all of it has to be there.
+Needs = Literal["nothing", "norm", "gradient", "changes"]
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A reduction as a value: what it does, and what a gradient rule has to bring it.
+
+    Call it with the gradient of one example. An own one needs no more than `reduce`.
+    """
+
+    reduce: ReductionFn
+    needs: Needs = "changes"
+    # Of "norm": how many times the gradient counts, by its norm.
+    factor_of: Callable[[Array], Array] = jnp.ones_like
+
+    def __call__(self, grads: Params) -> Reduced:
+        """Reduce the gradient of one example."""
+        return self.reduce(grads)
+
 
 # Far above what float32 loses in squares, so that no clipped gradient is longer.
 LEAST_MAX_NORM = 1e-12
 
 
-def mean(grads: Params) -> Reduced:
-    """Add the gradient up as it is; keep nothing."""
-    return Reduced(grads, {}, {})
-
-
-def norms(grads: Params) -> Reduced:
-    """Add the gradient up as it is; keep its norm, and average that as a metric."""
+def _with_norm(grads: Params) -> Reduced:
     norm = global_norm(grads)
     return Reduced(grads, {"grad_norm": norm}, {"grad_norm": norm})
 
 
-def clipped(max_norm: float) -> ReductionFn:
+# Add the gradient up as it is; keep nothing.
+mean = Reduction(lambda grads: Reduced(grads, {}, {}), "nothing")
+# Add the gradient up as it is; keep its norm, and average that as a metric.
+norms = Reduction(_with_norm, "norm")
+# Add the gradient up, and keep the whole of it.
+full = Reduction(lambda grads: Reduced(grads, {}, {"grads": grads}), "gradient")
+
+
+def clipped(max_norm: float) -> Reduction:
     """Build the reduction that shortens a gradient to `max_norm` where it is longer.
 
     Each example is clipped before the sum, so that none moves the mean by more than
@@ -56,19 +79,25 @@ def clipped(max_norm: float) -> ReductionFn:
     """
     max_norm = check_max_norm(max_norm)
 
-    def reduction(grads: Params) -> Reduced:
+    def factor_of(norms: Array) -> Array:
+        return clip_factor(norms, max_norm=max_norm)
+
+    def reduce(grads: Params) -> Reduced:
         norm = global_norm(grads)
-        factor = clip_factor(norm, max_norm=max_norm)
+        factor = factor_of(norm)
         # In the factor's type: rounded to bfloat16 they could be longer than max_norm.
         shortened = jax.tree.map(lambda g: g.astype(factor.dtype) * factor, grads)
         return Reduced(shortened, {"grad_norm": norm}, {"grad_norm": norm})
 
-    return reduction
+    return Reduction(reduce, "norm", factor_of)
 
 
-def full(grads: Params) -> Reduced:
-    """Add the gradient up, and keep the whole of it."""
-    return Reduced(grads, {}, {"grads": grads})
+# By name, for a norm to clip to, of which only *clipped* takes notice.
+REDUCTIONS: dict[str, Callable[[float], Reduction]] = {
+    "norms": lambda _: norms,
+    "clipped": clipped,
+    "full": lambda _: full,
+}
 
 
 def global_norm(grads: Params) -> Float[Array, ""]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -10,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from cnnjax import devices
 from cnnjax.base.settings import check_compiles
-from cnnjax.devices import parallel
 from cnnjax.experiments.experiment import Experiment, setting_of, with_faults
-from cnnjax.gradients import reductions
-from cnnjax.gradients.rules import Rule, reference_share
+from cnnjax.gradients import reductions, rules
+from cnnjax.gradients.reductions import Reduction
+from cnnjax.gradients.rules import Rule
 from cnnjax.gradients.shares import with_each
 from cnnjax.laws import law
 from cnnjax.laws.comparison import TOLERANCES, largest_error
@@ -117,21 +119,25 @@ class RuleAgreement(NamedTuple):
 
 
 def assess_rule(
-    experiment: Experiment, reference: Reference, *, name: str, rule: Rule
+    experiment: Experiment,
+    reference: Reference,
+    *,
+    rule: Rule,
+    reduction: Callable[[float], Reduction],
 ) -> RuleAgreement:
-    """Judge a rule of `rules.RULES` by its serial reference, on the same batches.
+    """Judge a rule's reduction by the serial reference's, on the same batches.
 
     Gradients are clipped to the median of their norms, so that half of them are.
     """
     batch, params = reference.batches[1], experiment.params  # the short one
-    serial = jax.jit(with_each(reference_share("norms", experiment.loss_fn, 1.0)))
+    objective = experiment.objective
+    serial = jax.jit(with_each(rules.serial(objective, reductions.norms)))
     median = float(np.median(serial(params, batch)[2]["grad_norm"]))
     max_norm = max(median, reductions.LEAST_MAX_NORM)
-    assert experiment.options.factors_fn is not None  # `prepare` has made it
-    share = rule(experiment.loss_fn, experiment.options.factors_fn, max_norm)
+    reduced = reduction(max_norm)
+    share = rule(objective, reduced)
     program = jax.jit(with_each(share)).lower(params, batch).compile()
-    of_reference = reference_share(name, experiment.loss_fn, max_norm)
-    expected = jax.jit(with_each(of_reference))(params, batch)
+    expected = jax.jit(with_each(rules.serial(objective, reduced)))(params, batch)
     actual = program(params, batch)
     relative = _error(actual, expected)
     return RuleAgreement(
@@ -187,7 +193,7 @@ def _share_of_work(experiment: Experiment, batch: Batch) -> list[str]:
     num_devices = setting_of(experiment).num_devices
     if num_devices == 1:
         return []
-    options = experiment.options._replace(mesh=parallel.make_mesh(1))
+    options = experiment.options._replace(mesh=devices.make_mesh(1))
     alone = with_faults(experiment._replace(options=options), ())
     work, own = _work(experiment, batch), _work(alone, batch)
     if work is None or own is None or work <= 1.1 * own:

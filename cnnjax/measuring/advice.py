@@ -28,7 +28,7 @@ from cnnjax.measuring.timing import (
     steps_that_fill,
 )
 from cnnjax.models.stack import Conv
-from cnnjax.strategies import DIVIDED, make_strategy, mesh_of
+from cnnjax.strategies import STRATEGIES, make_strategy, mesh_of
 from cnnjax.training.updates import LoopConfig, compile_updates
 
 MICROBATCHES = (8, 16, 32)
@@ -92,7 +92,7 @@ def candidates_for(experiment: Experiment) -> list[Candidate]:
         in_parts.append("factored")
     found = [Candidate(name) for name in names]
     for name in in_parts:
-        part = size // (num_devices if name in DIVIDED else 1)
+        part = size // (num_devices if STRATEGIES[name].divides else 1)
         found += [Candidate(name, micro) for micro in MICROBATCHES if micro < part]
     return found
 
@@ -157,7 +157,7 @@ def with_candidate(experiment: Experiment, candidate: Candidate) -> Experiment:
     """Return the experiment under a candidate's strategy."""
     recipe = override(experiment.recipe, strategy=candidate.strategy)
     options = experiment.options._replace(microbatch_size=candidate.microbatch_size)
-    strategy = make_strategy(candidate.strategy, experiment.loss_fn, options)
+    strategy = make_strategy(candidate.strategy, experiment.objective, options)
     return experiment._replace(recipe=recipe, options=options, strategy=strategy)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import optax
@@ -55,9 +56,22 @@ def mean_squared_error(
     return jnp.mean(jnp.square(prediction - target)), {}
 
 
-LOSSES: dict[str, LossOfOutput] = {
-    "softmax_cross_entropy": softmax_cross_entropy,
-    "mean_squared_error": mean_squared_error,
+class OutputLoss(NamedTuple):
+    """A loss of the network's output, and what the output predicts."""
+
+    of_output: LossOfOutput
+    # predict(output): the class; None: a regression, whose output is the prediction.
+    predict: Callable[[Float[Array, " classes"]], Int[Array, ""]] | None = None
+
+    @property
+    def classifies(self) -> bool:
+        """Whether a class is predicted."""
+        return self.predict is not None
+
+
+LOSSES: dict[str, OutputLoss] = {
+    "softmax_cross_entropy": OutputLoss(softmax_cross_entropy, predicted_class),
+    "mean_squared_error": OutputLoss(mean_squared_error),
 }
 
 
@@ -67,7 +81,7 @@ def get_loss(name: str) -> LossOfOutput:
     Raises:
         InputError: a loss that is not in `LOSSES`.
     """
-    return LOSSES[known_name("loss", name, LOSSES)]
+    return LOSSES[known_name("loss", name, LOSSES)].of_output
 
 
 def make_loss_fn(

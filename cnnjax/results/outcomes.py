@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from cnnjax.base.errors import InputError, expect, shown
+from cnnjax.models.losses import LOSSES
 from cnnjax.results.fields import field, parse, read_text
 from cnnjax.results.workdir import folder_named
 
@@ -39,7 +40,8 @@ class Outcome(NamedTuple):
     @property
     def regresses(self) -> bool:
         """Whether it predicts numbers, and no classes."""
-        return self.settings.get("loss") == "mean_squared_error"
+        loss = LOSSES.get(self.settings.get("loss", ""))
+        return loss is not None and not loss.classifies
 
 
 class PairedPredictions(NamedTuple):

@@ -1,4 +1,4 @@
-"""Devices: the mesh, who holds what, and the ONE body that each device runs.
+"""The mesh, and who holds what.
 
 The only module that touches devices. A batch is split over the mesh's axis "data".
 Parameters, optimizer state and the resident examples are on every device, unless the
@@ -24,12 +24,9 @@ from jaxtyping import Array, PyTree
 from cnnjax.base.arguments import whole_number
 from cnnjax.base.errors import expect
 from cnnjax.base.settings import check_mesh
-from cnnjax.base.trees import typed_like, widen
-from cnnjax.devices.partitioning import MODEL, check_cuts, partition_specs
+from cnnjax.devices.partitioning import MODEL, partition_specs
 from cnnjax.gradients import padding
-from cnnjax.gradients.contract import alone, check_params
-from cnnjax.gradients.shares import ShareFn, canonical, ready, whole
-from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
+from cnnjax.types import Batch
 
 AXIS = "data"
 
@@ -84,7 +81,7 @@ def partition(mesh: Mesh) -> Callable[[PyTree], PyTree]:
 
     def put_state(tree: PyTree) -> PyTree:
         copied = jax.tree.map(jnp.copy, tree)
-        return jax.tree.map(place, copied, _shardings(copied, mesh))
+        return jax.tree.map(place, copied, shardings(copied, mesh))
 
     return put_state
 
@@ -142,92 +139,7 @@ def to_host(tree: PyTree) -> PyTree:
     return jax.tree.map(fetch, tree)
 
 
-def device_body(share: ShareFn) -> ValueAndGradFn:
-    """Build what each device runs on its part of the batch; `shard_map`'s and `pmap`'s.
-
-    1. Mark the parameters as different on each device. They are equal, but a gradient
-       with respect to equal ones is summed over the devices already, and the sum below
-       would then make it N times too large.
-    2. Agree on the weight of the whole batch: n = psum(local weight).
-    3. Take the share of the local examples in the mean over n.
-    4. Add the shares up, in float32 at least: psum. Nothing is averaged: a mean of
-       local means is wrong where the weights differ, and NaN where a part is all
-       padding.
-    """
-
-    def value_and_grad(params: Params, part: Batch) -> tuple[Metrics, Params]:
-        check_params(params)
-        params = lax.pcast(params, AXIS, to="varying")
-        part = canonical(part)
-        total = lax.psum(padding.total_weight(part), AXIS)
-        means, grads, _ = share(params, part, padding.nonzero(total))
-        means, grads = lax.psum(jax.tree.map(widen, (means, grads)), AXIS)
-        return Metrics(means, total), typed_like(grads, params)
-
-    return value_and_grad
-
-
-def over_sharded_jit(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
-    """Leave the division to the compiler; gradients come out where parameters are.
-
-    Raises:
-        InputError: while it is traced, where "model" cuts none of the parameters.
-    """
-    global_value_and_grad = whole(share)
-
-    def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
-        check_cuts(params, model_devices=mesh.shape[MODEL])
-        metrics, grads = global_value_and_grad(params, batch)
-        return metrics, lax.with_sharding_constraint(grads, _shardings(grads, mesh))
-
-    return value_and_grad
-
-
-def over_shard_map(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
-    """Run the body on each device by `shard_map`, which wants parts of equal size."""
-    mapped = jax.shard_map(
-        device_body(share), mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P()
-    )
-
-    def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
-        padded, unit = ready(batch, multiple=mesh.shape[AXIS])
-        _trace_alone(share, params, padded)
-        metrics, grads = mapped(params, padded)
-        return metrics._replace(weight=metrics.weight * unit), grads
-
-    return value_and_grad
-
-
-def over_pmap(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
-    """Run the body on each device by `pmap`, which wants parts as a leading axis."""
-    mapped = jax.pmap(
-        device_body(share),
-        axis_name=AXIS,
-        in_axes=(None, 0),
-        out_axes=None,  # pyright: ignore[reportArgumentType]
-        devices=list(mesh.devices.flat),
-    )
-
-    def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
-        check_mesh(None)  # pmap makes a mesh of its own
-        padded, unit = ready(batch, multiple=mesh.size)
-        _trace_alone(share, params, padded)
-        parts = jax.tree.map(lambda a: a.reshape(mesh.size, -1, *a.shape[1:]), padded)
-        metrics, grads = mapped(params, parts)
-        return metrics._replace(weight=metrics.weight * unit), grads
-
-    return value_and_grad
-
-
-def _trace_alone(share: ShareFn, params: Params, batch: Batch) -> None:
-    """Trace a share where there are no devices, so that it can ask for none.
-
-    In the map it could: the size of the axis would be a number like any other.
-    """
-    with alone():
-        jax.eval_shape(share, params, batch, batch.weights[0])
-
-
-def _shardings(tree: PyTree, mesh: Mesh) -> PyTree:
+def shardings(tree: PyTree, mesh: Mesh) -> PyTree:
+    """Return where the partition rules put each leaf."""
     specs = partition_specs(tree, model_devices=mesh.shape[MODEL])
     return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)

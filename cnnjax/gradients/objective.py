@@ -1,0 +1,56 @@
+"""The objective: what is trained, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Float
+
+from cnnjax.base.arguments import function
+from cnnjax.base.errors import InputError
+from cnnjax.gradients.factors import FactorsFn
+from cnnjax.types import LossFn
+
+
+class Objective(NamedTuple):
+    """The loss of ONE raw example, and what goes with it.
+
+    A loss is enough for every gradient rule but `factored`; a test and a prediction
+    need the rest.
+    """
+
+    loss_fn: LossFn  # what training differentiates
+    factors_fn: FactorsFn | None = None  # of its gradient: see `make_factors_fn`
+    test_loss_fn: LossFn | None = None  # what is measured on the test set
+    # apply_fn(params, example): the outputs of the network.
+    apply_fn: Callable[..., Float[Array, " classes"]] | None = None
+    # predict(outputs): a class; None: the outputs are what is predicted.
+    predict: Callable[[Array], Array] | None = None
+
+
+def as_objective(objective: Any) -> Objective:
+    """Return an objective; a loss alone is one, too.
+
+    Raises:
+        InputError: neither an objective nor a function.
+    """
+    if isinstance(objective, Objective):
+        function("objective.loss_fn", objective.loss_fn)
+        return objective
+    return Objective(function("loss_fn", objective) or objective)
+
+
+def factors_of(objective: Objective) -> FactorsFn:
+    """Return what the factors of the gradient are found by.
+
+    Raises:
+        InputError: the objective has none.
+    """
+    if objective.factors_fn is None:
+        raise InputError(
+            "a factored gradient expected Objective(loss_fn, factors_fn=...), got an "
+            "objective without; make one with factors.make_factors_fn, or use another "
+            "strategy: 'jit' for the mean, 'vmap' for norms and clipping"
+        )
+    return objective.factors_fn
