@@ -22,7 +22,7 @@ FLOORS = [
     {"types", "errors", "programs", "majorant"},
     {"arguments"},
     {"trees", "comparison", "layers", "initializers", "data", "environment", "workdir"}
-    | {"clock", "effects", "permutations", "timing", "settings", "fields"},
+    | {"clock", "effects", "permutations", "timing", "settings", "fields", "nearby"},
     {"stack", "losses", "training", "records", "reductions", "partitioning"}
     | {"contract", "padding", "intervals", "mcnemar", "outcomes"},
     {"models", "statistics"},
