@@ -267,5 +267,5 @@ def test_a_right_rule_may_add_up_in_another_order(what):
 
 @pytest.mark.parametrize("what", ORDERS)
 def test_without_what_rounding_changes_it_could_not(what, monkeypatch):
-    monkeypatch.setattr(law, "_neighbours", lambda values, step: [values])
+    monkeypatch.setattr(law, "neighbours", lambda values, step: [values])
     assert excess_of_orders(what) > 1

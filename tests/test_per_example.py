@@ -17,6 +17,7 @@ from cnnjax.experiments.recipes import RECIPES
 from cnnjax.faults import corrupted_routes, get_fault
 from cnnjax.gradients import factors, reductions, rules
 from cnnjax.gradients.microbatches import microbatched
+from cnnjax.gradients.objective import Objective
 from cnnjax.gradients.shares import batch_share, each_over, whole, with_each
 from cnnjax.laws.comparison import TOLERANCES, largest_error
 from cnnjax.models import layers

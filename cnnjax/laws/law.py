@@ -42,8 +42,8 @@ the ratios of error to bound.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,15 +56,13 @@ from cnnjax.gradients import padding, reductions
 from cnnjax.gradients.contract import ValuesFn, checked
 from cnnjax.gradients.shares import ready
 from cnnjax.laws.majorant import without_cancelling
+from cnnjax.laws.nearby import longest_sum, neighbours
 from cnnjax.types import Batch, LossFn, Metrics, Params
 
 # Unit roundoff of an arithmetic, by its dtype.
 ROUNDOFF = {"bfloat16": 2.0**-9, "float32": 2.0**-24, "float64": 2.0**-53}
 INSIDE = 16.0  # r: roundings of an example's gradient, at its own size
 SHIFTS = (1, 5)  # of the labels, for the gradients at other labels
-
-
-T = TypeVar("T")
 
 
 class Exact(NamedTuple):
@@ -144,8 +142,8 @@ def make_exact(
         labels += [jnp.roll(batch.labels, shift, axis=0) for shift in SHIFTS]
         size = _largest(sizes(params, batch._replace(labels=own)) for own in labels)
         step = math.sqrt(longest_sum(params)) * ROUNDOFF[dtype]
-        neighbours = _neighbours((params, batch.inputs), step)
-        change = _largest(changes(params, batch, moved) for moved in neighbours)
+        near = neighbours((params, batch.inputs), step)
+        change = _largest(changes(params, batch, moved) for moved in near)
         count = int(np.count_nonzero(batch.weights))
         wide = np.finfo(at_least_float32(dtype))
         unit = INSIDE * ROUNDOFF[dtype] + count * ROUNDOFF[wide.dtype.name]
@@ -210,51 +208,11 @@ def excess(metrics: Metrics, grads: Params, exact: Exact) -> Excess:
     return Excess(max(of_means), max(jax.tree.leaves(of_grads), default=0.0))
 
 
-def longest_sum(params: Params) -> int:
-    """Return how many products the longest sum of a network has, at least 1.
-
-    A layer adds up over its inputs on the way forward, over its outputs on the way
-    back.
-    """
-    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(params)]
-    ways = [(math.prod(shape[:-1]), *shape[-1:]) for shape in shapes]
-    return max((max(way) for way in ways), default=1) or 1
-
-
 def _largest(sums: Iterable[PyTree]) -> PyTree:
     """Return the largest entry of each leaf, of all of these trees."""
     return jax.tree.map(
         lambda *leaves: max(float(np.max(leaf, initial=0)) for leaf in leaves), *sums
     )
-
-
-def _neighbours(values: T, step: float) -> Iterator[T]:
-    """Yield values of which each number is another by `step` times itself.
-
-    First all numbers of an array grow, or all fall; then those of an output unit (its
-    last axis), by a draw: with inputs of one sign no other change moves the sum of a
-    unit as far. Then each number does as it is drawn. Whole numbers stay.
-    """
-    leaves, tree = jax.tree.flatten(values)
-    leaves = [jnp.asarray(leaf) for leaf in leaves]
-    rng = np.random.default_rng(0)
-
-    def moved(leaf: Array, change: Any) -> Array:
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            return leaf
-        return leaf + jnp.asarray(change, leaf.dtype) * leaf
-
-    def sign(shape: tuple[int, ...]) -> Any:
-        return rng.choice([-1.0, 1.0], shape)
-
-    for signs in (
-        [sign(()) * np.sign(leaf) for leaf in leaves],
-        [sign(leaf.shape[-1:]) * np.sign(leaf) for leaf in leaves],
-        [sign(leaf.shape) for leaf in leaves],
-    ):
-        for way in (step, -step):
-            changed = [moved(p, way * s) for p, s in zip(leaves, signs, strict=True)]
-            yield jax.tree.unflatten(tree, changed)
 
 
 def _ratio(actual: Array, exact: np.ndarray, bound: float) -> float:
