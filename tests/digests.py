@@ -23,7 +23,7 @@ import numpy as np
 from batches import TINY, TWO_CHANNELS, make_batch, random_dataset
 from tables import DIVIDED, PER_EXAMPLE, share_by
 
-from cnnjax.devices import make_mesh
+from cnnjax.devices import make_mesh, to_host
 from cnnjax.experiments import ensembles, runs
 from cnnjax.experiments.experiment import Experiment, prepare, setting_of, with_faults
 from cnnjax.experiments.overrides import override
@@ -136,13 +136,13 @@ def of_rule(name: str) -> str:
 
 def trained(experiment: Experiment) -> Any:
     ended = runs.run(experiment)
-    return told(ended, runs.predict_test(experiment, devices.to_host(ended.params)))
+    return told(ended, runs.predict_test(experiment, to_host(ended.params)))
 
 
 def told(run: runs.Run, predictions: Any) -> Any:
     """Return what is to stay the same: all but times."""
     epochs = [(r.train, r.test, r.learning_rate, r.steps) for r in run.records]
-    return devices.to_host(run.params), epochs, run.test, predictions
+    return to_host(run.params), epochs, run.test, predictions
 
 
 def digest(tree: Any) -> str:

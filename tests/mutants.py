@@ -532,7 +532,7 @@ MUTANTS = (
     Mutant(
         "pmap_leaves_over",
         "By pmap, examples that do not divide over the devices are left out.",
-        "cnnjax/devices/parallel.py",
+        "cnnjax/devices/maps.py",
         "        padded, unit = ready(batch, multiple=mesh.size)\n",
         "        whole = len(batch.weights) // mesh.size * mesh.size\n"
         "        padded, unit = ready(jax.tree.map(lambda a: a[:whole], batch))\n",
@@ -541,7 +541,7 @@ MUTANTS = (
     Mutant(
         "one_device_counts_padding",
         "A device whose examples are all padding counts one of them.",
-        "cnnjax/devices/parallel.py",
+        "cnnjax/devices/maps.py",
         "total = lax.psum(padding.total_weight(part), AXIS)",
         "total = lax.psum(jnp.maximum(padding.total_weight(part), 1), AXIS)",
         LAWS,
@@ -549,7 +549,7 @@ MUTANTS = (
     Mutant(
         "weight_of_one_device",
         "Each device takes the batch to weigh as much as its own part, N times.",
-        "cnnjax/devices/parallel.py",
+        "cnnjax/devices/maps.py",
         "total = lax.psum(padding.total_weight(part), AXIS)",
         "total = padding.total_weight(part) * lax.psum(1, AXIS)",
         LAWS,
@@ -557,7 +557,7 @@ MUTANTS = (
     Mutant(
         "metrics_averaged_over_devices",
         "The devices' shares in the metrics are averaged.",
-        "cnnjax/devices/parallel.py",
+        "cnnjax/devices/maps.py",
         "means, grads = lax.psum(jax.tree.map(widen, (means, grads)), AXIS)",
         "means, grads = lax.pmean(means, AXIS), lax.psum(grads, AXIS)",
         LAWS,

@@ -89,9 +89,9 @@ BLIND_MUTANTS = (
     Mutant(
         "always_clipped_to_one",
         "By rows, gradients are clipped to 1, whatever norm is asked for.",
-        "cnnjax/gradients/rules.py",
-        "        loss_fn, reductions.clipped(max_norm)\n",
-        "        loss_fn, reductions.clipped(1.0)\n",
+        "cnnjax/gradients/reductions.py",
+        "        factor = factor_of(norm)\n",
+        "        factor = clip_factor(norm, max_norm=1.0)\n",
         PER_EXAMPLE,
     ),
     Mutant(
@@ -139,7 +139,7 @@ BLIND_MUTANTS = (
     Mutant(
         "batch_of_padding_on_devices",
         "On devices, the mean of a batch that is all padding is not a number.",
-        "cnnjax/devices/parallel.py",
+        "cnnjax/devices/maps.py",
         "share(params, part, padding.nonzero(total))",
         "share(params, part, total)",
         ("tests/test_padding.py", "tests/test_strategy_laws.py"),
@@ -147,7 +147,7 @@ BLIND_MUTANTS = (
     Mutant(
         "sharded_takes_the_callers_arrays",
         "What the caller gave to sharded training is gone after the first update.",
-        "cnnjax/devices/parallel.py",
+        "cnnjax/devices/mesh.py",
         "copied = jax.tree.map(jnp.copy, tree)",
         "copied = jax.tree.map(jnp.asarray, tree)",
         ("tests/test_partitioning.py", "tests/test_promises.py"),

@@ -33,7 +33,8 @@ from cnnjax.training import epochs, evaluation, optimizers, updates
 ACCEPTED = None
 STRATEGIES = (
     *("eager", "serial", "jit", "vmap", "vmap_norms", "factored", "factored_norms"),
-    *("sharded", "shard_map", "shard_map_vmap", "pmap", "pmap_vmap"),
+    *("sharded", "shard_map", "shard_map_vmap", "shard_map_factored"),
+    *("pmap", "pmap_vmap"),
 )
 ON_DEVICES = STRATEGIES[8:]  # whose microbatches are of each device's part
 

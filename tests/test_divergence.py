@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from batches import TINY, make_batch, random_dataset
-from cnnjax.devices.parallel import make_mesh
 from published_runs import findings_of, image, system, write_job
 from tables import DIVIDED
 
+from cnnjax.devices import make_mesh
 from cnnjax.experiments.ensembles import SeedRun, run_seeds
 from cnnjax.experiments.experiment import prepare
 from cnnjax.experiments.overrides import override

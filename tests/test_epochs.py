@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from batches import TINY, make_batch, random_dataset
-from cnnjax.devices.parallel import AXIS, make_mesh
 from jax.sharding import NamedSharding, PartitionSpec
 from tables import DIVIDED
 
 from cnnjax.base import clock as clocks
 from cnnjax.base.clock import Clock
 from cnnjax.base.errors import InputError
+from cnnjax.devices import AXIS, make_mesh
 from cnnjax.experiments import runs
 from cnnjax.experiments.experiment import prepare
 from cnnjax.experiments.overrides import override

@@ -167,8 +167,9 @@ def test_the_script_fails_with_a_fault(run_script):
         (
             "--fault=missing_psum",
             "fault 'missing_psum' needs a strategy that divides over at least 2 "
-            "devices (shard_map, shard_map_vmap): --strategy=shard_map "
-            "--num_devices=2, got strategy 'shard_map' on 1 device\n",
+            "devices (shard_map, shard_map_vmap, shard_map_factored): "
+            "--strategy=shard_map --num_devices=2, got strategy "
+            "'shard_map' on 1 device\n",
         ),
     ],
 )

@@ -84,8 +84,8 @@ def setting(**changes):
             "missing_psum",
             {"strategy": "jit", "num_devices": 1},
             "fault 'missing_psum' needs a strategy that divides over at least 2 "
-            "devices (shard_map, shard_map_vmap): --strategy=shard_map --num_devices=2,"
-            " got strategy 'jit' on 1 device",
+            "devices (shard_map, shard_map_vmap, shard_map_factored): "
+            "--strategy=shard_map --num_devices=2, got strategy 'jit' on 1 device",
         ),
         ("missing_psum", {"num_devices": 1}, "got strategy 'shard_map' on 1 device"),
         ("missing_psum", {"strategy": "pmap"}, "got strategy 'pmap' on 2 devices"),

@@ -171,7 +171,7 @@ def test_two_processes_hold_their_parts_and_compute_the_whole(folder):
         refused = [name for name in STRATEGIES if name not in ACROSS_PROCESSES]
         assert process["refused"].tolist() == [
             f"strategy {name!r} runs in one process, and here are 2; use sharded, "
-            "shard_map, shard_map_vmap"
+            "shard_map, shard_map_vmap, shard_map_factored"
             for name in refused
         ]
 

@@ -122,7 +122,8 @@ def prepare(
     )
     loop.check(num_examples)
     objective = make_objective(recipe)
-    assert objective.apply_fn is not None and objective.test_loss_fn is not None
+    assert objective.apply_fn is not None
+    assert objective.test_loss_fn is not None
     schedule = make_schedule(
         recipe.optimizer, steps_per_epoch=-(-num_examples // batch_size)
     )
