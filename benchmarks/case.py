@@ -23,7 +23,7 @@ class Layer(NamedTuple):
     name: str
     kind: str  # conv, maxpool, activation, flatten, dense, dropout
     input_shape: tuple[int, ...]  # of one example: height, width, channels
-    value: dict[str, Any]  # the fields of cnnjax.stack's layer
+    value: dict[str, Any]  # the fields of cnnjax.models.stack's layer
 
 
 class Case(NamedTuple):

@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 from batches import TINY, TWO_CHANNELS, make_batch, random_dataset
-from tables import DIVIDED, PER_EXAMPLE, share_by
+from strategy_table import DIVIDED, PER_EXAMPLE, share_by
 
 from cnnjax.devices import make_mesh, to_host
 from cnnjax.experiments import ensembles, runs

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from tables import PER_EXAMPLE, share_by
+from strategy_table import PER_EXAMPLE, share_by
 
 from cnnjax import devices
 from cnnjax.gradients.factors import make_factors_fn

@@ -18,7 +18,7 @@ from absl import flags
 from batches import distinct_weights, experiment_of, make_batch
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from tables import ACROSS_PROCESSES
+from strategy_table import ACROSS_PROCESSES
 from test_strategy_laws import TINY
 
 from cnnjax import devices

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tables import DIVIDED
+from strategy_table import DIVIDED
 
 import cnnjax
 from cnnjax import devices, statistics
@@ -522,7 +522,7 @@ def names_of_the_table() -> dict:
     jax.config.update("jax_num_cpu_devices", 4)
     names = {name: getattr(cnnjax, name) for name in cnnjax.__all__}
     modules = (evaluation, epochs, initializers, layers, optimizers, stack)
-    modules = (*modules, microbatches, parallel, ensembles, updates, workdir)
+    modules = (*modules, microbatches, devices, ensembles, updates, workdir)
     for module in (*modules, statistics, order, preprocessing, splits):
         names = {**vars(module), **names}
     recipe = batches.TINY

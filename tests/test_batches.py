@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from forms import BATCH, PARAMS, mean_of_losses, returning
-from tables import DIVIDED
+from strategy_table import DIVIDED
 
 from cnnjax import devices
 from cnnjax.base.errors import InputError

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tables import DIVIDED
+from strategy_table import DIVIDED
 
 from cnnjax import devices
 from cnnjax.data.order import example_keys
@@ -21,6 +21,7 @@ from cnnjax.gradients import reductions
 from cnnjax.gradients.microbatches import DEALT, NEIGHBOURS, microbatched
 from cnnjax.gradients.padding import pad_batch
 from cnnjax.gradients.per_example import rows_share
+from cnnjax.gradients.rules import factored
 from cnnjax.gradients.shares import Share, batch_share, serial_share, with_each
 from cnnjax.strategies import STRATEGIES, Options
 from cnnjax.types import Batch
@@ -159,6 +160,8 @@ def cases() -> list:
     """List (strategy, devices, microbatch size); no batch below divides by them."""
     listed = [("jit", 1, 4), ("serial", 1, 5), ("vmap", 1, 3), ("vmap_norms", 1, None)]
     for name in DIVIDED:
+        if STRATEGIES[name].rule is factored:
+            continue  # the loss here has no factors
         quick = {(4, 3)} if "vmap" in name else {(2, None), (4, 3)}
         for how in itertools.product((1, 2, 3, 4), (None, 2, 3)):
             marks = [] if how in quick else [pytest.mark.slow]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from batches import TINY, make_batch, random_dataset
 from published_runs import findings_of, image, system, write_job
-from tables import DIVIDED
+from strategy_table import DIVIDED
 
 from cnnjax.devices import make_mesh
 from cnnjax.experiments.ensembles import SeedRun, run_seeds

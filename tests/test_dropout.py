@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tables import DIVIDED
+from strategy_table import DIVIDED
 
 from cnnjax import devices, models
 from cnnjax.data.order import example_keys

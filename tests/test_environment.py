@@ -291,7 +291,7 @@ def test_what_is_a_convenience_makes_no_difference(environment, run):
 
 
 ADVICE = """
-from cnnjax import advice
+from cnnjax.measuring import advice
 def advise(_):
     found = advice.Candidate("jit", None)
     return type("Advice", (), {"best": type("Tried", (), {"candidate": found})})

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from batches import TINY, make_batch, random_dataset
 from jax.sharding import NamedSharding, PartitionSpec
-from tables import DIVIDED
+from strategy_table import DIVIDED
 
 from cnnjax.base import clock as clocks
 from cnnjax.base.clock import Clock

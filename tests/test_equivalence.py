@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import pytest
 from batches import TINY, TWO_CHANNELS, experiment_of
-from tables import DIVIDED
+from strategy_table import DIVIDED
 from test_strategy_laws import GRADIENT_FAULTS, row_of
 
 from cnnjax import devices

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import pytest
 from jax import export
-from tables import DIVIDED
+from strategy_table import DIVIDED
 from test_strategy_laws import tiny_subject
 
 from cnnjax.laws.comparison import largest_error

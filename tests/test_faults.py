@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from batches import TINY, TWO_CHANNELS, experiment_of, make_batch, random_dataset
-from tables import DIVIDED
+from strategy_table import DIVIDED
 from test_strategy_laws import GRADIENT_FAULTS, options_of, row_of
 
 from cnnjax import experiments
@@ -126,7 +126,7 @@ def setting(**changes):
         (
             "softmax_before_cross_entropy",
             {"loss": "mean_squared_error"},
-            "the loss softmax_cross_entropy: --recipe=adam_cosine_cnn, got mean_sq",
+            "classes: --recipe=adam_cosine_cnn, got the loss mean_squared_error",
         ),
         (
             "one_plane_for_all_channels",

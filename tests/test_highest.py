@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import pytest
 from jax import export
 from jax.extend.core import ClosedJaxpr, Jaxpr
-from tables import DIVIDED, PER_EXAMPLE, share_by
+from strategy_table import DIVIDED, PER_EXAMPLE, share_by
 
 from cnnjax import devices, models
 from cnnjax.data.order import example_keys

@@ -14,6 +14,7 @@ from cnnjax.base.errors import InputError
 from cnnjax.experiments import networks
 from cnnjax.experiments.recipes import RECIPES
 from cnnjax.models import initializers, stack
+from cnnjax.models.network import Network
 from cnnjax.models.stack import (
     Activation,
     Conv,
@@ -58,7 +59,7 @@ def test_sizes_are_the_published_ones(name):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_shapes_in_the_table_are_those_of_the_network(name):
     config = RECIPES[name].model
-    network = models.Network(config)
+    network = Network(config)
     key = jax.random.key(0)
     example = jax.ShapeDtypeStruct(config.input_shape, jnp.float32)
     logits, state = jax.eval_shape(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from batches import TINY, experiment_of, jitted_serial, make_batch
-from tables import DIVIDED
+from strategy_table import DIVIDED
 
 from cnnjax import devices, models
 from cnnjax.experiments.runs import run
@@ -35,7 +35,7 @@ def experiments():
 def test_strategies_agree_in_bfloat16_as_well(name):
     tiny, half = experiments()
     mesh = devices.make_mesh(4) if name in DIVIDED else None
-    strategy = STRATEGIES[name](half.loss_fn, half.options._replace(mesh=mesh))
+    strategy = STRATEGIES[name](half.objective, half.options._replace(mesh=mesh))
     batch = make_batch(tiny, 16)
     _, in_float32 = jitted_serial(tiny.loss_fn)(tiny.params, batch)
     _, expected = jitted_serial(half.loss_fn)(half.params, batch)
@@ -50,7 +50,7 @@ def test_strategies_agree_in_bfloat16_as_well(name):
 @pytest.mark.parametrize("name", ["jit", "vmap_norms", "factored_norms"])
 def test_no_type_is_promoted_without_a_word(name):
     _, half = experiments()
-    value_and_grad = STRATEGIES[name](half.loss_fn, half.options).value_and_grad
+    value_and_grad = STRATEGIES[name](half.objective, half.options).value_and_grad
     with jax.numpy_dtype_promotion("strict"):
         jax.eval_shape(value_and_grad, half.params, make_batch(half, 4))
 

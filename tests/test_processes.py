@@ -20,7 +20,7 @@ import pytest
 from absl.testing import flagsaver
 from batches import TINY, distinct_weights, experiment_of, make_batch
 from safetensors.numpy import load_file
-from tables import ACROSS_PROCESSES
+from strategy_table import ACROSS_PROCESSES
 
 from cnnjax import devices
 from cnnjax.base.errors import InputError
@@ -344,7 +344,7 @@ def test_ending_the_launcher_ends_all(signum, status, tmp_path):
 
 WRITE_FOREVER = """
 import sys
-from cnnjax.workdir import open_workdir
+from cnnjax.results.workdir import open_workdir
 folder = open_workdir(sys.argv[1], overwrite=True)
 folder.start({}, room=0)
 contents = [bytes([value]) * 3_000_000 for value in range(8)]

@@ -254,7 +254,7 @@ sys.path.insert(0, "scripts")
 import train
 from absl import flags
 from absl.testing import flagsaver
-from cnnjax.published import SYSTEMS
+from cnnjax.studies.published import SYSTEMS
 for system in SYSTEMS.values():
     for run in system.runs:
         with flagsaver.flagsaver():

@@ -272,7 +272,7 @@ def test_a_report_is_of_all_that_is_finished(call, monkeypatch, tmp_path):
 DRIVER = """
 import sys
 import _script, published_runs, reproduce
-from cnnjax import published
+from cnnjax.studies import published
 from cnnjax.data.dataset import Dataset
 run = published_runs.house("long", changes={"epochs": 10_000_000}, figures=())
 published.SYSTEMS = {"B": published_runs.system(run)}

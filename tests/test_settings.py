@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType
-from tables import DIVIDED
+from strategy_table import DIVIDED
 
 from cnnjax import data, devices, experiments
 from cnnjax.base.errors import InputError

@@ -18,7 +18,7 @@ import pytest
 from batches import TINY, TWO_CHANNELS, distinct_weights, experiment_of, make_batch
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
-from tables import DIVIDED
+from strategy_table import DIVIDED
 
 from cnnjax import devices
 from cnnjax.devices.maps import copy_to_device

@@ -15,7 +15,7 @@ import pytest
 import test_data_cifar10
 import test_data_idx
 from safetensors.numpy import load_file
-from tables import DIVIDED
+from strategy_table import DIVIDED
 
 from cnnjax.strategies import STRATEGIES
 

@@ -20,7 +20,7 @@ def expect(what: str, got: object, holds: bool) -> None:
 
     >>> expect("epochs of at least 0", -1, False)
     Traceback (most recent call last):
-    cnnjax.errors.InputError: expected epochs of at least 0, got -1
+    cnnjax.base.errors.InputError: expected epochs of at least 0, got -1
     """
     if not holds:
         raise InputError(f"expected {what}, got {shown(got)}")

@@ -29,7 +29,7 @@ def override(recipe: Recipe, **changes: Any) -> Recipe:
     - each of these parts, `model` and `optimizer` may be given as a value, too: it
       replaces the part, and fields named besides are set in the new one.
 
-    >>> from cnnjax.recipes import get_recipe
+    >>> from cnnjax.experiments.recipes import get_recipe
     >>> override(get_recipe("adam_cosine_cnn"), epochs=3, l2=0.0).optimizer.l2
     0.0
 
