@@ -5,6 +5,7 @@ devices; the training step does not know which strategy it runs.
 """
 
 from cnnjax.base.errors import InputError
+from cnnjax.base.moved import forward
 from cnnjax.data import Dataset, dataset_names, load_dataset
 from cnnjax.experiments.experiment import Experiment, prepare
 from cnnjax.experiments.overrides import override
@@ -25,6 +26,7 @@ from cnnjax.training.step import init_state, make_train_step
 from cnnjax.types import Batch, Examples, Metrics, Strategy, TrainState
 
 __version__ = "0.1.0"
+forward()  # the names that modules had before they moved into rooms
 
 __all__ = [
     "FAULTS",

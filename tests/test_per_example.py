@@ -217,8 +217,10 @@ def test_a_sum_of_bfloat16_is_not_rounded_before_its_end():
 @pytest.mark.parametrize("name", ["factored", "factored_norms", "shard_map_factored"])
 def test_factors_are_asked_for(name):
     expected = r"expected Objective\(loss_fn, factors_fn=.* 'jit' for the mean, 'vmap'"
+    tiny = tiny_experiment("float32")
+    strategy = STRATEGIES[name](tiny.objective.loss_fn)
     with pytest.raises(InputError, match=expected):
-        STRATEGIES[name](lambda *_: None)
+        jax.eval_shape(strategy.value_and_grad, tiny.params, short_batch(tiny))
 
 
 @pytest.mark.parametrize("reduction", [*reductions.REDUCTIONS.values()])

@@ -62,7 +62,7 @@ def share_activations(builder: Builder) -> Builder:
     loss that is reported. The original raced; here the last example always wins.
 
     Raises:
-        InputError: when it is built, and no `factors_fn` is given.
+        InputError: when it is traced, and no `factors_fn` is given.
     """
 
     def build(objective: Objective, options: Options = NO_OPTIONS) -> Strategy:

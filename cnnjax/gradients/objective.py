@@ -17,7 +17,7 @@ class Objective(NamedTuple):
     """The loss of ONE raw example, and what goes with it.
 
     A loss is enough for every gradient rule but `factored`; a test and a prediction
-    need the rest.
+    need the rest. An objective may be called as its loss, and stand where one does.
     """
 
     loss_fn: LossFn  # what training differentiates
@@ -27,6 +27,10 @@ class Objective(NamedTuple):
     apply_fn: Callable[..., Float[Array, " classes"]] | None = None
     # predict(outputs): a class; None: the outputs are what is predicted.
     predict: Callable[[Array], Array] | None = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Return loss and metrics of one example: (params, example, label, key)."""
+        return self.loss_fn(*arguments)
 
 
 def as_objective(objective: Any) -> Objective:
@@ -44,13 +48,15 @@ def as_objective(objective: Any) -> Objective:
 def factors_of(objective: Objective) -> FactorsFn:
     """Return what the factors of the gradient are found by.
 
-    Raises:
+    Raises (when it is traced, as every other word about an own loss):
         InputError: the objective has none.
     """
-    if objective.factors_fn is None:
+
+    def refuse(*_: Any) -> Any:
         raise InputError(
             "a factored gradient expected Objective(loss_fn, factors_fn=...), got an "
             "objective without; make one with factors.make_factors_fn, or use another "
             "strategy: 'jit' for the mean, 'vmap' for norms and clipping"
         )
-    return objective.factors_fn
+
+    return objective.factors_fn or refuse

@@ -71,8 +71,8 @@ def factored(objective: Objective, reduction: Reduction = reductions.mean) -> Sh
     alone.
 
     Raises:
-        InputError: no `factors_fn`, or a reduction that changes more than the length
-            of an example's gradient.
+        InputError: a reduction that changes more than the length of an example's
+            gradient; or, when it is traced, no `factors_fn`.
     """
     factors_fn = factors_of(objective)
     match reduction.needs:

@@ -1,0 +1,33 @@
+"""Old names of modules still work, and say where the module is now."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+
+import pytest
+
+import cnnjax
+from cnnjax.base.moved import MOVED
+
+
+@pytest.mark.parametrize(("old", "new"), MOVED.items())
+def test_a_moved_module_is_the_same_under_its_old_name(old, new):
+    sys.modules.pop(old, None)
+    with pytest.warns(DeprecationWarning, match=f"{old} is {new} now"):
+        found = importlib.import_module(old)
+    assert found is importlib.import_module(new)
+    assert found.__spec__.name == found.__name__ == new
+
+
+def test_no_room_has_the_name_of_a_moved_module():
+    rooms = {
+        f"cnnjax.{module.name}" for module in pkgutil.iter_modules(cnnjax.__path__)
+    }
+    assert not rooms & MOVED.keys()
+
+
+def test_what_never_was_there_is_not_found():
+    with pytest.raises(ModuleNotFoundError, match="cnnjax.nowhere"):
+        importlib.import_module("cnnjax.nowhere")
