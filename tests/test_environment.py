@@ -279,7 +279,10 @@ def test_the_current_folder_may_be_gone(tmp_path, monkeypatch):
     "environment",
     [
         {"HOME": None, "XDG_CACHE_HOME": None, "PATH": "/dev/null", "TERM": None},
-        {"HOME": "/dev/null", "XDG_CACHE_HOME": None, "MPLCONFIGDIR": "/dev/null"},
+        pytest.param(
+            {"HOME": "/dev/null", "XDG_CACHE_HOME": None, "MPLCONFIGDIR": "/dev/null"},
+            marks=pytest.mark.slow,  # a whole run each
+        ),
         {"JAX_COMPILATION_CACHE_DIR": "/dev/null/cache", "COLUMNS": "abc"},
     ],
     ids=lambda environment: "+".join(environment),

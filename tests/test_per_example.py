@@ -64,7 +64,11 @@ def found(route, name, precision="float32", *, batch_of=short_batch):
 
 @pytest.mark.parametrize(
     ("precision", "microbatch_size"),
-    [("float32", None), ("float32", 5), ("float64", None)],
+    [
+        ("float32", None),
+        ("float32", 5),
+        pytest.param("float64", None, marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize("name", ["norms", "clipped", "full"])
 @pytest.mark.parametrize("route", ["rows", "factors"])
@@ -101,11 +105,12 @@ FEW_POSITIONS = replace(
     "recipe",
     [
         "few_positions",
-        "adam_cosine_cnn",
-        "momentum_mlp_serial",
         "sgd_dropout_cnn",
-        "tanh_mlp_cifar10_deep",
         "tanh_mlp_housing_wide",
+        # Of the same kinds of layers.
+        pytest.param("adam_cosine_cnn", marks=pytest.mark.slow),
+        pytest.param("momentum_mlp_serial", marks=pytest.mark.slow),
+        pytest.param("tanh_mlp_cifar10_deep", marks=pytest.mark.slow),
     ],
 )
 def test_every_kind_of_network_can_do_without_rows(recipe):

@@ -118,7 +118,7 @@ settled = functools.partial(
 )
 
 
-@settled(max_examples=5)
+@settled(max_examples=3)
 @given_networks
 def test_every_network_has_one_gradient(shape, images, rows, size, padding):
     check_one_gradient(network(shape, images, rows), size, padding)

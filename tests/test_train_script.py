@@ -197,8 +197,8 @@ def test_a_run_is_kept_unless_told_otherwise(first, folder, run_script):
 @pytest.mark.parametrize(
     "strategy",
     [
-        "vmap",
         "shard_map",
+        pytest.param("vmap", marks=pytest.mark.slow),
         pytest.param("sharded", marks=pytest.mark.slow),
         pytest.param("pmap", marks=pytest.mark.slow),
     ],
@@ -553,6 +553,7 @@ def chosen(tmp_path_factory, run_script):
     return folder, [run_script(*flags, "--workdir=run", cwd=folder) for _ in range(2)]
 
 
+@pytest.mark.slow  # it times every strategy, twice
 def test_auto_says_what_it_chose_and_why_and_remembers(chosen):
     folder, (first, second) = chosen
     assert (first.returncode, second.returncode) == (0, 0), first.stderr
