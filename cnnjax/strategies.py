@@ -66,7 +66,9 @@ class Row(NamedTuple):
         """
         options = checked(options)
         share = self.rule(as_objective(objective), options.reduction or self.reduction)
-        at, mesh = self.device_map, mesh_of(options) if self.divides else None
+        at, mesh = self.device_map, None
+        if at.divides:
+            mesh = options.mesh or make_mesh()
         if options.microbatch_size is not None:
             share = microbatched(share, size=options.microbatch_size, cut=at.cut)
         return Strategy(

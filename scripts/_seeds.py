@@ -20,7 +20,7 @@ from cnnjax.base.trees import nbytes
 from cnnjax.experiments import ensembles
 from cnnjax.results.environment import describe_environment, environment_line
 from cnnjax.results.workdir import open_workdir
-from cnnjax.statistics.differences import mean_interval
+from cnnjax.statistics import mean_interval
 from cnnjax.telling import text
 from cnnjax.telling.plots import draw_seeds
 from cnnjax.training.records import EpochRecord

@@ -15,7 +15,7 @@ from absl import flags
 
 from cnnjax.base.errors import InputError
 from cnnjax.results.outcomes import pair_predictions, read_outcome
-from cnnjax.statistics.differences import (
+from cnnjax.statistics import (
     compare_means,
     compare_pairs,
     prediction_interval,

@@ -24,7 +24,7 @@ from cnnjax.experiments.experiment import prepare
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.runs import Run, run
 from cnnjax.laws.comparison import largest_error
-from cnnjax.statistics.differences import mean_interval
+from cnnjax.statistics import mean_interval
 from cnnjax.telling.text import interval_lines
 
 pytestmark = pytest.mark.xdist_group("ensembles")

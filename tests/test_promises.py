@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cnnjax.statistics.differences import (
+from cnnjax.statistics import (
     compare_means,
     compare_pairs,
     mcnemar,

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from cnnjax.base.errors import InputError
-from cnnjax.statistics.differences import (
+from cnnjax.statistics import (
     compare_means,
     compare_pairs,
     mcnemar,

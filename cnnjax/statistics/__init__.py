@@ -2,6 +2,7 @@
 
 from cnnjax.statistics.differences import Comparison, compare_means, compare_pairs
 from cnnjax.statistics.intervals import (
+    Interval,
     MeanInterval,
     mean_interval,
     prediction_interval,
@@ -10,6 +11,7 @@ from cnnjax.statistics.mcnemar import McNemar, mcnemar
 
 __all__ = [
     "Comparison",
+    "Interval",
     "McNemar",
     "MeanInterval",
     "compare_means",

@@ -22,29 +22,13 @@ from cnnjax.statistics.effects import (
 )
 from cnnjax.statistics.intervals import (
     Interval,
-    MeanInterval,
     Values,
     around,
     in_units,
-    mean_interval,
-    prediction_interval,
     restored,
     rounding_of,
     std_of,
 )
-from cnnjax.statistics.mcnemar import McNemar, mcnemar
-
-__all__ = [
-    "Comparison",
-    "Interval",
-    "McNemar",
-    "MeanInterval",
-    "compare_means",
-    "compare_pairs",
-    "mcnemar",
-    "mean_interval",
-    "prediction_interval",
-]
 
 
 class Comparison(NamedTuple):

@@ -14,7 +14,7 @@ from cnnjax.experiments.experiment import Experiment
 from cnnjax.experiments.runs import Run
 from cnnjax.faults import get_fault
 from cnnjax.models.stack import ModelConfig, layer_rows
-from cnnjax.statistics.differences import MeanInterval
+from cnnjax.statistics import MeanInterval
 from cnnjax.training.records import EpochRecord
 from cnnjax.types import NO_PREDICTION, Examples
 

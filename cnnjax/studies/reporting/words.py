@@ -6,7 +6,7 @@ import html
 import math
 from collections.abc import Iterable, Sequence
 
-from cnnjax.statistics.differences import MeanInterval
+from cnnjax.statistics import MeanInterval
 from cnnjax.studies.published.run import Number
 from cnnjax.studies.reproduction.verdicts import is_count
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from cnnjax.statistics.differences import (
+from cnnjax.statistics import (
     Interval,
     MeanInterval,
     mean_interval,
