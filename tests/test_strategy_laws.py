@@ -332,9 +332,9 @@ def row_of(fault: str) -> str:
     return needs.strategies[0] if needs.num_devices > 1 else "jit"
 
 
-def faulty_subject(name: str, experiment: Experiment) -> Subject:
+def faulty_subject(name: str, experiment: Experiment, row: str = "") -> Subject:
     """Build a strategy with a fault, of four devices where it needs several."""
-    row = row_of(name)
+    row = row or row_of(name)
 
     def build(_: Objective, options: Options) -> Strategy:
         recipe = override(experiment.recipe, strategy=row)
@@ -361,6 +361,20 @@ def test_every_fault_is_caught(name, tiny):
             match="deleted" if deletes else None,
         ):
             LAWS[law](subject)
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        (fault.name, row)
+        for fault in FAULTS.values()
+        if fault.place == "device map"
+        for row in fault.needs.strategies[1:]
+    ],
+)
+def test_a_wrong_device_map_is_caught_under_every_rule(name, row, tiny):
+    with pytest.raises(AssertionError):
+        LAWS[FIRST](faulty_subject(name, tiny, row))
 
 
 def test_every_law_has_a_mutant():

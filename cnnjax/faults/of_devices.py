@@ -19,10 +19,10 @@ from cnnjax import gradients
 from cnnjax.devices import maps, mesh
 from cnnjax.devices.mesh import AXIS
 from cnnjax.faults.fault import Builder, Fault, Needs
-from cnnjax.gradients import padding
+from cnnjax.gradients import padding, rules
 from cnnjax.gradients.objective import Objective
 from cnnjax.gradients.shares import ShareFn
-from cnnjax.strategies import NO_OPTIONS, Options, Row, mesh_of, names_of
+from cnnjax.strategies import NO_OPTIONS, STRATEGIES, Options, Row, mesh_of, names_of
 from cnnjax.types import Batch, Metrics, Params, Strategy, ValueAndGradFn
 
 
@@ -118,8 +118,14 @@ def _by_hand(body: ValueAndGradFn, mesh: Mesh, *, check_vma: bool) -> ValueAndGr
 
 
 # Those that run `device_body` on each device by `over_shard_map`.
-_TWO_DEVICES = Needs(
-    strategies=names_of(by_hand=True, across_processes=True), num_devices=2
+BY_SHARD_MAP = names_of(by_hand=True, across_processes=True)
+_TWO_DEVICES = Needs(strategies=BY_SHARD_MAP, num_devices=2)
+# Of these, what differentiates with respect to the parameters, which factors do not.
+_BY_PARAMETERS = Needs(
+    strategies=tuple(
+        name for name in BY_SHARD_MAP if STRATEGIES[name].rule is not rules.factored
+    ),
+    num_devices=2,
 )
 
 FAULTS = (
@@ -130,7 +136,7 @@ FAULTS = (
         "replicated parameters in shard_map: the commonest fault in public code; Adam "
         "hides it.",
         place="device map",
-        needs=_TWO_DEVICES,
+        needs=_BY_PARAMETERS,
         corrupt=of_device_map(n_times_too_large),
         replaces=("device map",),
     ),
