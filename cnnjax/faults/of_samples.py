@@ -7,12 +7,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from cnnjax.faults.fault import (
+from cnnjax.faults.fault import Builder, Fault
+from cnnjax.faults.needs import (
     SEVERAL_EXAMPLES,
     TWO_DENSE_LAYERS,
     WHOLE_BATCHES,
-    Builder,
-    Fault,
     Needs,
     layer_of,
 )

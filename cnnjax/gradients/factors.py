@@ -32,8 +32,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from cnnjax.base.trees import at_least_float32, vary_like, widen
-from cnnjax.gradients.contract import alone, checked_values
 from cnnjax.gradients.shares import Means, Share, ShareFn, weighted
+from cnnjax.models.contract import alone, checked_values
 from cnnjax.types import Batch, Params, TappedLossFn
 
 
