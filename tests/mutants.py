@@ -59,16 +59,16 @@ MUTANTS = (
         "rate_in_velocity",
         "The velocity adds up rates times gradients, so old rates outlive a schedule.",
         "cnnjax/training/optimizers.py",
-        "rule = optax.sgd(schedule, momentum=momentum or None)",
-        "rule = optax.chain(optax.sgd(schedule), optax.trace(momentum))",
+        "return optax.sgd(schedule, momentum=self.momentum or None)",
+        "return optax.chain(optax.sgd(schedule), optax.trace(self.momentum))",
         OPTIMIZERS,
     ),
     Mutant(
         "nesterov",
         "Momentum is Nesterov's.",
         "cnnjax/training/optimizers.py",
-        "momentum=momentum or None",
-        "momentum=momentum or None, nesterov=True",
+        "momentum=self.momentum or None",
+        "momentum=self.momentum or None, nesterov=True",
         OPTIMIZERS,
     ),
     Mutant(
@@ -83,19 +83,19 @@ MUTANTS = (
         "eps_in_the_root",
         "Adam adds eps inside the root.",
         "cnnjax/training/optimizers.py",
-        "rule = optax.adam(schedule, b1=b1, b2=b2, eps=eps)",
-        "rule = optax.adam(schedule, b1=b1, b2=b2, eps=0.0, eps_root=eps)",
+        "b2=self.b2, eps=self.eps)",
+        "b2=self.b2, eps=0.0, eps_root=self.eps)",
         OPTIMIZERS,
     ),
     Mutant(
         "moments_not_corrected",
         "Adam's moments are not corrected for their start at zero.",
         "cnnjax/training/optimizers.py",
-        "            rule = optax.adam(schedule, b1=b1, b2=b2, eps=eps)\n",
-        "            rms = optax.scale_by_rms(b2, eps, eps_in_sqrt=False)\n"
-        "            first = optax.ema(b1, debias=False)\n"
-        "            rate = optax.scale_by_learning_rate(schedule)\n"
-        "            rule = optax.chain(first, rms, rate)\n",
+        "        return optax.adam(schedule, b1=self.b1, b2=self.b2, eps=self.eps)\n",
+        "        rms = optax.scale_by_rms(self.b2, self.eps, eps_in_sqrt=False)\n"
+        "        first = optax.ema(self.b1, debias=False)\n"
+        "        rate = optax.scale_by_learning_rate(schedule)\n"
+        "        return optax.chain(first, rms, rate)\n",
         OPTIMIZERS,
     ),
     Mutant(

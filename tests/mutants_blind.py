@@ -157,10 +157,10 @@ BLIND_MUTANTS = (
         "dampened_momentum",
         "The velocity is a mean of gradients: momentum v + (1 - momentum) g.",
         "cnnjax/training/optimizers.py",
-        "rule = optax.sgd(schedule, momentum=momentum or None)",
-        "velocity = optax.ema(momentum, debias=False)\n"
-        "            rate = optax.scale_by_learning_rate(schedule)\n"
-        "            rule = optax.chain(velocity, rate)",
+        "return optax.sgd(schedule, momentum=self.momentum or None)",
+        "velocity = optax.ema(self.momentum, debias=False)\n"
+        "        rate = optax.scale_by_learning_rate(schedule)\n"
+        "        return optax.chain(velocity, rate)",
         OPTIMIZERS,
     ),
     Mutant(

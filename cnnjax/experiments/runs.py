@@ -110,7 +110,7 @@ def run_group(
     """
     one, runs = group[0], runs_of(group)
     with clock.part("compile"):
-        tests = [make_test(experiment) for experiment in group]
+        tests = list(map(make_test, group))
 
     def callbacks_of(index: int) -> Callbacks:
         def evaluate(epoch: int, params: Params) -> Mapping[str, float] | None:

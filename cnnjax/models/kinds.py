@@ -11,7 +11,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, get_args
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -172,3 +172,4 @@ class Dropout:
 
 
 Layer = Conv | MaxPool | Activation | Flatten | Dense | Dropout
+KINDS = get_args(Layer)

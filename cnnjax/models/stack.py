@@ -18,6 +18,7 @@ from cnnjax.base.arguments import (
     several,
 )
 from cnnjax.base.errors import InputError, expect
+from cnnjax.models import kinds
 from cnnjax.models.initializers import Initializer
 from cnnjax.models.kinds import (
     Activation,
@@ -82,7 +83,7 @@ class ModelConfig:
         settle(
             self,
             input_shape=several(at_least(1)),
-            layers=several(instance_of(*get_args(Layer))),
+            layers=several(instance_of(*kinds.KINDS)),
             initializer=instance_of(Initializer),
             dtype=float_type,
             param_dtype=float_type,
