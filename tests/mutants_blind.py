@@ -106,7 +106,7 @@ BLIND_MUTANTS = (
     Mutant(
         "means_of_what_is_clipped",
         "By factors, an example that is clipped counts for less in loss and metrics.",
-        "cnnjax/gradients/factors.py",
+        "cnnjax/gradients/factored.py",
         '_weighted({**values, "grad_norm": norms}, fractions)',
         '_weighted({**values, "grad_norm": norms}, coefficients)',
         PER_EXAMPLE,

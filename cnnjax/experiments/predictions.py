@@ -16,7 +16,7 @@ from cnnjax.base.arguments import instance_of
 from cnnjax.base.errors import InputError, expect
 from cnnjax.base.leaves import first_difference
 from cnnjax.base.settings import check_settings
-from cnnjax.data.checks import as_array, as_held
+from cnnjax.data.arrays import as_array, as_held
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.experiments.matching import check_pixels
 from cnnjax.training.evaluation import BATCH_SIZE, make_predict
