@@ -21,7 +21,7 @@ import pytest
 from strategy_table import DIVIDED
 
 import cnnjax
-from cnnjax import devices, statistics
+from cnnjax import devices, faults, statistics
 from cnnjax.data import order, preprocessing, splits
 from cnnjax.experiments import ensembles
 from cnnjax.gradients import microbatches, reductions
@@ -522,7 +522,7 @@ def names_of_the_table() -> dict:
     jax.config.update("jax_num_cpu_devices", 4)
     names = {name: getattr(cnnjax, name) for name in cnnjax.__all__}
     modules = (evaluation, epochs, initializers, layers, optimizers, stack)
-    modules = (*modules, microbatches, devices, ensembles, updates, workdir)
+    modules = (*modules, microbatches, devices, ensembles, faults, updates, workdir)
     for module in (*modules, statistics, order, preprocessing, splits):
         names = {**vars(module), **names}
     recipe = batches.TINY

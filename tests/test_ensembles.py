@@ -139,7 +139,7 @@ def test_a_fault_that_a_group_cannot_have_is_named():
         SEEDS,
         group_size=2,
     )
-    message = "^fault 'batch_on_the_host' runs each update from Python, one seed at a"
+    message = "'batch_on_the_host' each update is run from Python, one seed at a time"
     with pytest.raises(InputError, match=message):
         next(runs)
 

@@ -63,16 +63,16 @@ def test_shapes_in_the_table_are_those_of_the_network(name):
     key = jax.random.key(0)
     example = jax.ShapeDtypeStruct(config.input_shape, jnp.float32)
     logits, state = jax.eval_shape(
-        lambda example: network.init_with_output(
-            key, example, deterministic=True, capture_intermediates=True
-        ),
+        lambda example: network.init_with_output(key, example, deterministic=True),
         example,
     )
-    rows = {row.name: row for row in stack.layer_rows(config)}
-    assert logits.shape == list(rows.values())[-1].output_shape
-    for layer, values in state["intermediates"].items():
-        if layer in rows:
-            assert values["__call__"][0].shape == rows[layer].output_shape
+    rows = [row for row in stack.layer_rows(config) if row.parameters]
+    assert logits.shape == rows[-1].output_shape
+    computed = {name: tap.shape for name, tap in state["taps"].items()}
+    assert computed == {f"{row.name}_tap": row.output_shape for row in rows}
+    for row in rows:
+        leaves = jax.tree.leaves(state["params"][row.name])
+        assert sum(leaf.size for leaf in leaves) == row.parameters
 
 
 def drawn(name):

@@ -157,7 +157,11 @@ def mode(key: Key[Array, ""] | None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def clear_about_parameters() -> Iterator[None]:
-    """Turn Flax's refusal of parameters into one clear line."""
+    """Turn Flax's refusal of parameters into one clear line.
+
+    Raises:
+        InputError: what runs within is given the parameters of another network.
+    """
     try:
         yield
     except (
