@@ -81,8 +81,8 @@ compare("fault: padding is counted", {n: total[n] / len(weights) for n in params
 # change: images and labels have a batch axis (0), the parameters have none.
 of_each = jax.vmap(grads_of_one, in_axes=(None, 0, 0))(params, images, labels)
 part = weights / weights.sum()
-added_up = {n: jnp.tensordot(part, of_each[n], axes=1) for n in params}
-compare("per-example gradients (vmap)", added_up)
+mean = {n: jnp.tensordot(part, of_each[n], axes=1) for n in params}
+compare("per-example gradients (vmap)", mean)
 
 
 # Or differentiate the summed loss of the batch, once, as most training code does.
@@ -105,9 +105,8 @@ def loss_and_inputs(added, image, label):
     return -jax.nn.log_softmax(logits)[label], inputs
 
 
-factors = jax.vmap(jax.grad(loss_and_inputs, has_aux=True), in_axes=(None, 0, 0))
-d, x = factors(ZEROS, images, labels)
-# i: images, p: positions, k x f: the kernel
+factors_of_one = jax.grad(loss_and_inputs, has_aux=True)
+d, x = jax.vmap(factors_of_one, in_axes=(None, 0, 0))(ZEROS, images, labels)
 factored = {n: jnp.einsum("i,ipk,ipf->kf", part, x[n], d[n]) for n in params}
 compare("factored (X'D)", factored)
 
@@ -139,13 +138,9 @@ compare("four devices (shard_map)", over_devices())
 wrong = over_devices(mark_params=False)
 compare("fault: summed twice", wrong)
 adam, norm = optax.adam(1e-3), optax.global_norm
-right_step, wrong_step = (adam.update(g, adam.init(g))[0] for g in (reference, wrong))
-longer = norm(wrong) / norm(reference), norm(wrong_step) / norm(right_step)
-print(
-    "  the gradient is {:.2f} times as long, a step of Adam {:.2f} times".format(
-        *longer
-    )
-)
+steps = [adam.update(g, adam.init(g))[0] for g in (wrong, reference)]
+longer, step = norm(wrong) / norm(reference), norm(steps[0]) / norm(steps[1])
+print(f"  the gradient is {longer:.2f} times as long, a step of Adam {step:.2f} times")
 
 # 10. cnnjax has these forms in one table, and asks for the loss of ONE example only.
 batch = cnnjax.Batch(images, labels, weights, keys=None)
