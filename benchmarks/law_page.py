@@ -26,17 +26,17 @@ WORDS = """\
 # The law, measured
 
 The law of equal gradients ([strategies.md](strategies.md#the-law)) sets a bound for the
-error of every strategy's gradient, from the size of the terms that are summed. This page
-shows how near right strategies come to the bound, and how far beyond it faults are. The
-figures are ratios of error to bound, for the worst leaf or metric, on a full batch and on a
-short one, with unequal weights and with dropout. Below 1 is right.
+error of every strategy's gradient, from the size of the terms that are summed. This
+page shows how near right strategies come to the bound, and how far beyond it faults
+are. The figures are ratios of error to bound, for the worst leaf or metric, on a full
+batch and on a short one, with unequal weights and with dropout. Below 1 is right.
 
 Parameters are *initial*: as initialised; *random*: normal with standard deviation 0.3;
 *trained*: after some hundred updates on the one batch; *converged*: after ten times as
 many; *saturated*: those times 3. Once a network has learned its batch, its gradient is
-nearly zero, and no test could tell a fault from rounding there. So a fault has to be caught
-for some parameters, not for all of them. Random stacks have up to two convolutions and two
-hidden layers, with pools, dropout and three activations.
+nearly zero, and no test could tell a fault from rounding there. So a fault has to be
+caught for some parameters, not for all of them. Random stacks have up to two
+convolutions and two hidden layers, with pools, dropout and three activations.
 
 `benchmarks/results/law/rows.jsonl` has the ratio of every strategy and every fault;
 `benchmarks/law_page.py` makes this page from it.
