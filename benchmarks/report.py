@@ -75,9 +75,9 @@ def _preface() -> str:
     return (
         "A speed is given only for contenders whose gradients of the first batch were "
         "equal to those of the serial reference in the same run. *Tuned* rows have an "
-        "allocator that keeps what it frees (glibc's thresholds set large), *fused* rows "
-        "an optimizer that passes through memory once. Medians over interleaved rounds; "
-        "compare figures within one table only. "
+        "allocator that keeps what it frees (glibc's thresholds set large), *fused* "
+        "rows an optimizer that passes through memory once. Medians over interleaved "
+        "rounds; compare figures within one table only. "
         "Click a column's name to sort by it."
     )
 
