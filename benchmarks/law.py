@@ -27,9 +27,10 @@ from cnnjax import data, devices, faults
 from cnnjax.base.errors import InputError, expect
 from cnnjax.data.dataset import Dataset
 from cnnjax.experiments import recipes
-from cnnjax.experiments.experiment import Experiment, prepare, setting_of, with_faults
+from cnnjax.experiments.experiment import Experiment, prepare
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipes import Recipe
+from cnnjax.faults import setting_of, switch_in
 from cnnjax.gradients import reductions
 from cnnjax.laws import law
 from cnnjax.laws.references import first_batches
@@ -185,7 +186,7 @@ def _with(experiment: Experiment, strategy: str, *names: str) -> Experiment:
     recipe = override(experiment.recipe, strategy=strategy)
     mesh = devices.make_mesh(NUM_DEVICES) if STRATEGIES[strategy].divides else None
     options = experiment.options._replace(mesh=mesh)
-    return with_faults(experiment._replace(recipe=recipe, options=options), names)
+    return switch_in(experiment._replace(recipe=recipe, options=options), names)
 
 
 def _faulty(experiment: Experiment) -> Iterator[tuple[str, _Row]]:

@@ -9,8 +9,9 @@ from cnnjax.base.moved import forward
 from cnnjax.data import Dataset, dataset_names, load_dataset
 from cnnjax.experiments.experiment import Experiment, prepare
 from cnnjax.experiments.overrides import override
+from cnnjax.experiments.predictions import predict
 from cnnjax.experiments.recipes import RECIPES, Recipe, get_recipe
-from cnnjax.experiments.runs import Run, fit, predict, run
+from cnnjax.experiments.runs import Run, fit, run
 from cnnjax.faults import FAULTS
 from cnnjax.gradients.shares import batch_value_and_grad, serial_value_and_grad
 from cnnjax.models.layers import conv2d, max_pool2d

@@ -17,7 +17,8 @@ from cnnjax import data, experiments
 from cnnjax.base.clock import Clock
 from cnnjax.base.errors import InputError, expect
 from cnnjax.base.trees import nbytes
-from cnnjax.experiments import ensembles
+from cnnjax.experiments import ensembles, groups
+from cnnjax.faults import switch_in
 from cnnjax.results.environment import describe_environment, environment_line
 from cnnjax.results.workdir import open_workdir
 from cnnjax.statistics import mean_interval
@@ -61,13 +62,12 @@ def train(clock: Clock, cache: _script.CompileCache) -> None:
     recipe, options = _advice.settle(recipe, dataset, cache)
 
     def prepare(seed: int) -> experiments.Experiment:
-        return experiments.prepare(
-            recipe, dataset, seed=seed, options=options, faults=FLAGS.fault
-        )
+        one = experiments.prepare(recipe, dataset, seed=seed, options=options)
+        return switch_in(one, FLAGS.fault)
 
     with clock.part("prepare"):
         first = prepare(seeds[0])
-        ensembles.check_group(first, min(FLAGS.group_size, len(seeds)))
+        groups.check_group(first, min(FLAGS.group_size, len(seeds)))
         environment = describe_environment()
     with clock.part("write"):
         config = {

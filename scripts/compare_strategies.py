@@ -126,14 +126,14 @@ def _with_faults(rows: list[experiments.Experiment]) -> list[experiments.Experim
                 f"fault {fault.name!r} leaves every gradient right: it corrupts the "
                 f"{fault.place}; train.py shows what it does"
             )
-        settings = [experiments.setting_of(row) for row in rows]
+        settings = [faults.setting_of(row) for row in rows]
         missing = [faults.unmet(fault, setting) for setting in settings]
         if all(missing):
             fits = [setting.strategy in fault.needs.strategies for setting in settings]
             raise InputError(missing[fits.index(True) if True in fits else 0])
         for place, needed in zip(places, missing, strict=True):
             place += [] if needed else [fault.name]
-    return list(map(experiments.with_faults, rows, places))
+    return list(map(faults.switch_in, rows, places))
 
 
 def _json(row: experiments.Experiment, agreement: equivalence.Agreement) -> str:

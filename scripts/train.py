@@ -32,6 +32,8 @@ from cnnjax.base.clock import Clock
 from cnnjax.base.errors import expect
 from cnnjax.base.trees import nbytes
 from cnnjax.experiments import ensembles, recipes, runs
+from cnnjax.experiments.predictions import predict, predict_test
+from cnnjax.faults import switch_in
 from cnnjax.models import stack
 from cnnjax.results.environment import (
     describe_environment,
@@ -86,8 +88,9 @@ def prepare(
     with clock.part("prepare"):
         recipe, options = _advice.settle(recipe, dataset, cache)
         experiment = experiments.prepare(
-            recipe, dataset, seed=FLAGS.seed, options=options, faults=FLAGS.fault
+            recipe, dataset, seed=FLAGS.seed, options=options
         )
+        experiment = switch_in(experiment, FLAGS.fault)
         jax.block_until_ready(experiment.params)
     return recipe, experiment, workdir
 
@@ -150,8 +153,8 @@ def main(args: list[str]) -> None:
         )
     with clock.part("predict"):
         params = devices.to_host(run.params)
-        prediction = runs.predict(experiment, params, experiment.test.inputs[shown])
-        predictions = runs.predict_test(experiment, params)
+        prediction = predict(experiment, params, experiment.test.inputs[shown])
+        predictions = predict_test(experiment, params)
     rows = stack.layer_rows(recipe.model)
     trained_on = experiment.examples_per_epoch * experiment.loop.epochs
     with clock.part("write"):

@@ -24,11 +24,11 @@ from batches import TINY, TWO_CHANNELS, make_batch, random_dataset
 from strategy_table import DIVIDED, PER_EXAMPLE, share_by
 
 from cnnjax.devices import make_mesh, to_host
-from cnnjax.experiments import ensembles, runs
-from cnnjax.experiments.experiment import Experiment, prepare, setting_of, with_faults
+from cnnjax.experiments import ensembles, predictions, runs
+from cnnjax.experiments.experiment import Experiment, prepare
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipes import RECIPES, Recipe
-from cnnjax.faults import FAULTS, unmet
+from cnnjax.faults import FAULTS, setting_of, switch_in, unmet
 from cnnjax.gradients.shares import with_each
 from cnnjax.strategies import STRATEGIES, Options
 
@@ -115,7 +115,7 @@ def of_fault(name: str) -> str:
     for recipe in (TINY, TWO_CHANNELS):
         right = experiment_of(recipe, strategy, (2 if several else 1, 1))
         if unmet(fault, setting_of(right)) is None:
-            return digest(trained(with_faults(right, [name])))
+            return digest(trained(switch_in(right, [name])))
     return "it matters nowhere here"
 
 
@@ -136,7 +136,7 @@ def of_rule(name: str) -> str:
 
 def trained(experiment: Experiment) -> Any:
     ended = runs.run(experiment)
-    return told(ended, runs.predict_test(experiment, to_host(ended.params)))
+    return told(ended, predictions.predict_test(experiment, to_host(ended.params)))
 
 
 def told(run: runs.Run, predictions: Any) -> Any:

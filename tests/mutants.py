@@ -59,16 +59,16 @@ MUTANTS = (
         "rate_in_velocity",
         "The velocity adds up rates times gradients, so old rates outlive a schedule.",
         "cnnjax/training/optimizers.py",
-        "rule = optax.sgd(schedule, momentum=momentum or None)",
-        "rule = optax.chain(optax.sgd(schedule), optax.trace(momentum))",
+        "return optax.sgd(schedule, momentum=self.momentum or None)",
+        "return optax.chain(optax.sgd(schedule), optax.trace(self.momentum))",
         OPTIMIZERS,
     ),
     Mutant(
         "nesterov",
         "Momentum is Nesterov's.",
         "cnnjax/training/optimizers.py",
-        "momentum=momentum or None",
-        "momentum=momentum or None, nesterov=True",
+        "momentum=self.momentum or None",
+        "momentum=self.momentum or None, nesterov=True",
         OPTIMIZERS,
     ),
     Mutant(
@@ -83,19 +83,19 @@ MUTANTS = (
         "eps_in_the_root",
         "Adam adds eps inside the root.",
         "cnnjax/training/optimizers.py",
-        "rule = optax.adam(schedule, b1=b1, b2=b2, eps=eps)",
-        "rule = optax.adam(schedule, b1=b1, b2=b2, eps=0.0, eps_root=eps)",
+        "b2=self.b2, eps=self.eps)",
+        "b2=self.b2, eps=0.0, eps_root=self.eps)",
         OPTIMIZERS,
     ),
     Mutant(
         "moments_not_corrected",
         "Adam's moments are not corrected for their start at zero.",
         "cnnjax/training/optimizers.py",
-        "            rule = optax.adam(schedule, b1=b1, b2=b2, eps=eps)\n",
-        "            rms = optax.scale_by_rms(b2, eps, eps_in_sqrt=False)\n"
-        "            first = optax.ema(b1, debias=False)\n"
-        "            rate = optax.scale_by_learning_rate(schedule)\n"
-        "            rule = optax.chain(first, rms, rate)\n",
+        "        return optax.adam(schedule, b1=self.b1, b2=self.b2, eps=self.eps)\n",
+        "        rms = optax.scale_by_rms(self.b2, self.eps, eps_in_sqrt=False)\n"
+        "        first = optax.ema(self.b1, debias=False)\n"
+        "        rate = optax.scale_by_learning_rate(schedule)\n"
+        "        return optax.chain(first, rms, rate)\n",
         OPTIMIZERS,
     ),
     Mutant(
@@ -127,8 +127,8 @@ MUTANTS = (
         "order_of_a_hundred_epochs",
         "A run's orders come back after a hundred epochs.",
         "cnnjax/training/epochs.py",
-        "order = updates.order_of(keys, np.int32(epoch))",
-        "order = updates.order_of(keys, np.int32(epoch % 100))",
+        "order = updates.order_of(keys, np.int32(at.epoch))",
+        "order = updates.order_of(keys, np.int32(at.epoch % 100))",
         ORDER,
     ),
     Mutant(
@@ -224,8 +224,8 @@ MUTANTS = (
         "masks_of_the_place_in_the_epoch",
         "A mask follows the place in the epoch, so every epoch drops alike.",
         "cnnjax/training/updates.py",
-        "step=state.step, dropout=dropout)",
-        "step=index, dropout=dropout)",
+        "batch = batch_of(feed, order, index, state.step)",
+        "batch = batch_of(feed, order, index, index)",
         DROPOUT,
     ),
     Mutant(
@@ -240,20 +240,23 @@ MUTANTS = (
         "whole_channels_dropped",
         "Of an image, dropout drops whole channels.",
         "cnnjax/models/network.py",
-        "return nn.Dropout(rate, deterministic",
+        "x = nn.Dropout(rate, deterministic=deterministic, name=row.name)(x)",
         "axes = (0, 1) if len(row.input_shape) == 3 else ()\n"
-        "                return nn.Dropout(rate, broadcast_dims=axes, deterministic",
+        "                    x = nn.Dropout(\n"
+        "                        rate,\n"
+        "                        broadcast_dims=axes,\n"
+        "                        deterministic=deterministic,\n"
+        "                        name=row.name,\n"
+        "                    )(x)",
         DROPOUT,
     ),
     Mutant(
         "dropped_without_rescaling",
         "In training, what is kept is not rescaled.",
         "cnnjax/models/network.py",
-        "return nn.Dropout(rate, deterministic=deterministic, name=row.name)",
-        "dropout = nn.Dropout(rate, deterministic=deterministic, name=row.name)\n"
-        "                return lambda x: dropout(x) * (\n"
-        "                    1.0 if deterministic else 1.0 - rate\n"
-        "                )",
+        "x = nn.Dropout(rate, deterministic=deterministic, name=row.name)(x)",
+        "x = nn.Dropout(rate, deterministic=deterministic, name=row.name)(x)\n"
+        "                    x = x * (1.0 if deterministic else 1.0 - rate)",
         DROPOUT,
     ),
     # Layers and activations.
@@ -335,15 +338,17 @@ MUTANTS = (
     Mutant(
         "padded_on_one_side",
         "All the zeros around an image are below it and on its right.",
-        "cnnjax/models/network.py",
-        "padding=((padding, padding), (padding, padding)),",
-        "padding=((0, 2 * padding), (0, 2 * padding)),",
+        "cnnjax/models/kinds.py",
+        "layers.conv2d, padding=(zeros, zeros), precision=precision",
+        "layers.conv2d,\n"
+        "            padding=((0, 2 * self.padding),) * 2,\n"
+        "            precision=precision,",
         MODELS,
     ),
     Mutant(
         "channels_flattened_first",
         "An image is laid out channel by channel.",
-        "cnnjax/models/network.py",
+        "cnnjax/models/kinds.py",
         "return jnp.ravel",
         "return lambda x: jnp.ravel(jnp.moveaxis(x, -1, 0))",
         MODELS,
@@ -360,7 +365,7 @@ MUTANTS = (
         "logits_in_half_precision",
         "Of a bfloat16 network, the logits and the loss are bfloat16, too.",
         "cnnjax/models/network.py",
-        "return x.astype(self.config.param_dtype)",
+        "return x.astype(param_dtype)",
         "return x",
         MODELS,
     ),
@@ -424,9 +429,9 @@ MUTANTS = (
     Mutant(
         "precision_not_asked_for",
         "A dense layer takes JAX's own precision, whatever its network says.",
-        "cnnjax/models/network.py",
-        "multiply = functools.partial(jnp.dot, precision=precision)",
-        "multiply = jnp.dot",
+        "cnnjax/models/kinds.py",
+        "return functools.partial(jnp.dot, precision=precision)",
+        "return jnp.dot",
         HIGHEST,
     ),
     # Losses and metrics.
@@ -449,7 +454,7 @@ MUTANTS = (
     Mutant(
         "rate_after_the_epoch",
         "A record has the learning rate of the next epoch.",
-        "cnnjax/training/epochs.py",
+        "cnnjax/training/records.py",
         "schedule((epoch - 1) * num_steps)",
         "schedule(epoch * num_steps)",
         TRAINING,
@@ -457,10 +462,11 @@ MUTANTS = (
     Mutant(
         "metrics_after_the_update",
         "The metrics of an update are of the parameters after it.",
-        "cnnjax/training/step.py",
-        "        return TrainState(params, opt_state, state.step + 1), metrics\n",
-        "        metrics, _ = value_and_grad(params, batch)\n"
-        "        return TrainState(params, opt_state, state.step + 1), metrics\n",
+        "cnnjax/training/updates.py",
+        "        return move(state, grads), metrics\n",
+        "        moved = move(state, grads)\n"
+        "        metrics, _ = value_and_grad(moved.params, batch)\n"
+        "        return moved, metrics\n",
         TRAINING,
     ),
     # Gradients, one example at a time and by their factors.
@@ -592,7 +598,7 @@ MUTANTS = (
     Mutant(
         "predicts_training_examples",
         "What a run predicts is of its training examples.",
-        "cnnjax/experiments/runs.py",
+        "cnnjax/experiments/predictions.py",
         "make_predict(experiment.apply_fn, experiment.test)",
         "make_predict(experiment.apply_fn, experiment.train)",
         EVALUATION,
@@ -601,8 +607,8 @@ MUTANTS = (
         "tested_before_training",
         "After each epoch the parameters of the beginning are tested.",
         "cnnjax/training/epochs.py",
-        "test = callbacks.evaluate(epoch, loop.state.params)",
-        "test = callbacks.evaluate(epoch, updates.start(params, keys).state.params)",
+        "test = callbacks.evaluate(epoch, all_params[index])",
+        "test = callbacks.evaluate(epoch - 1, all_params[index])",
         EVALUATION,
     ),
     Mutant(
@@ -630,17 +636,17 @@ MUTANTS = (
     Mutant(
         "one_key_for_a_group",
         "The seeds of a group draw from the keys of its first.",
-        "cnnjax/experiments/ensembles.py",
-        "keys: LoopKeys = stack([experiment.keys for experiment in group])",
-        "keys: LoopKeys = stack([one.keys for _ in group])",
+        "cnnjax/experiments/runs.py",
+        "keys=of_all([experiment.keys for experiment in group]),",
+        "keys=of_all([one.keys for _ in group]),",
         SEEDS,
     ),
     Mutant(
         "one_test_for_a_group",
         "The seeds of a group are tested on the examples that its first holds out.",
-        "cnnjax/experiments/ensembles.py",
-        "test = tests[index](epoch, take(params, index)) if due",
-        "test = tests[0](epoch, take(params, index)) if due",
+        "cnnjax/experiments/runs.py",
+        "return tests[index](epoch, params) if due else None",
+        "return tests[0](epoch, params) if due else None",
         SEEDS,
     ),
     # Data.
@@ -705,8 +711,8 @@ MUTANTS = (
         "short_call_left_out",
         "The last updates of an epoch are left out where they do not fill a call.",
         "cnnjax/training/epochs.py",
-        "for first in range(0, num_steps, per_call):",
-        "for first in range(0, num_steps - per_call + 1, per_call):",
+        "for first in range(at.update, num_steps, per_call):",
+        "for first in range(at.update, num_steps - per_call + 1, per_call):",
         ("tests/test_epochs.py",),
     ),
     *BLIND_MUTANTS,

@@ -47,9 +47,9 @@ BLIND_MUTANTS = (
     Mutant(
         "factors_without_dropout",
         "The strategies that go by factors train without dropout.",
-        "cnnjax/models/network.py",
-        "            deterministic=key is None,\n",
-        "            deterministic=True,\n",
+        "cnnjax/models/network_loss.py",
+        'variables, scaled, mutable=["inputs"], **mode(key)',
+        'variables, scaled, mutable=["inputs"], **mode(None)',
         ("tests/test_dropout.py", "tests/test_strategy_laws.py"),
     ),
     Mutant(
@@ -106,7 +106,7 @@ BLIND_MUTANTS = (
     Mutant(
         "means_of_what_is_clipped",
         "By factors, an example that is clipped counts for less in loss and metrics.",
-        "cnnjax/gradients/factors.py",
+        "cnnjax/gradients/factored.py",
         '_weighted({**values, "grad_norm": norms}, fractions)',
         '_weighted({**values, "grad_norm": norms}, coefficients)',
         PER_EXAMPLE,
@@ -157,10 +157,10 @@ BLIND_MUTANTS = (
         "dampened_momentum",
         "The velocity is a mean of gradients: momentum v + (1 - momentum) g.",
         "cnnjax/training/optimizers.py",
-        "rule = optax.sgd(schedule, momentum=momentum or None)",
-        "velocity = optax.ema(momentum, debias=False)\n"
-        "            rate = optax.scale_by_learning_rate(schedule)\n"
-        "            rule = optax.chain(velocity, rate)",
+        "return optax.sgd(schedule, momentum=self.momentum or None)",
+        "velocity = optax.ema(self.momentum, debias=False)\n"
+        "        rate = optax.scale_by_learning_rate(schedule)\n"
+        "        return optax.chain(velocity, rate)",
         OPTIMIZERS,
     ),
     Mutant(
@@ -185,8 +185,8 @@ BLIND_MUTANTS = (
         "last_updates_left_out",
         "The last updates of an epoch are left out where they do not fill a call.",
         "cnnjax/training/epochs.py",
-        "for first in range(0, num_steps, per_call):",
-        "for first in range(0, num_steps - per_call + 1, per_call):",
+        "for first in range(at.update, num_steps, per_call):",
+        "for first in range(at.update, num_steps - per_call + 1, per_call):",
         (*EPOCHS, "tests/test_train_script.py"),
     ),
     # Data and its preprocessing.
@@ -227,9 +227,9 @@ BLIND_MUTANTS = (
     Mutant(
         "records_in_one_list",
         "The seeds of a group share one list of records.",
-        "cnnjax/experiments/ensembles.py",
-        "records: list[list[EpochRecord]] = [[] for _ in group]",
-        "records: list[list[EpochRecord]] = [[]] * len(group)",
+        "cnnjax/training/epochs.py",
+        "records[index] = (*records[index], record)",
+        "records[index] = (*records[0], record)",
         ("tests/test_ensembles.py",),
     ),
     Mutant(

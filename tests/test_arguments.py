@@ -300,7 +300,7 @@ TABLE: list[tuple[str, str | None]] = [
     ("prepare('tiny', data)", "recipe (see get_recipe) of kind Recipe, got 'tiny'"),
     ("prepare(recipe, 'digits')", "dataset (see load_dataset) of kind Dataset, got 'd"),
     ("prepare(recipe, data, options=None)", "options of kind Options, got None"),
-    ("prepare(recipe, data, faults='no_momentum')", "unknown fault 'n'; known: b"),
+    ("switch_in(prepare(recipe, data), 'no_momentum')", "names of faults as a list, "),
     ("prepare(recipe, data, seed=1.5)", "seed from 0 to 2**32 - 1, a whole number, go"),
     ("prepare(recipe, data, seed='0')", "seed from 0 to 2**32 - 1, a whole number, go"),
     ("prepare(recipe, data, seed=2**32)", "seed from 0 to 2**32 - 1, got 4294967296"),

@@ -13,8 +13,8 @@ from strategy_table import DIVIDED
 
 from cnnjax import devices
 from cnnjax.base.errors import InputError
-from cnnjax.gradients.contract import check_params
 from cnnjax.laws.comparison import largest_error
+from cnnjax.models.contract import check_params
 from cnnjax.strategies import STRATEGIES, Options, make_strategy
 
 pytestmark = pytest.mark.xdist_group("batches")  # its programs serve all tests

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
@@ -84,21 +85,20 @@ def masks_of(experiment: Experiment, batch: Batch, index: int) -> dict:
     masks = {}
     recipe = experiment.recipe
 
-    def around(row, layer_fn):
-        def seen(x):
-            y = layer_fn(x)
-            if isinstance(row.layer, Dropout):
-                # An entry of 0, behind a rectifier, is 0 whatever the mask says.
-                masks[row.name] = np.asarray(y) / np.where(x == 0, 1, x)
-            return y
-
-        return seen
+    def seen(next_fun, args, kwargs, context):
+        y = next_fun(*args, **kwargs)
+        if isinstance(context.module, nn.Dropout) and context.method_name == "__call__":
+            # An entry of 0, behind a rectifier, is 0 whatever the mask says.
+            x = np.asarray(args[0])
+            masks[context.module.name] = np.asarray(y) / np.where(x == 0, 1, x)
+        return y
 
     example = preprocess(
         batch.inputs[index], config=recipe.preprocessing, dtype="float64"
     )
     key = None if batch.keys is None else batch.keys[index]
-    models.make_apply(recipe.model, around=around)(experiment.params, example, key=key)
+    with nn.intercept_methods(seen):
+        models.make_apply(recipe.model)(experiment.params, example, key=key)
     return masks
 
 

@@ -18,8 +18,8 @@ from jax import lax
 
 from cnnjax import devices
 from cnnjax.base.errors import InputError
-from cnnjax.gradients.contract import RESERVED, checked
 from cnnjax.laws.comparison import largest_error
+from cnnjax.models.contract import RESERVED, checked
 from cnnjax.training.evaluation import make_evaluate
 from cnnjax.types import Examples
 

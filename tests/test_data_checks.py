@@ -21,8 +21,9 @@ from cnnjax.data.preprocessing import Identity, MinMaxPerImage, Standardize
 from cnnjax.data.splits import HoldOut
 from cnnjax.experiments.experiment import prepare
 from cnnjax.experiments.overrides import override
+from cnnjax.experiments.predictions import predict
 from cnnjax.experiments.recipes import get_recipe
-from cnnjax.experiments.runs import fit, predict
+from cnnjax.experiments.runs import fit
 from cnnjax.models.stack import Dense, Flatten
 from cnnjax.strategies import STRATEGIES, make_strategy
 from cnnjax.training.epochs import train

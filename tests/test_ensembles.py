@@ -19,13 +19,16 @@ from safetensors.numpy import load_file
 
 from cnnjax.base.errors import InputError
 from cnnjax.data.splits import HoldOut
-from cnnjax.experiments.ensembles import SeedRun, compile_group, run_seeds, stack, take
+from cnnjax.experiments.ensembles import SeedRun, run_seeds
 from cnnjax.experiments.experiment import prepare
+from cnnjax.experiments.groups import compile_group, of_all
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.runs import Run, run
+from cnnjax.faults import switch_in
 from cnnjax.laws.comparison import largest_error
 from cnnjax.statistics import mean_interval
 from cnnjax.telling.text import interval_lines
+from cnnjax.training.loop import take
 
 pytestmark = pytest.mark.xdist_group("ensembles")
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -87,13 +90,11 @@ def test_the_gradients_of_a_group_are_those_of_its_runs():
     group = [prepare_seed("official", seed) for seed in SEEDS]
     momenta = []
     for experiments in (group, *([experiment] for experiment in group)):
-        updates, many = compile_group(experiments), len(experiments) > 1
-        params = [experiment.params for experiment in experiments]
-        keys = [experiment.keys for experiment in experiments]
-        keys = stack(keys) if many else keys[0]
-        loop = updates.start(stack(params) if many else params[0], keys)
-        order = updates.order_of(keys, np.int32(0))
-        one = updates.run(loop, group[0].train, order, np.int32(0), np.int32(1))
+        updates = compile_group(experiments)
+        loop = updates.start(of_all([one.params for one in experiments]))
+        keys = of_all([one.keys for one in experiments])
+        feed, order = updates.feed(group[0].train, keys), updates.order_of(keys, 0)
+        one = updates.run(loop, feed, order, np.int32(0), np.int32(1))
         momenta.append(one.state.opt_state)
     for index, alone in enumerate(momenta[1:]):
         leaves = take(momenta[0], index)
@@ -132,7 +133,9 @@ def test_a_fault_that_a_group_cannot_have_is_named():
     """The strategy could: the message must not send the reader to another."""
     faults = ["reversed_gradient", "batch_on_the_host"]
     runs = run_seeds(
-        lambda seed: prepare(RECIPES["official"], DATASET, seed=seed, faults=faults),
+        lambda seed: switch_in(
+            prepare(RECIPES["official"], DATASET, seed=seed), faults
+        ),
         SEEDS,
         group_size=2,
     )

@@ -28,7 +28,7 @@ from cnnjax.strategies import STRATEGIES, Options
 from cnnjax.training import epochs
 from cnnjax.training.evaluation import make_evaluate
 from cnnjax.training.records import epoch_means
-from cnnjax.training.updates import compile_updates, make_batch_fn
+from cnnjax.training.updates import Feed, compile_updates, make_batch_fn
 from cnnjax.types import Examples, Metrics
 
 DATASET = random_dataset(TINY, train=50, test=23)
@@ -101,9 +101,9 @@ def test_an_epoch_sees_every_example_once_however_its_calls_fall(
     updates = compile_updates(*start, **parts)
     made = []
 
-    def noting(loop, examples, order, first, stop):
+    def noting(loop, feed, order, first, stop):
         made.extend(range(first, stop))
-        return updates.run(loop, examples, order, first, stop)
+        return updates.run(loop, feed, order, first, stop)
 
     for calls in (epochs.CALLS_PER_EPOCH, 3):
         monkeypatch.setattr(epochs, "CALLS_PER_EPOCH", calls)
@@ -198,8 +198,8 @@ def test_every_batch_is_placed_by_the_strategy(strategy):
 def largest_share(experiment, put_batch) -> float:
     """Return the part of a batch that a device holds, gathered in a compiled loop."""
     batch_of = jax.jit(make_batch_fn(experiment.loop, put_batch))
-    resident = experiment.strategy.put_state((experiment.train, jnp.arange(50)))
-    batch = batch_of(*resident, 0, step=0, dropout=experiment.keys.dropout)
+    examples, order = experiment.strategy.put_state((experiment.train, jnp.arange(50)))
+    batch = batch_of(Feed(examples, experiment.keys.dropout), order, 0, 0)
     held = [max(s.data.size for s in a.addressable_shards) / a.size for a in batch]
     return max(held)
 
@@ -276,7 +276,7 @@ def test_the_parts_of_the_time_sum_to_the_whole(monkeypatch):
         runs, "make_test", taking(1, lambda _: taking(10, lambda *_: {"loss": 1.0}))
     )
     monkeypatch.setattr(
-        epochs,
+        runs,
         "compile_updates",
         taking(
             100,

@@ -16,21 +16,27 @@ from batches import TINY, TWO_CHANNELS, experiment_of, make_batch, random_datase
 from strategy_table import DIVIDED
 from test_strategy_laws import GRADIENT_FAULTS, options_of, row_of
 
-from cnnjax import experiments
 from cnnjax.base.errors import InputError
 from cnnjax.data.splits import HoldOut
 from cnnjax.experiments.ensembles import compile_group
-from cnnjax.experiments.experiment import Experiment, prepare, with_faults
+from cnnjax.experiments.experiment import Experiment, prepare
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipes import get_recipe
 from cnnjax.experiments.runs import run
-from cnnjax.faults import FAULTS, OF_GRADIENT, catalogue, clash, unmet
+from cnnjax.faults import (
+    FAULTS,
+    OF_GRADIENT,
+    catalogue,
+    clash,
+    setting_of,
+    switch_in,
+    unmet,
+)
 from cnnjax.faults.of_layers import BY_PARAMETERS
 from cnnjax.gradients.shares import batch_value_and_grad
 from cnnjax.laws.comparison import largest_error
 from cnnjax.models.losses import mean_squared_error, softmax_cross_entropy
-from cnnjax.models.network import as_it_is
-from cnnjax.models.stack import Activation, Dense, Flatten, layer_rows
+from cnnjax.models.stack import Activation, Dense, Flatten
 from cnnjax.strategies import STRATEGIES
 from cnnjax.studies.published import SYSTEMS
 from cnnjax.types import Batch, Params
@@ -74,7 +80,7 @@ def test_no_two_faults_share_a_name():
 def setting(**changes):
     recipe = override(HOLDING_OUT, strategy="shard_map")
     experiment = prepare(recipe, random_dataset(recipe), options=options_of(2))
-    return experiments.setting_of(experiment)._replace(**changes)
+    return setting_of(experiment)._replace(**changes)
 
 
 @pytest.mark.parametrize(
@@ -158,9 +164,9 @@ def test_what_a_fault_needs_can_be_there():
 
 def test_an_experiment_refuses_what_could_not_matter():
     with pytest.raises(InputError, match="needs a strategy that divides over"):
-        prepare(TINY, random_dataset(TINY), faults=["missing_psum"])
+        switch_in(prepare(TINY, random_dataset(TINY)), ["missing_psum"])
     with pytest.raises(InputError, match="unknown fault 'missing_sum'; did you mean"):
-        prepare(TINY, random_dataset(TINY), faults=["missing_sum"])
+        switch_in(prepare(TINY, random_dataset(TINY)), ["missing_sum"])
 
 
 @pytest.mark.slow
@@ -169,7 +175,8 @@ def test_every_fault_trains(name):
     row = row_of(name)
     recipe = override(TWO_CHANNELS, batch_size=24, strategy=row)
     options = options_of(4 if row in DIVIDED else None)
-    experiment = prepare(recipe, random_dataset(recipe), options=options, faults=[name])
+    experiment = prepare(recipe, random_dataset(recipe), options=options)
+    experiment = switch_in(experiment, [name])
     assert experiment.faults == (name,)
     assert run(experiment).test["examples"] == 64
 
@@ -179,7 +186,7 @@ def test_faults_can_be_combined():
     batch = make_batch(experiment, 8)
     _, expected = experiment.strategy.value_and_grad(experiment.params, batch)
     names = ["reversed_gradient", "gradients_in_half_precision"]
-    both = with_faults(experiment, names).strategy
+    both = switch_in(experiment, names).strategy
     _, grads = both.value_and_grad(experiment.params, batch)
     negated = jax.tree.map(lambda g: -g.astype("bfloat16"), expected)
     assert largest_error(grads, negated) == 0.0
@@ -214,11 +221,11 @@ def test_faults_of_which_one_would_be_lost_are_refused(names, part):
 
 def test_an_experiment_refuses_faults_that_would_be_lost():
     with pytest.raises(InputError, match="expected each fault once, got 'reversed_gra"):
-        prepare(TINY, random_dataset(TINY), faults=["reversed_gradient"] * 2)
+        switch_in(prepare(TINY, random_dataset(TINY)), ["reversed_gradient"] * 2)
     recipe = override(HOLDING_OUT, batch_size=24)  # 80 test examples
     faults = ("held_out_in_training", "test_remainder_dropped")
     with pytest.raises(InputError, match="'held_out_in_training' replaces the data"):
-        prepare(recipe, random_dataset(recipe), faults=faults)
+        switch_in(prepare(recipe, random_dataset(recipe)), faults)
 
 
 def test_the_faults_of_the_published_runs_go_together():
@@ -236,10 +243,10 @@ def test_each_fault_of_a_strategy_names_its_parts():
 def test_no_two_faults_that_go_together_hide_each_other():
     """With both, the gradient and the metrics are not those with one of them."""
     experiment = experiment_of(TWO_CHANNELS)
-    batch, there = make_batch(experiment, 11, padding=3), experiments.setting_of
+    batch, there = make_batch(experiment, 11, padding=3), setting_of
 
     def told(*names: str):
-        strategy = with_faults(experiment, names).strategy
+        strategy = switch_in(experiment, names).strategy
         metrics, grads = strategy.value_and_grad(experiment.params, batch)
         return metrics.means, jax.tree.map(np.asarray, grads)
 
@@ -271,7 +278,7 @@ def plain() -> Experiment:
 
 def grads_of(experiment: Experiment, *faults: str) -> tuple[Batch, Params]:
     batch = make_batch(experiment, 6, padding=1)
-    wrong = with_faults(experiment, faults)
+    wrong = switch_in(experiment, faults)
     gradient = jax.jit(wrong.strategy.value_and_grad)
     return batch, gradient(experiment.params, batch)[1]
 
@@ -327,7 +334,7 @@ def test_the_last_example_alone_trains_the_convolution(plain):
 
 def test_shared_activations_are_those_of_the_last_example(plain):
     batch = make_batch(plain, 6, padding=1)
-    wrong = with_faults(plain, ["shared_activations"])
+    wrong = switch_in(plain, ["shared_activations"])
     metrics, grads = jax.jit(wrong.strategy.value_and_grad)(plain.params, batch)
     # What is seen: the last real image, with every label.
     last = jnp.broadcast_to(batch.inputs[4][None], batch.inputs.shape)
@@ -345,7 +352,7 @@ def test_shared_activations_are_those_of_the_last_example(plain):
 
 
 def test_a_shared_plane_sees_the_sum_of_the_channels(plain):
-    wrong = with_faults(plain, ["one_plane_for_all_channels"])
+    wrong = switch_in(plain, ["one_plane_for_all_channels"])
     image = jnp.asarray(plain.train.inputs[0])
     mixed = jnp.concatenate([image[..., 1:], image[..., :1]], axis=-1)
     swapped, straight = (wrong.apply_fn(plain.params, x) for x in (mixed, image))
@@ -356,7 +363,7 @@ def test_a_shared_plane_sees_the_sum_of_the_channels(plain):
 
 
 def test_a_bias_that_is_never_added_changes_nothing(plain):
-    wrong = with_faults(plain, ["bias_never_added"])
+    wrong = switch_in(plain, ["bias_never_added"])
     conv = {**plain.params["conv_0"], "bias": jnp.full(4, 7.0)}
     params = {**plain.params, "conv_0": conv}
     image = jnp.asarray(plain.train.inputs[0])
@@ -398,11 +405,11 @@ def test_a_hidden_error_that_ignores_weights_is_the_sum_of_errors():
 
 
 def test_a_scrambled_pool_hands_errors_to_the_next_channel(plain):
-    wrong = FAULTS["pool_gradient_scrambled"].corrupt(as_it_is)
-    row = next(r for r in layer_rows(PLAIN.model) if "maxp" in r.name)
+    config = FAULTS["pool_gradient_scrambled"].corrupt(PLAIN.model)
+    (wrong,) = (layer.function for layer in config.layers if layer.kind == "maxpool")
     right = lambda x: x.reshape(2, 2, 2, 2, 3).max(axis=(1, 3))  # noqa: E731
     x = jax.random.normal(jax.random.key(0), (4, 4, 3))
-    y, back = jax.vjp(wrong(row, right), x)
+    y, back = jax.vjp(wrong, x)
     np.testing.assert_array_equal(y, right(x))
     cotangent = jnp.zeros((2, 2, 3)).at[:, :, 0].set(1.0)
     (moved,) = back(cotangent)
@@ -422,7 +429,7 @@ def test_every_other_fault_has_a_test_of_its_own():
 
 
 def trained(recipe, *faults: str):
-    experiment = prepare(recipe, random_dataset(recipe), faults=faults)
+    experiment = switch_in(prepare(recipe, random_dataset(recipe)), faults)
     return experiment, run(experiment)
 
 
@@ -442,7 +449,7 @@ def test_another_networks_optimizer_trains_nothing():
 
 def test_held_out_examples_are_trained_on():
     right, leaking = (
-        prepare(HOLDING_OUT, random_dataset(HOLDING_OUT), faults=faults)
+        switch_in(prepare(HOLDING_OUT, random_dataset(HOLDING_OUT)), faults)
         for faults in ((), ("held_out_in_training",))
     )
     assert len(right.train.labels) == right.examples_per_epoch == 240
@@ -468,7 +475,7 @@ def test_held_out_examples_are_trained_on():
 def test_the_order_stays_the_same():
     recipe = override(TINY, epochs=2)
     for faults, same in (((), False), (("same_order_each_epoch",), True)):
-        experiment = prepare(recipe, random_dataset(recipe), faults=faults)
+        experiment = switch_in(prepare(recipe, random_dataset(recipe)), faults)
         first, second = first_orders(experiment)
         assert np.array_equal(first, second) == same
         assert not np.array_equal(first, np.arange(320))

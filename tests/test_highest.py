@@ -20,12 +20,12 @@ from strategy_table import DIVIDED, PER_EXAMPLE, share_by
 
 from cnnjax import devices, models
 from cnnjax.data.order import example_keys
-from cnnjax.experiments.experiment import make_objective
+from cnnjax.experiments.experiment import objective_of
 from cnnjax.experiments.recipes import DEFAULT_RECIPE, RECIPES, Recipe
 from cnnjax.gradients.shares import with_each
+from cnnjax.models.contract import checked
 from cnnjax.models.stack import layer_rows
 from cnnjax.strategies import STRATEGIES, Options
-from cnnjax.training.evaluation import sum_metrics
 from cnnjax.types import Batch
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
@@ -49,11 +49,17 @@ def shapes_of(recipe: Recipe, size: int = 4):
     return jax.eval_shape(make)
 
 
+def tested_with(loss_fn):
+    """Return the losses of a batch, as an evaluation takes them."""
+    losses_of = jax.vmap(checked(loss_fn), (None, 0, 0, None))
+    return lambda params, batch: losses_of(params, batch.inputs, batch.labels, None)
+
+
 @functools.cache
 def forms(recipe: Recipe) -> dict:
     """Return all that computes with products: {name: fn(params, batch)}."""
-    objective = make_objective(recipe)
-    found = {"evaluation": sum_metrics(objective.test_loss_fn)}
+    objective = objective_of(recipe)
+    found = {"evaluation": tested_with(objective.test_loss_fn)}
     for name in PER_EXAMPLE:
         found[name] = with_each(share_by(name, objective, 1.0))
     for name, builder in STRATEGIES.items():

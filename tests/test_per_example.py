@@ -15,7 +15,7 @@ from cnnjax import devices
 from cnnjax.base.errors import InputError
 from cnnjax.experiments.recipes import RECIPES
 from cnnjax.faults import corrupted_routes, get_fault
-from cnnjax.gradients import factors, reductions, rules
+from cnnjax.gradients import factored, factors, reductions, rules
 from cnnjax.gradients.microbatches import microbatched
 from cnnjax.gradients.objective import Objective
 from cnnjax.gradients.shares import batch_share, each_over, whole, with_each
@@ -335,7 +335,7 @@ def clip_each_alone():
 
     def one(inputs, cotangents):
         both = {"layer": factors.Factors(inputs[None], cotangents[None])}
-        share = factors.scaled_share(
+        share = factored.scaled_share(
             lambda *_: ({"loss": jnp.zeros(1)}, both), reductions.clipped(1.0).factor_of
         )
         shape = (inputs.shape[1], cotangents.shape[1])

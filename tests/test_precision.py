@@ -95,12 +95,12 @@ def counting_loss(apply_fn):
 
 
 def counting_objective(config, loss_fn):
-    tapped_loss_fn = losses.make_tapped_loss_fn(
-        models.make_tapped_apply(config),
+    own = models.NetworkLoss(
+        config=config,
         loss_of_output=losses.mean_squared_error,
         preprocess=lambda x: x,
     )
-    factors_fn = make_factors_fn(tapped_loss_fn, models.zero_taps(config))
+    factors_fn = make_factors_fn(own.tapped, models.zero_taps(config))
     return Objective(loss_fn, factors_fn)
 
 

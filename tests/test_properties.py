@@ -22,7 +22,6 @@ from cnnjax.laws.comparison import TOLERANCES, largest_error
 from cnnjax.models.initializers import PYTORCH
 from cnnjax.models.losses import (
     make_loss_fn,
-    make_tapped_loss_fn,
     softmax_cross_entropy,
 )
 from cnnjax.models.stack import (
@@ -86,12 +85,12 @@ def check_one_gradient(config: ModelConfig, size: int, padding: int) -> None:
     )
     params = models.init(jax.random.key(0), config)
     batch = random_batch(config, size, padding=min(padding, size - 1))
-    tapped_loss_fn = make_tapped_loss_fn(
-        models.make_tapped_apply(config),
+    own = models.NetworkLoss(
+        config=config,
         loss_of_output=softmax_cross_entropy,
         preprocess=lambda image: image,
     )
-    factors_fn = make_factors_fn(tapped_loss_fn, models.zero_taps(config))
+    factors_fn = make_factors_fn(own.tapped, models.zero_taps(config))
     objective = Objective(loss_fn, factors_fn)
     expected = jax.jit(serial_value_and_grad(loss_fn))(params, batch)
     for name in ("jit", "vmap", "factored", "shard_map"):

@@ -17,7 +17,7 @@ from cnnjax import data, devices, experiments
 from cnnjax.base.errors import InputError
 from cnnjax.base.settings import new_key, typed_keys
 from cnnjax.data.order import example_keys, take_batch
-from cnnjax.experiments import runs
+from cnnjax.experiments import predictions, runs
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipes import get_recipe
 from cnnjax.laws import equivalence, references
@@ -180,8 +180,8 @@ def test_training_evaluation_and_prediction_do_not_change_under(name):
     with setting(name, value):
         fitted = runs.fit(recipe, DATASET)
         experiment = experiments.prepare(recipe, DATASET)
-        seen = runs.predict(experiment, fitted.params, DATASET.test.inputs[0])
-        all_seen = runs.predict_test(experiment, fitted.params)
+        seen = predictions.predict(experiment, fitted.params, DATASET.test.inputs[0])
+        all_seen = predictions.predict_test(experiment, fitted.params)
     assert largest_error(fitted.params, plain.params) < 1e-5
     assert fitted.test == pytest.approx(plain.test)
     assert seen == all_seen[0]
@@ -208,7 +208,7 @@ ENTRIES = {
     "run": runs.run,
     "make_evaluate": lambda e: make_evaluate(e.loss_fn, e.test, e.params),
     "make_predict": lambda e: make_predict(e.apply_fn, e.test),
-    "predict": lambda e: runs.predict(e, e.params, e.test.inputs[0]),
+    "predict": lambda e: predictions.predict(e, e.params, e.test.inputs[0]),
 }
 
 

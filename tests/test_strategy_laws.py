@@ -22,10 +22,10 @@ from strategy_table import DIVIDED
 
 from cnnjax import devices
 from cnnjax.devices.maps import copy_to_device
-from cnnjax.experiments.experiment import Experiment, setting_of, with_faults
+from cnnjax.experiments.experiment import Experiment
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipes import RECIPES
-from cnnjax.faults import FAULTS, OF_GRADIENT
+from cnnjax.faults import FAULTS, OF_GRADIENT, setting_of, switch_in
 from cnnjax.gradients import reductions
 from cnnjax.gradients.objective import Objective
 from cnnjax.laws.comparison import TOLERANCES, largest_error
@@ -339,7 +339,7 @@ def faulty_subject(name: str, experiment: Experiment, row: str = "") -> Subject:
     def build(_: Objective, options: Options) -> Strategy:
         recipe = override(experiment.recipe, strategy=row)
         right = experiment._replace(recipe=recipe, options=options)
-        return with_faults(right, [name]).strategy
+        return switch_in(right, [name]).strategy
 
     options = options_of(4 if row in DIVIDED else None)
     return Subject(build, experiment, options)

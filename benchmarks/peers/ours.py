@@ -31,7 +31,7 @@ from cnnjax.models.stack import Conv
 from cnnjax.strategies import STRATEGIES, Options
 from cnnjax.training.records import EpochRecord
 from cnnjax.training.step import init_state, make_train_step
-from cnnjax.training.updates import compile_updates, make_batch_fn
+from cnnjax.training.updates import Feed, compile_updates, make_batch_fn
 from cnnjax.types import Batch, Strategy
 
 Result = Callable[[], Tree]
@@ -151,8 +151,8 @@ def _updates(case: Case, experiment: Experiment, result: Result) -> Contender:
         config=experiment.loop,
         keys=experiment.keys,
     )
-    loop = updates.start(experiment.params, experiment.keys)
-    examples = experiment.strategy.put_state(experiment.train)
+    loop = updates.start(experiment.params)
+    feed = updates.feed(experiment.train, experiment.keys)
     order = updates.order_of(experiment.keys, np.int32(0))
     num_steps = updates.num_examples // experiment.loop.batch_size
     at = 0
@@ -162,7 +162,7 @@ def _updates(case: Case, experiment: Experiment, result: Result) -> Contender:
         while steps > 0:
             part = min(steps, num_steps - at)
             bounds = np.int32(at), np.int32(at + part)
-            loop = updates.run(loop, examples, order, *bounds)
+            loop = updates.run(loop, feed, order, *bounds)
             steps, at = steps - part, (at + part) % num_steps
         jax.block_until_ready(loop)
 
@@ -187,12 +187,12 @@ def _rows(experiment: Experiment, share: ShareFn) -> Contender:
     batch_of = jax.jit(make_batch_fn(experiment.loop, experiment.strategy.put_batch))
     size, num_examples = experiment.loop.batch_size, len(experiment.train.labels)
     order = jnp.arange(num_examples, dtype=jnp.int32)
-    examples = experiment.strategy.put_state(experiment.train)
-    dropout = experiment.keys.dropout
+    placed = experiment.strategy.put_state(experiment.train)
+    feed = Feed(placed, experiment.keys.dropout)
 
     def gather(at: int) -> Batch:
         index = np.int32(at % (num_examples // size))
-        return batch_of(examples, order, index, step=index, dropout=dropout)
+        return batch_of(feed, order, index, index)
 
     each = each_over(share)
     like = jax.eval_shape(each, experiment.params, gather(0), None)

@@ -11,16 +11,20 @@ from jax import lax
 from jaxtyping import Array, DTypeLike, PyTree
 
 
-def zeros_like_output(fn: Callable[..., PyTree], *args: PyTree) -> PyTree:
-    """Return zeros shaped and typed like `fn(*args)`, without computing it.
+def zeros_like(shapes: PyTree) -> PyTree:
+    """Return zeros of these shapes and types, as `jax.eval_shape` returns them.
 
-    >>> zeros_like_output(lambda x: {"sum": x.sum()}, jnp.ones(3))
+    >>> zeros_like(jax.eval_shape(lambda x: {"sum": x.sum()}, jnp.ones(3)))
     {'sum': Array(0., dtype=float32)}
     """
     return jax.tree.map(
-        lambda shape: vary_like(jnp.zeros(shape.shape, shape.dtype), shape),
-        jax.eval_shape(fn, *args),
+        lambda shape: vary_like(jnp.zeros(shape.shape, shape.dtype), shape), shapes
     )
+
+
+def zeros_like_output(fn: Callable[..., PyTree], *args: PyTree) -> PyTree:
+    """Return zeros shaped and typed like `fn(*args)`, without computing it."""
+    return zeros_like(jax.eval_shape(fn, *args))
 
 
 def vary_like(array: Array, like: Array | jax.ShapeDtypeStruct) -> Array:

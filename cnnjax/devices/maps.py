@@ -21,9 +21,9 @@ from cnnjax.base.trees import typed_like, widen
 from cnnjax.devices.mesh import AXIS, partition, replicate, shardings, split
 from cnnjax.devices.partitioning import MODEL, check_cuts
 from cnnjax.gradients import padding
-from cnnjax.gradients.contract import alone, check_params
 from cnnjax.gradients.microbatches import DEALT, NEIGHBOURS, Cut
 from cnnjax.gradients.shares import ShareFn, canonical, ready, whole
+from cnnjax.models.contract import alone, check_params
 from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
 
 
@@ -61,6 +61,7 @@ def over_sharded_jit(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
     global_value_and_grad = whole(share)
 
     def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
+        check_mesh(mesh)
         check_cuts(params, model_devices=mesh.shape[MODEL])
         metrics, grads = global_value_and_grad(params, batch)
         return metrics, lax.with_sharding_constraint(grads, shardings(grads, mesh))
@@ -75,8 +76,10 @@ def over_shard_map(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
     )
 
     def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
+        check_mesh(mesh)
         padded, unit = ready(batch, multiple=mesh.shape[AXIS])
-        _trace_alone(share, params, padded)
+        with alone():  # in the map, the size of the axis would be a number like others
+            jax.eval_shape(share, params, padded, padded.weights[0])
         metrics, grads = mapped(params, padded)
         return metrics._replace(weight=metrics.weight * unit), grads
 
@@ -94,23 +97,16 @@ def over_pmap(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
     )
 
     def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
+        check_mesh(mesh)
         check_mesh(None)  # pmap makes a mesh of its own
         padded, unit = ready(batch, multiple=mesh.size)
-        _trace_alone(share, params, padded)
+        with alone():
+            jax.eval_shape(share, params, padded, padded.weights[0])
         parts = jax.tree.map(lambda a: a.reshape(mesh.size, -1, *a.shape[1:]), padded)
         metrics, grads = mapped(params, parts)
         return metrics._replace(weight=metrics.weight * unit), grads
 
     return value_and_grad
-
-
-def _trace_alone(share: ShareFn, params: Params, batch: Batch) -> None:
-    """Trace a share where there are no devices, so that it can ask for none.
-
-    In the map it could: the size of the axis would be a number like any other.
-    """
-    with alone():
-        jax.eval_shape(share, params, batch, batch.weights[0])
 
 
 def copy_to_device(tree: PyTree) -> PyTree:
@@ -165,13 +161,7 @@ class DeviceMap:
         """Run a share on the devices; the mean comes out."""
         if self.over is None or mesh is None:
             return whole(share)
-        divided = self.over(share, mesh)
-
-        def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
-            check_mesh(mesh)
-            return divided(params, batch)
-
-        return value_and_grad
+        return self.over(share, mesh)
 
 
 ONE_DEVICE = DeviceMap(

@@ -4,18 +4,8 @@ from cnnjax.experiments.experiment import (
     LAST_SEED,
     Experiment,
     keys_of,
-    make_objective,
+    objective_of,
     prepare,
-    setting_of,
-    with_faults,
 )
 
-__all__ = [
-    "LAST_SEED",
-    "Experiment",
-    "keys_of",
-    "make_objective",
-    "prepare",
-    "setting_of",
-    "with_faults",
-]
+__all__ = ["LAST_SEED", "Experiment", "keys_of", "objective_of", "prepare"]

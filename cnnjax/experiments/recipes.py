@@ -5,27 +5,15 @@ Defaults of hyper-parameters live here and in the configs, nowhere else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import get_args
-
 from cnnjax.base.arguments import (
-    at_least,
-    instance_of,
     known_name,
-    named,
-    optional,
-    settle,
-    whole,
 )
-from cnnjax.data.order import Shuffle
 from cnnjax.data.preprocessing import (
-    UNIT_SCALE,
     Identity,
     MinMaxPerImage,
-    Preprocessing,
     Standardize,
 )
-from cnnjax.data.splits import OFFICIAL, HoldOut, Split
+from cnnjax.data.splits import HoldOut
 from cnnjax.experiments.networks import (
     ADAM_COSINE_CNN,
     DROPOUT_CNN,
@@ -34,48 +22,8 @@ from cnnjax.experiments.networks import (
     WIDE_CNN,
     tanh_mlp,
 )
-from cnnjax.models.losses import LOSSES
-from cnnjax.models.stack import ModelConfig
+from cnnjax.experiments.recipe import Recipe
 from cnnjax.training.optimizers import Adam, Cosine, OptimizerConfig, Sgd
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """One experiment, complete but for its seed and the folder of its data."""
-
-    name: str
-    summary: str
-    model: ModelConfig
-    loss: str  # a name of losses.LOSSES
-    optimizer: OptimizerConfig
-    dataset: str  # what it was published on
-    split: Split = OFFICIAL
-    num_train: int | None = None  # None: all training examples of the split
-    preprocessing: Preprocessing = UNIT_SCALE
-    batch_size: int | None  # None: all training examples at once
-    epochs: int
-    shuffle: Shuffle = "every_epoch"
-    strategy: str = "jit"
-
-    def __post_init__(self) -> None:
-        """Raise InputError for values that no run could mean."""
-        settle(
-            self,
-            name=instance_of(str),
-            summary=instance_of(str),
-            model=instance_of(ModelConfig),
-            loss=named(LOSSES),
-            optimizer=instance_of(OptimizerConfig),
-            dataset=instance_of(str),
-            split=instance_of(*get_args(Split)),
-            num_train=optional(whole),
-            preprocessing=instance_of(*get_args(Preprocessing)),
-            batch_size=optional(whole),
-            epochs=at_least(0),
-            shuffle=named(get_args(Shuffle)),
-            strategy=instance_of(str),
-        )
-
 
 # Mean and standard deviation of all training pixels / 255, in four digits. The much
 # copied deviations of CIFAR-10, 0.2023, 0.1994 and 0.2010, are not of all pixels:

@@ -1,38 +1,33 @@
-"""Run an experiment: train it, test it, ask what it predicts."""
+"""Run an experiment: train it, and test it. Or several experiments at once."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jax import lax
-from jaxtyping import Array, ArrayLike, Float, Int, Num
 
-from cnnjax import devices
 from cnnjax.base.arguments import at_least, function, instance_of, optional
 from cnnjax.base.clock import Clock, given_or_new
-from cnnjax.base.errors import InputError, expect, shown
-from cnnjax.base.settings import check_settings
-from cnnjax.data.checks import as_array, as_held
 from cnnjax.data.dataset import Dataset
 from cnnjax.experiments.experiment import Experiment, prepare
-from cnnjax.experiments.matching import check_pixels
+from cnnjax.experiments.groups import examples_of, of_all, runs_of
+from cnnjax.experiments.predictions import count_unpredicted
 from cnnjax.experiments.recipes import Recipe
 from cnnjax.strategies import make_strategy
-from cnnjax.training.epochs import Callbacks, ignore, train
-from cnnjax.training.evaluation import BATCH_SIZE, make_evaluate, make_predict
+from cnnjax.training.callbacks import Callbacks, ignore
+from cnnjax.training.epochs import train_runs
+from cnnjax.training.evaluation import make_evaluate
+from cnnjax.training.loop import LoopState
 from cnnjax.training.records import EpochRecord
-from cnnjax.training.updates import Updates
-from cnnjax.types import NO_PREDICTION, Params
+from cnnjax.training.updates import Updates, compile_updates
+from cnnjax.types import Params
 
 
 class Run(NamedTuple):
-    """What a training run left."""
+    """The result of a training run."""
 
     params: Params
     records: list[EpochRecord]
@@ -53,49 +48,101 @@ def run(
     evaluate_every: int = 1,
     on_epoch: Callable[[EpochRecord], None] = ignore,
     on_progress: Callable[[int, int], None] = ignore,
+    on_state: Callable[[LoopState], None] = ignore,
     clock: Clock | None = None,
     updates: Updates | None = None,
+    resume: LoopState | None = None,
 ) -> Run:
     """Train an experiment and evaluate it: after every so many epochs, and at the end.
 
     `evaluate_every=0` evaluates at the end only. The parameters do not depend on it.
-    `updates` are what an experiment of the same shapes was compiled to.
+    `updates` is the compiled program of an experiment of the same shapes. `resume` is a
+    copy of what `on_state` was given: training goes on from there, to the same bits.
 
     Raises:
-        InputError: no experiment, `evaluate_every` is no number of epochs, or what is
-            called meanwhile is no function.
+        InputError: no experiment, `evaluate_every` is no number of epochs, what is
+            called meanwhile is no function, or the state of another training.
     """
     instance_of(Experiment)("experiment (see prepare)", experiment)
     evaluate_every = at_least(0)("evaluate_every", evaluate_every)
     function("on_epoch", on_epoch)
     function("on_progress", on_progress)
+    function("on_state", on_state)
     optional(instance_of(Updates))("updates", updates)
     clock = given_or_new(clock)
     with clock.part("compile"):
-        evaluate = make_test(experiment)
-
-    def evaluate_when_due(epoch: int, params: Params) -> Mapping[str, float] | None:
-        due = is_due(epoch, experiment.loop.epochs, evaluate_every)
-        return evaluate(epoch, params) if due else None
-
-    params, records = train(
-        experiment.params,
-        experiment.train,
-        strategy=experiment.strategy,
-        optimizer=experiment.optimizer,
-        schedule=experiment.schedule,
-        config=experiment.loop,
-        keys=experiment.keys,
-        callbacks=Callbacks(evaluate_when_due, on_epoch, on_progress),
-        means_fn=experiment.means_fn,
+        updates = updates or compile_updates(
+            experiment.params,
+            experiment.train,
+            strategy=experiment.strategy,
+            optimizer=experiment.optimizer,
+            config=experiment.loop,
+            keys=experiment.keys,
+        )
+    (ended,) = run_group(
+        [experiment],
+        updates,
+        evaluate_every=evaluate_every,
+        on_epoch=lambda _, record: on_epoch(record),
+        on_progress=on_progress,
+        on_state=on_state,
         clock=clock,
-        updates=updates,
+        resume=resume,
     )
-    test = records[-1].test if records else None
-    with clock.part("evaluate"):
-        test = test or evaluate(experiment.loop.epochs, params)
-        unpredicted = count_unpredicted(experiment, params, test)
-    return Run(params, records, test, unpredicted)
+    return ended
+
+
+def run_group(
+    group: Sequence[Experiment],
+    updates: Updates,
+    *,
+    evaluate_every: int = 1,
+    on_epoch: Callable[[int, EpochRecord], None] = ignore,
+    on_progress: Callable[[int, int], None] = ignore,
+    on_state: Callable[[LoopState], None] = ignore,
+    clock: Clock,
+    resume: LoopState | None = None,
+) -> list[Run]:
+    """Train experiments that differ in their seed alone, all at once; evaluate each.
+
+    `updates` is what `compile_group` made of such a group. `on_epoch(number in the
+    group, record)` is called for each.
+    """
+    one, runs = group[0], runs_of(group)
+    with clock.part("compile"):
+        tests = list(map(make_test, group))
+
+    def callbacks_of(index: int) -> Callbacks:
+        def evaluate(epoch: int, params: Params) -> Mapping[str, float] | None:
+            due = is_due(epoch, one.loop.epochs, evaluate_every)
+            return tests[index](epoch, params) if due else None
+
+        told = functools.partial(on_epoch, index)
+        return Callbacks(evaluate, told, on_progress, on_state)
+
+    ended = train_runs(
+        of_all([experiment.params for experiment in group]),
+        examples_of(group),
+        updates=updates,
+        strategy=one.strategy,
+        schedule=one.schedule,
+        config=one.loop,
+        keys=of_all([experiment.keys for experiment in group]),
+        each=[callbacks_of(index) for index in range(len(group))],
+        means_fn=one.means_fn,
+        clock=clock,
+        runs=runs,
+        resume=resume,
+    )
+    results = []
+    for index, params in enumerate(runs.each(ended.params)):
+        records = list(ended.records[index])
+        test = records[-1].test if records else None
+        with clock.part("evaluate"):
+            test = test or tests[index](one.loop.epochs, params)
+            unpredicted = count_unpredicted(group[index], params, test)
+        results.append(Run(params, records, test, unpredicted))
+    return results
 
 
 def is_due(epoch: int, epochs: int, evaluate_every: int) -> bool:
@@ -150,104 +197,3 @@ def fit(
     function("on_epoch", on_epoch)
     experiment = prepare(recipe, dataset, seed=seed)
     return run(experiment, evaluate_every=evaluate_every, on_epoch=on_epoch)
-
-
-def predict(
-    experiment: Experiment, params: Params, example: Num[ArrayLike, "*example"]
-) -> np.ndarray:
-    """Return the class of one raw example (int), or the regressed targets (float).
-
-    The class is NO_PREDICTION, -1, where the logits name none. A stack of them,
-    [examples, *example], gives one for each. Raw is what the dataset has: pixels from 0
-    to 255, which the recipe scales itself.
-
-    Raises:
-        InputError: inputs of another shape or scale, or that no dataset may have: no
-            numbers, not finite, too large for 32 bits; parameters of another network;
-            or a JAX setting is in the way.
-    """
-    check_settings()
-    instance_of(Experiment)("experiment (see prepare)", experiment)
-    _check_params(params, like=experiment.params)
-    inputs, shape = as_array(example, "inputs"), experiment.recipe.model.input_shape
-    what = f"one example of shape {shape}, or several stacked along a new first axis"
-    expect(what, inputs.shape, inputs.shape[-len(shape) :] == shape)
-    expect(what, inputs.shape, inputs.ndim - len(shape) in (0, 1))
-    single = inputs.ndim == len(shape)
-    inputs = as_held(inputs[None] if single else inputs, "inputs")
-    check_pixels(experiment.recipe, inputs, part="given", may_be_dark=True)
-    apply_fn, predict = experiment.apply_fn, experiment.objective.predict
-    placed = jax.device_put(inputs[0] if single else inputs)
-    if single:
-        outputs = jax.jit(apply_fn)(params, placed)
-        class_of = predict
-    else:
-        outputs = _of_each(apply_fn, params, placed)
-        class_of = predict and jax.vmap(predict)
-    return np.asarray(class_of(outputs) if class_of else outputs)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _of_each(
-    apply_fn: Callable[..., Array],
-    params: Params,
-    inputs: Num[Array, "examples *example"],
-) -> Float[Array, "examples classes"]:
-    """Apply a network to a stack of raw examples, a few at a time."""
-    return lax.map(functools.partial(apply_fn, params), inputs, batch_size=BATCH_SIZE)
-
-
-def _check_params(params: Params, *, like: Params) -> None:
-    """Raise InputError unless the parameters have the names and shapes of others."""
-
-    def shapes(tree: Params) -> dict[str, tuple[int, ...] | str]:
-        leaves = jax.tree_util.tree_leaves_with_path(tree)
-        return {jax.tree_util.keystr(path): _shape_of(leaf) for path, leaf in leaves}
-
-    got, expected = shapes(params), shapes(like)
-    wrong = [
-        name for name in {**expected, **got} if got.get(name) != expected.get(name)
-    ]
-    if wrong:
-        each = [shown(of.get(wrong[0], "nothing")) for of in (expected, got)]
-        raise InputError(
-            "expected the parameters of this network, as prepare or run return them: "
-            f"{wrong[0]} of shape {each[0]}, got {each[1]}"
-        )
-
-
-def _shape_of(leaf: Any) -> tuple[int, ...] | str:
-    kind = getattr(leaf, "dtype", np.dtype(object))
-    real = jnp.issubdtype(kind, np.number)
-    if not real or jnp.issubdtype(kind, np.complexfloating) or np.ma.is_masked(leaf):
-        return f"a {type(leaf).__name__} that is no array of real numbers"
-    return leaf.shape
-
-
-def predict_test(
-    experiment: Experiment, params: Params
-) -> Int[np.ndarray, " examples"] | None:
-    """Return the class of every test example, in their order; None for a regression.
-
-    It is NO_PREDICTION, -1, where the logits of an example name no class.
-    """
-    if experiment.objective.predict is None:
-        return None
-    return make_predict(experiment.apply_fn, experiment.test)(params)
-
-
-def count_unpredicted(
-    experiment: Experiment, params: Params, test: Mapping[str, float]
-) -> int | None:
-    """Count the test examples without a predicted class; None for a regression.
-
-    They are looked for only where the test loss is not finite: an example without a
-    softmax makes it so.
-    """
-    if experiment.objective.predict is None:
-        return None
-    if math.isfinite(test["loss"]):
-        return 0
-    whole = jax.device_put(devices.to_host(params))
-    predictions = predict_test(experiment, whole)
-    return int(np.sum(predictions == NO_PREDICTION))

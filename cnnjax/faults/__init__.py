@@ -6,8 +6,10 @@ from cnnjax.faults.catalogue import (
     corrupted_routes,
     get_fault,
 )
-from cnnjax.faults.fault import OF_GRADIENT, Fault, Needs, Setting, clash, unmet
+from cnnjax.faults.fault import OF_GRADIENT, Fault, clash, unmet
+from cnnjax.faults.needs import Needs, Setting, setting_of
 from cnnjax.faults.of_training import Feed
+from cnnjax.faults.switch import switch_in
 
 __all__ = [
     "FAULTS",
@@ -20,5 +22,7 @@ __all__ = [
     "corrupted",
     "corrupted_routes",
     "get_fault",
+    "setting_of",
+    "switch_in",
     "unmet",
 ]

@@ -8,14 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from cnnjax.base.settings import new_key
-from cnnjax.faults.fault import (
-    DROPOUT,
-    SEVERAL_EXAMPLES,
-    Builder,
-    Fault,
-    Needs,
-    of_value_and_grad,
-)
+from cnnjax.faults.fault import Builder, Fault, of_value_and_grad
+from cnnjax.faults.needs import DROPOUT, SEVERAL_EXAMPLES, Needs
 from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
 
 

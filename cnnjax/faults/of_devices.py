@@ -18,7 +18,8 @@ from jax.sharding import PartitionSpec as P
 from cnnjax import gradients
 from cnnjax.devices import maps, mesh
 from cnnjax.devices.mesh import AXIS
-from cnnjax.faults.fault import Builder, Fault, Needs
+from cnnjax.faults.fault import Builder, Fault
+from cnnjax.faults.needs import Needs
 from cnnjax.gradients import padding, rules
 from cnnjax.gradients.objective import Objective
 from cnnjax.gradients.shares import ShareFn

@@ -8,13 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from cnnjax.faults.fault import (
-    SEVERAL_EXAMPLES,
-    Builder,
-    Fault,
-    Needs,
-    of_value_and_grad,
-)
+from cnnjax.faults.fault import Builder, Fault, of_value_and_grad
+from cnnjax.faults.needs import SEVERAL_EXAMPLES, Needs
 from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
 
 

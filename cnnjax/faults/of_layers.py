@@ -7,21 +7,19 @@ constant, and something that is zero and has the wrong gradient.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from cnnjax.faults.fault import (
-    SEVERAL_CHANNELS,
-    TWO_DENSE_LAYERS,
-    Fault,
-    Needs,
-    layer_of,
-)
+from cnnjax.faults.fault import Fault
+from cnnjax.faults.needs import SEVERAL_CHANNELS, TWO_DENSE_LAYERS, Needs, layer_of
 from cnnjax.gradients import rules
-from cnnjax.models.network import Around, LayerFn
-from cnnjax.models.stack import Conv, Dense, LayerRow, MaxPool
+from cnnjax.models.kinds import Conv, Dense, Layer, MaxPool, Multiply
+from cnnjax.models.layers import PrecisionName
+from cnnjax.models.stack import ModelConfig
 from cnnjax.strategies import STRATEGIES
 from cnnjax.types import Params
 
@@ -32,44 +30,64 @@ BY_PARAMETERS = tuple(
 
 
 def of_layers(
-    applies: Callable[[LayerRow], bool], change: Callable[[LayerFn], LayerFn]
-) -> Callable[[Around], Around]:
-    """Build the `corrupt` that changes the layers of a network that it applies to."""
+    applies: Callable[[ModelConfig, int], bool], change: Callable[[Any], Layer]
+) -> Callable[[ModelConfig], ModelConfig]:
+    """Build the `corrupt` that changes the layers of a network that it applies to.
 
-    def corrupt(right: Around) -> Around:
-        def around(row: LayerRow, layer_fn: LayerFn) -> LayerFn:
-            layer_fn = right(row, layer_fn)
-            return change(layer_fn) if applies(row) else layer_fn
+    `applies` is asked of a config and a layer's number in it.
+    """
 
-        return around
+    def corrupt(right: ModelConfig) -> ModelConfig:
+        return replace(
+            right,
+            layers=tuple(
+                change(layer) if applies(right, number) else layer
+                for number, layer in enumerate(right.layers)
+            ),
+        )
 
     return corrupt
 
 
-def is_behind_dense(row: LayerRow) -> bool:
+def is_behind_dense(config: ModelConfig, number: int) -> bool:
     """Return whether a dense layer hands its error back to another dense layer."""
-    hidden = row.behind is not None and row.behind.startswith("dense")
-    return isinstance(row.layer, Dense) and hidden
+    before = [
+        layer for layer in config.layers[:number] if isinstance(layer, Dense | Conv)
+    ]
+    is_dense = isinstance(config.layers[number], Dense)
+    return is_dense and bool(before) and isinstance(before[-1], Dense)
 
 
-def ignore_weights_in_the_error(right: LayerFn) -> LayerFn:
+@dataclass(frozen=True)
+class DenseWithoutErrorWeights(Dense):
     """Hand the sum of a layer's errors back, to each of its inputs alike."""
 
-    def wrong(x: Array) -> Array:
-        return right(lax.stop_gradient(x)) + _zero_with_gradient(x.sum())
+    def multiply(self, precision: PrecisionName) -> Multiply:
+        """Return the right product, with the wrong gradient for its input."""
+        right = super().multiply(precision)
 
-    return wrong
+        def wrong(x: Array, kernel: Array) -> Array:
+            product = right(lax.stop_gradient(x), kernel)
+            return product + _zero_with_gradient(x.sum())
+
+        return wrong
 
 
-def scramble_channels(right: LayerFn) -> LayerFn:
+@dataclass(frozen=True)
+class ScrambledMaxPool(MaxPool):
     """Hand the error of each channel back through the pool to the next channel."""
 
-    def wrong(x: Array) -> Array:
-        pooled = right(x)
-        moved = jnp.roll(_zero_with_gradient(pooled), -1, axis=-1)
-        return lax.stop_gradient(pooled) + moved
+    @property
+    def function(self) -> Callable[[Array], Array]:
+        """Return the right maxima, with the wrong gradient."""
+        right = super().function
 
-    return wrong
+        def wrong(x: Array) -> Array:
+            pooled = right(x)
+            moved = jnp.roll(_zero_with_gradient(pooled), -1, axis=-1)
+            return lax.stop_gradient(pooled) + moved
+
+        return wrong
 
 
 def of_convolutions(
@@ -145,7 +163,9 @@ FAULTS = (
         seen="System E: a backward pass that forgets to multiply.",
         place="layer",
         needs=Needs(recipe=(TWO_DENSE_LAYERS,)),
-        corrupt=of_layers(is_behind_dense, ignore_weights_in_the_error),
+        corrupt=of_layers(
+            is_behind_dense, lambda layer: DenseWithoutErrorWeights(layer.features)
+        ),
     ),
     Fault(
         name="pool_gradient_scrambled",
@@ -155,7 +175,8 @@ FAULTS = (
         place="layer",
         needs=Needs(recipe=(layer_of(MaxPool, "max pool"),)),
         corrupt=of_layers(
-            lambda row: isinstance(row.layer, MaxPool), scramble_channels
+            lambda config, number: isinstance(config.layers[number], MaxPool),
+            lambda layer: ScrambledMaxPool(layer.window),
         ),
     ),
 )

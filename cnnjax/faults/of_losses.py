@@ -11,7 +11,8 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from cnnjax.faults.fault import CLASSES, REGRESSION, Fault, Needs
+from cnnjax.faults.fault import Fault
+from cnnjax.faults.needs import CLASSES, REGRESSION, Needs
 from cnnjax.models.losses import Loss, LossOfOutput
 
 

@@ -7,16 +7,15 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from cnnjax.faults.fault import (
+from cnnjax.faults.fault import Builder, Fault
+from cnnjax.faults.needs import (
     SEVERAL_EXAMPLES,
     TWO_DENSE_LAYERS,
     WHOLE_BATCHES,
-    Builder,
-    Fault,
     Needs,
     layer_of,
 )
-from cnnjax.gradients import factors, padding
+from cnnjax.gradients import factored, factors, padding
 from cnnjax.gradients.objective import Objective, factors_of
 from cnnjax.gradients.shares import batch_value_and_grad, whole
 from cnnjax.models.stack import Conv
@@ -79,7 +78,7 @@ def share_activations(builder: Builder) -> Builder:
             read = others[first]._replace(inputs=own[first].inputs)
             return values, {**others, first: read}
 
-        share = factors.scaled_share(wrong_factors, jnp.ones_like)
+        share = factored.scaled_share(wrong_factors, jnp.ones_like)
 
         def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
             metrics, grads = whole(share)(params, batch)

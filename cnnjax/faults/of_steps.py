@@ -11,13 +11,8 @@ from jax.core import Tracer
 from jaxtyping import PyTree
 
 from cnnjax.devices.maps import copy_to_device
-from cnnjax.faults.fault import (
-    SEVERAL_EXAMPLES,
-    Fault,
-    Needs,
-    of_strategy,
-    of_value_and_grad,
-)
+from cnnjax.faults.fault import Fault, of_strategy, of_value_and_grad
+from cnnjax.faults.needs import SEVERAL_EXAMPLES, Needs
 from cnnjax.strategies import names_of
 from cnnjax.types import Batch, Metrics, Params, Strategy, ValueAndGradFn
 

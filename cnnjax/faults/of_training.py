@@ -14,7 +14,8 @@ import numpy as np
 import optax
 
 from cnnjax.data.order import epoch_order
-from cnnjax.faults.fault import Fault, Needs, Requirement
+from cnnjax.faults.fault import Fault
+from cnnjax.faults.needs import Needs, Requirement
 from cnnjax.training.records import MeansFn
 from cnnjax.training.updates import LoopConfig, LoopKeys
 from cnnjax.types import Examples, Metrics

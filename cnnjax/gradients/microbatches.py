@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from cnnjax.base.arguments import at_least
 from cnnjax.base.errors import expect
-from cnnjax.base.trees import typed_like, widen, zeros_like_output
+from cnnjax.base.trees import typed_like, widen, zeros_like
 from cnnjax.gradients.padding import pad_batch
 from cnnjax.gradients.shares import Share, ShareFn
 from cnnjax.types import Batch, Params
@@ -67,7 +67,7 @@ def microbatched(share: ShareFn, *, size: int, cut: Cut = NEIGHBOURS) -> ShareFn
             return added, each
 
         first = jax.tree.map(lambda a: a[0], parts)
-        means, grads, _ = zeros_like_output(share, params, first, total)
+        means, grads, _ = zeros_like(jax.eval_shape(share, params, first, total))
         zeros = jax.tree.map(widen, (means, grads))
         (means, grads), each = lax.scan(add, zeros, parts)
         each = jax.tree.map(lambda a: cut.together(a)[:num_examples], each)

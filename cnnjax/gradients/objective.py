@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from cnnjax.base.arguments import function
 from cnnjax.base.errors import InputError
-from cnnjax.gradients.factors import FactorsFn
-from cnnjax.types import LossFn
+from cnnjax.gradients.factors import FactorsFn, make_factors_fn
+from cnnjax.models.losses import LossOfOutput, OutputLoss
+from cnnjax.models.network import make_apply, zero_taps
+from cnnjax.models.network_loss import NetworkLoss
+from cnnjax.models.stack import ModelConfig
+from cnnjax.types import LossFn, Params
 
 
 class Objective(NamedTuple):
@@ -31,6 +36,36 @@ class Objective(NamedTuple):
     def __call__(self, *arguments: Any) -> Any:
         """Return loss and metrics of one example: (params, example, label, key)."""
         return self.loss_fn(*arguments)
+
+
+def make_objective(
+    config: ModelConfig,
+    loss: OutputLoss,
+    preprocess: Callable[[Num[Array, "*example"]], Float[Array, "*example"]],
+    *,
+    trained: LossOfOutput | None = None,
+) -> Objective:
+    """Build the objective of a network and a loss of `losses.LOSSES`, on raw examples.
+
+    `trained` may be another loss of the output than the test's: training
+    differentiates it. Its value, too, is of ONE example.
+    """
+    measured = NetworkLoss(
+        config=config, loss_of_output=loss.of_output, preprocess=preprocess
+    )
+    own = measured if trained is None else replace(measured, loss_of_output=trained)
+    apply = make_apply(config)
+
+    def apply_fn(params: Params, example: Num[Array, "*example"]) -> Array:
+        return apply(params, preprocess(example))
+
+    return Objective(
+        loss_fn=own,
+        factors_fn=make_factors_fn(own.tapped, zero_taps(config)),
+        test_loss_fn=measured,
+        apply_fn=apply_fn,
+        predict=loss.predict,
+    )
 
 
 def as_objective(objective: Any) -> Objective:

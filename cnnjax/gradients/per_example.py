@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from cnnjax.base.trees import typed_like, widen
-from cnnjax.gradients.contract import checked
 from cnnjax.gradients.reductions import Reduced, ReductionFn
 from cnnjax.gradients.shares import Means, Share, ShareFn, weighted
+from cnnjax.models.contract import checked
 from cnnjax.types import Batch, LossFn, Params
 
 

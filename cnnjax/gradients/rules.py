@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cnnjax.base.errors import InputError
-from cnnjax.gradients import factors, reductions
+from cnnjax.gradients import factored as factored_shares
+from cnnjax.gradients import reductions
 from cnnjax.gradients.objective import Objective, factors_of
 from cnnjax.gradients.per_example import example_share, rows_share
 from cnnjax.gradients.reductions import Reduction
@@ -77,11 +78,11 @@ def factored(objective: Objective, reduction: Reduction = reductions.mean) -> Sh
     factors_fn = factors_of(objective)
     match reduction.needs:
         case "nothing":
-            return factors.mean_share(factors_fn)
+            return factored_shares.mean_share(factors_fn)
         case "norm":
-            return factors.scaled_share(factors_fn, reduction.factor_of)
+            return factored_shares.scaled_share(factors_fn, reduction.factor_of)
         case "gradient":
-            return factors.full_share(factors_fn)
+            return factored_shares.full_share(factors_fn)
     raise InputError(
         "expected a reduction that keeps a gradient or shortens it, got one that "
         "changes it otherwise, which factors cannot; use 'vmap'"

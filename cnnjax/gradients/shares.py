@@ -27,9 +27,9 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from cnnjax.base.settings import typed_keys
-from cnnjax.base.trees import typed_like, widen, zeros_like_output
+from cnnjax.base.trees import typed_like, widen, zeros_like
 from cnnjax.gradients import padding, reductions
-from cnnjax.gradients.contract import alone, check_params, checked
+from cnnjax.models.contract import alone, check_params, checked
 from cnnjax.types import Batch, LossFn, Metrics, Params, ValueAndGradFn
 
 Means = dict[str, Float[Array, ""]]
@@ -75,7 +75,7 @@ def serial_share(
             return jax.tree.map(jnp.add, sums, added), kept
 
         first = jax.tree.map(lambda a: a[0], batch)
-        zeros, _ = zeros_like_output(of_example, first)
+        zeros, _ = zeros_like(jax.eval_shape(of_example, first))
         (means, grads), each = lax.scan(add, zeros, batch)
         return Share(means, typed_like(grads, params), each)
 
@@ -107,11 +107,12 @@ def whole(share: ShareFn) -> ValueAndGradFn:
 
     Returns `value_and_grad(params, batch) -> (Metrics, grads)`.
     """
-    examine = with_each(share)
 
     def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
-        metrics, grads, _ = examine(params, batch)
-        return metrics, grads
+        batch, total, unit = _begin(params, batch)
+        with alone():
+            means, grads, _ = share(params, batch, padding.nonzero(total))
+        return Metrics(means, total * unit), grads
 
     return value_and_grad
 
@@ -124,14 +125,19 @@ def with_each(share: ShareFn) -> ExamineFn:
     """
 
     def examine(params: Params, batch: Batch) -> tuple[Metrics, Params, Each]:
-        check_params(params)
-        batch, unit = ready(batch)
-        total = padding.total_weight(batch)
+        batch, total, unit = _begin(params, batch)
         with alone():
             means, grads, each = share(params, batch, padding.nonzero(total))
         return Metrics(means, total * unit), grads, each
 
     return examine
+
+
+def _begin(params: Params, batch: Batch) -> tuple[Batch, Array, Array]:
+    """Return the batch made ready, its weight, and the unit of that weight."""
+    check_params(params)
+    batch, unit = ready(batch)
+    return batch, padding.total_weight(batch), unit
 
 
 def each_over(share: ShareFn) -> Callable[[Params, Batch, Each], Each]:

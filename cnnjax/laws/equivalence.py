@@ -13,7 +13,8 @@ from jaxtyping import PyTree
 
 from cnnjax import devices
 from cnnjax.base.settings import check_compiles
-from cnnjax.experiments.experiment import Experiment, setting_of, with_faults
+from cnnjax.experiments.experiment import Experiment
+from cnnjax.faults import setting_of, switch_in
 from cnnjax.gradients import reductions, rules
 from cnnjax.gradients.reductions import Reduction
 from cnnjax.gradients.rules import Rule
@@ -194,7 +195,7 @@ def _share_of_work(experiment: Experiment, batch: Batch) -> list[str]:
     if num_devices == 1:
         return []
     options = experiment.options._replace(mesh=devices.make_mesh(1))
-    alone = with_faults(experiment._replace(options=options), ())
+    alone = switch_in(experiment._replace(options=options), ())
     work, own = _work(experiment, batch), _work(alone, batch)
     if work is None or own is None or work <= 1.1 * own:
         return []

@@ -53,10 +53,10 @@ from jaxtyping import Array, PyTree
 
 from cnnjax.base.trees import at_least_float32, widen, zeros_like_output
 from cnnjax.gradients import padding, reductions
-from cnnjax.gradients.contract import ValuesFn, checked
 from cnnjax.gradients.shares import ready
 from cnnjax.laws.majorant import without_cancelling
 from cnnjax.laws.nearby import longest_sum, neighbours
+from cnnjax.models.contract import ValuesFn, checked
 from cnnjax.types import Batch, LossFn, Metrics, Params
 
 # Unit roundoff of an arithmetic, by its dtype.

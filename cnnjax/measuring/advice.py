@@ -232,12 +232,12 @@ def _timer(
             config=LoopConfig(batch_size=loop_of.batch_size, epochs=1),
             keys=experiment.keys,
         )
-        state["loop"] = updates.start(experiment.params, experiment.keys)
+        state["loop"] = updates.start(experiment.params)
         return state["loop"]
 
     build_seconds = seconds_of(build)
     updates = state["updates"]
-    examples = strategy.put_state(experiment.train)
+    feed = updates.feed(experiment.train, experiment.keys)
     order = updates.order_of(experiment.keys, np.int32(0))
     available = -(-updates.num_examples // loop_of.batch_size)
 
@@ -247,7 +247,7 @@ def _timer(
             while left > 0:
                 part = min(left, available)
                 bounds = np.int32(0), np.int32(part)
-                state["loop"] = updates.run(state["loop"], examples, order, *bounds)
+                state["loop"] = updates.run(state["loop"], feed, order, *bounds)
                 left -= part
             return state["loop"]
 

@@ -1,17 +1,6 @@
 """ONE example: layers, networks that are stacked from them, and losses."""
 
-from cnnjax.models.network import (
-    as_it_is,
-    init,
-    make_apply,
-    make_tapped_apply,
-    zero_taps,
-)
+from cnnjax.models.network import init, make_apply, zero_taps
+from cnnjax.models.network_loss import NetworkLoss
 
-__all__ = [
-    "as_it_is",
-    "init",
-    "make_apply",
-    "make_tapped_apply",
-    "zero_taps",
-]
+__all__ = ["NetworkLoss", "init", "make_apply", "zero_taps"]

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Integer, Key, Num, Shaped
 
 from cnnjax.base.arguments import function, known_name
 from cnnjax.base.errors import expect
-from cnnjax.types import NO_PREDICTION, Label, LossFn, Params, TappedLossFn
+from cnnjax.types import NO_PREDICTION, Label, LossFn, Params
 
 Loss = tuple[Float[Array, ""], dict[str, Float[Array, ""]]]
 # loss_of_output(output of the network, label) -> (loss, metrics), of ONE example.
@@ -112,28 +112,3 @@ def make_loss_fn(
         return loss_of_output(output, jnp.asarray(label))
 
     return loss_fn
-
-
-def make_tapped_loss_fn(
-    tapped_apply_fn: Callable[..., tuple[Float[Array, " classes"], dict]],
-    *,
-    loss_of_output: LossOfOutput,
-    preprocess: Callable[[Num[Array, "*example"]], Float[Array, "*example"]],
-) -> TappedLossFn:
-    """Build the same loss with taps in the network, for `factors.make_factors_fn`.
-
-    `tapped_loss_fn(params, taps, example, label, key) -> (loss, (metrics, inputs))`.
-    """
-
-    def tapped_loss_fn(
-        params: Params,
-        taps: dict[str, Float[Array, "..."]],
-        example: Num[Array, "*example"],
-        label: Label,
-        key: Key[Array, ""] | None,
-    ) -> tuple[Float[Array, ""], tuple[dict, dict]]:
-        logits, inputs = tapped_apply_fn(params, taps, preprocess(example), key=key)
-        value, metrics = loss_of_output(logits, label)
-        return value, (metrics, inputs)
-
-    return tapped_loss_fn

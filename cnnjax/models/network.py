@@ -6,7 +6,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator
-from typing import cast
+from typing import Any, cast
 
 import flax.errors
 import flax.linen as nn
@@ -18,39 +18,23 @@ from jaxtyping import Array, Float, Key, Num
 from cnnjax.base.arguments import instance_of, random_key
 from cnnjax.base.errors import InputError, expect
 from cnnjax.base.trees import at_least_float32
-from cnnjax.models import initializers, layers
-from cnnjax.models.stack import (
-    Activation,
-    Conv,
-    Dense,
-    Dropout,
-    Flatten,
-    Layer,
-    LayerRow,
-    MaxPool,
-    ModelConfig,
-    Shape,
-    layer_rows,
-)
+from cnnjax.models import initializers
+from cnnjax.models.kinds import Conv, Dense, Dropout, Shape
+from cnnjax.models.stack import ModelConfig, layer_rows
 from cnnjax.types import Params
-
-# layer_fn(x) -> what a layer computes of it, of ONE example.
-LayerFn = Callable[[Float[Array, "..."]], Float[Array, "..."]]
-# around(row, layer_fn) -> layer_fn: put around each layer of a network.
-Around = Callable[[LayerRow, LayerFn], LayerFn]
-
-
-def as_it_is(row: LayerRow, layer_fn: LayerFn) -> LayerFn:
-    """Put nothing around a layer."""
-    del row
-    return layer_fn
 
 
 class Network(nn.Module):
-    """The Flax module of a config: the same stack, one example in, logits out."""
+    """The Flax module of a config: the same stack, one example in, logits out.
+
+    Layers that multiply compute x W + b. W and b are in `config.param_dtype`; both
+    factors are rounded to `config.dtype`, and the product is added up in float32 at
+    least, so that gradients, which are summed over positions and examples in its type,
+    are, too. (`flax.linen.Conv` and `Dense`, which have the same parameters, would add
+    up in bfloat16.)
+    """
 
     config: ModelConfig
-    around: Around = as_it_is
 
     @nn.compact
     def __call__(
@@ -64,61 +48,43 @@ class Network(nn.Module):
         shape, expected = np.shape(example), self.config.input_shape
         what = f"one example of the network's input_shape {expected} (jax.vmap maps it)"
         expect(what, shape, shape == expected)
-        x = example.astype(self.config.dtype)
-        for row in layer_rows(self.config):
-            if row.parameters and self.is_mutable_collection("inputs"):
-                self.sow("inputs", f"{row.name}_in", _as_matrix(row.layer, x))
-            x = self.around(row, self._module(row, deterministic))(x)
-            if row.parameters:
-                x = self.perturb(f"{row.name}_tap", x, collection="taps")
-        return x.astype(self.config.param_dtype)
-
-    def _module(self, row: LayerRow, deterministic: bool) -> LayerFn:
+        dtype, param_dtype = self.config.dtype, self.config.param_dtype
+        added_in = at_least_float32(dtype)
+        wide = at_least_float32(np.promote_types(dtype, param_dtype))
         precision = self.config.matmul_precision
-        if self.config.dtype == "bfloat16":  # exact in whatever a GPU or TPU takes
+        if dtype == "bfloat16":  # exact in whatever a GPU or TPU takes
             precision = "default"
-        match row.layer:
-            case Conv(features, size, padding):
-                multiply = functools.partial(
-                    layers.conv2d,
-                    padding=((padding, padding), (padding, padding)),
-                    precision=precision,
-                )
-                shape = (size, size, row.input_shape[-1], features)
-                return Affine(self.config, shape, multiply, name=row.name)
-            case Dense(features):
-                multiply = functools.partial(jnp.dot, precision=precision)
-                shape = (row.input_shape[0], features)
-                return Affine(self.config, shape, multiply, name=row.name)
-            case Dropout(rate):
-                return nn.Dropout(rate, deterministic=deterministic, name=row.name)
-            case MaxPool(window):
-                return functools.partial(layers.max_pool2d, window=window)
-            case Activation(name):
-                return layers.ACTIVATIONS[name]
-            case Flatten():
-                return jnp.ravel
+        x = example.astype(dtype)
+        for row in layer_rows(self.config):
+            match row.layer:
+                case Conv() | Dense() as layer:
+                    if self.is_mutable_collection("inputs"):
+                        self.sow("inputs", f"{row.name}_in", layer.as_matrix(x))
+                    weights = Weights(self.config, row.kernel_shape, name=row.name)
+                    kernel, bias = weights()
+                    factors = (v.astype(dtype).astype(added_in) for v in (x, kernel))
+                    product = layer.multiply(precision)(*factors)
+                    biases = jnp.broadcast_to(bias.astype(wide), product.shape)
+                    x = (product.astype(wide) + biases).astype(dtype)
+                    x = self.perturb(f"{row.name}_tap", x, collection="taps")
+                case Dropout(rate):
+                    x = nn.Dropout(rate, deterministic=deterministic, name=row.name)(x)
+                case layer:
+                    x = layer.function(x)
+        return x.astype(param_dtype)
 
 
-class Affine(nn.Module):
-    """What conv and dense layers share: multiply by a kernel, then add a bias.
-
-    They differ in `multiply(input, kernel)`. Parameters are those of `flax.linen.Conv`
-    and `Dense`, which would multiply and add the bias in bfloat16, too: but gradients
-    are summed, over positions and examples, in the type of the product. Here that is
-    float32 at least, of factors that are rounded to bfloat16.
-    """
+class Weights(nn.Module):
+    """The kernel and bias of one layer, named as those of `flax.linen.Dense`."""
 
     config: ModelConfig
     kernel_shape: Shape  # the last axis: features
-    multiply: Callable[[Array, Array], Array]
 
     @nn.compact
-    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "... features"]:
-        """Compute in `config.dtype`, but for the sum."""
+    def __call__(self) -> tuple[Float[Array, "*kernel"], Float[Array, " features"]]:
+        """Return both, or draw them in `init`."""
         shape, init = self.kernel_shape, self.config.initializer
-        dtype, param_dtype = self.config.dtype, self.config.param_dtype
-        draw = functools.partial(initializers.draw, dtype=param_dtype)
+        draw = functools.partial(initializers.draw, dtype=self.config.param_dtype)
         draw_kernel = functools.partial(
             draw,
             shape=shape,
@@ -131,23 +97,7 @@ class Affine(nn.Module):
             distribution="uniform",
             scale=initializers.bias_scale(init, math.prod(shape[:-1])),
         )
-        kernel = self.param("kernel", draw_kernel)
-        bias = self.param("bias", draw_bias)
-        # Rounded to the arithmetic's type, then multiplied and added up in a wider one.
-        added_in = at_least_float32(dtype)
-        factors = (v.astype(dtype).astype(added_in) for v in (x, kernel))
-        product = self.multiply(*factors)
-        wide = at_least_float32(np.promote_types(dtype, param_dtype))
-        biases = jnp.broadcast_to(bias.astype(wide), product.shape)
-        return (product.astype(wide) + biases).astype(dtype)
-
-
-def _as_matrix(layer: Layer, x: Array) -> Float[Array, "positions fan_in"]:
-    """Return the input of a layer as what its kernel multiplies: a row a position."""
-    if isinstance(layer, Conv):
-        side, zeros = layer.kernel_size, (layer.padding, layer.padding)
-        return layers.patches(x, kernel_size=(side, side), padding=(zeros, zeros))[0]
-    return x[None]
+        return self.param("kernel", draw_kernel), self.param("bias", draw_bias)
 
 
 def init(key: Key[Array, ""], config: ModelConfig) -> Params:
@@ -171,21 +121,18 @@ def init(key: Key[Array, ""], config: ModelConfig) -> Params:
     return Network(config).init(key, example, deterministic=True)["params"]
 
 
-def make_apply(
-    config: ModelConfig, *, around: Around = as_it_is
-) -> Callable[..., Float[Array, " classes"]]:
+def make_apply(config: ModelConfig) -> Callable[..., Float[Array, " classes"]]:
     """Build `apply(params, example, *, key=None) -> logits` of one example.
 
     `example` has shape `config.input_shape`; logits have `config.param_dtype`. With
     `key=None` the network is evaluated; a key drives the dropout of training.
-    `around(row, layer_fn)` may put something around each layer.
 
     Raises:
         InputError: no config; or, while `apply` is traced, an example of another shape,
             or the parameters of another network.
     """
     instance_of(ModelConfig)("config", config)
-    network = Network(config, around)
+    network = Network(config)
 
     def apply(
         params: Params,
@@ -193,18 +140,23 @@ def make_apply(
         *,
         key: Key[Array, ""] | None = None,
     ) -> Float[Array, " classes"]:
-        rngs = {} if key is None else {"dropout": key}
-        with _told_of_parameters():
-            logits = network.apply(
-                {"params": params}, example, deterministic=key is None, rngs=rngs
-            )
+        with clear_about_parameters():
+            logits = network.apply({"params": params}, example, **mode(key))
         return cast(Array, logits)  # a pair only where other collections are asked for
 
     return apply
 
 
+def mode(key: Key[Array, ""] | None) -> dict[str, Any]:
+    """Return what Flax is told of training, which has a key, or of evaluation."""
+    return {
+        "deterministic": key is None,
+        "rngs": {} if key is None else {"dropout": key},
+    }
+
+
 @contextlib.contextmanager
-def _told_of_parameters() -> Iterator[None]:
+def clear_about_parameters() -> Iterator[None]:
     """Turn Flax's refusal of parameters into one clear line."""
     try:
         yield
@@ -217,37 +169,6 @@ def _told_of_parameters() -> Iterator[None]:
         raise InputError(
             f"expected the parameters of this network, as init draws them: {said}"
         ) from error
-
-
-def make_tapped_apply(
-    config: ModelConfig, *, around: Around = as_it_is
-) -> Callable[..., tuple[Float[Array, " classes"], dict[str, Array]]]:
-    """Build `apply(params, taps, example, *, key=None) -> (logits, inputs)`.
-
-    `taps` (`zero_taps` has them) are added to what each layer with parameters computes:
-    the gradient with respect to a tap is the cotangent there. `inputs` are what each of
-    these layers multiplies by its kernel, {layer: (positions, fan_in)}.
-    """
-    network = Network(config, around)
-
-    def apply(
-        params: Params,
-        taps: dict[str, Float[Array, "..."]],
-        example: Num[Array, "*example"],
-        *,
-        key: Key[Array, ""] | None = None,
-    ) -> tuple[Float[Array, " classes"], dict[str, Array]]:
-        logits, sown = network.apply(
-            {"params": params, "taps": {f"{name}_tap": taps[name] for name in taps}},
-            example,
-            deterministic=key is None,
-            rngs={} if key is None else {"dropout": key},
-            mutable=["inputs"],
-        )
-        inputs = {name: cast(Array, sown["inputs"][f"{name}_in"][0]) for name in taps}
-        return cast(Array, logits), inputs
-
-    return apply
 
 
 def zero_taps(config: ModelConfig) -> dict[str, Float[Array, "..."]]:

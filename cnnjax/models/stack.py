@@ -1,7 +1,4 @@
-"""A network as a stack of layers: what it is made of, and how large that is.
-
-A layer here is a description. `models` turns it into Flax modules.
-"""
+"""A network as a stack of layers, and how its parameters are drawn and multiplied."""
 
 from __future__ import annotations
 
@@ -19,79 +16,38 @@ from cnnjax.base.arguments import (
     named,
     settle,
     several,
-    single,
 )
 from cnnjax.base.errors import InputError, expect
-from cnnjax.models import layers
+from cnnjax.models import kinds
 from cnnjax.models.initializers import Initializer
+from cnnjax.models.kinds import (
+    Activation,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    MaxPool,
+    Shape,
+    Sizes,
+)
 
-Shape = tuple[int, ...]
+__all__ = [
+    "FLOATS",
+    "Activation",
+    "Conv",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "Layer",
+    "LayerRow",
+    "MaxPool",
+    "ModelConfig",
+    "Shape",
+    "float_type",
+    "layer_rows",
+]
 
-
-@dataclass(frozen=True)
-class Conv:
-    """Convolve at stride 1 with square kernels; `padding` zeros on every side."""
-
-    features: int
-    kernel_size: int
-    padding: int = 0
-
-    def __post_init__(self) -> None:
-        """Raise InputError for values that no network could have."""
-        one = at_least(1)
-        settle(self, features=one, kernel_size=one, padding=at_least(0))
-
-
-@dataclass(frozen=True)
-class MaxPool:
-    """Take the maximum of each window x window block."""
-
-    window: int
-
-    def __post_init__(self) -> None:
-        """Raise InputError for values that no network could have."""
-        settle(self, window=at_least(1))
-
-
-@dataclass(frozen=True)
-class Activation:
-    """Apply a function of `layers.ACTIVATIONS` to each entry."""
-
-    name: str
-
-    def __post_init__(self) -> None:
-        """Raise InputError for values that no network could have."""
-        known_name("activation", self.name, layers.ACTIVATIONS)
-
-
-@dataclass(frozen=True)
-class Flatten:
-    """Lay the axes out as one, the last axis fastest."""
-
-
-@dataclass(frozen=True)
-class Dense:
-    """Multiply by a kernel and add a bias."""
-
-    features: int
-
-    def __post_init__(self) -> None:
-        """Raise InputError for values that no network could have."""
-        settle(self, features=at_least(1))
-
-
-@dataclass(frozen=True)
-class Dropout:
-    """In training, zero each entry with probability `rate` and rescale the rest."""
-
-    rate: float
-
-    def __post_init__(self) -> None:
-        """Raise InputError for values that no network could have."""
-        settle(self, rate=single("in [0, 1)", lambda rate: 0.0 <= rate < 1.0))
-
-
-Layer = Conv | MaxPool | Activation | Flatten | Dense | Dropout
 MatmulPrecision = Literal["default", "high", "highest"]
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
@@ -127,7 +83,7 @@ class ModelConfig:
         settle(
             self,
             input_shape=several(at_least(1)),
-            layers=several(instance_of(*get_args(Layer))),
+            layers=several(instance_of(*kinds.KINDS)),
             initializer=instance_of(Initializer),
             dtype=float_type,
             param_dtype=float_type,
@@ -143,15 +99,33 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerRow:
-    """One layer of a network with its sizes, for one example."""
+    """One layer of a network with its name and sizes, for one example."""
 
     name: str
     layer: Layer
     input_shape: Shape
-    output_shape: Shape
-    parameters: int
-    macs: int  # multiply-accumulates of one forward pass
-    behind: str | None  # the last layer with parameters before it; None: there is none
+    sizes: Sizes
+
+    @property
+    def output_shape(self) -> Shape:
+        """Return the shape of what it computes."""
+        return self.sizes.output_shape
+
+    @property
+    def kernel_shape(self) -> Shape:
+        """Return the shape of its kernel; (): it has no parameters."""
+        return self.sizes.kernel_shape
+
+    @property
+    def parameters(self) -> int:
+        """Return the number of its weights and biases."""
+        kernel = self.kernel_shape
+        return math.prod(kernel) + kernel[-1] if kernel else 0
+
+    @property
+    def macs(self) -> int:
+        """Return the multiply-accumulates of one forward pass."""
+        return self.sizes.macs
 
 
 def layer_rows(config: ModelConfig) -> tuple[LayerRow, ...]:
@@ -161,47 +135,17 @@ def layer_rows(config: ModelConfig) -> tuple[LayerRow, ...]:
         InputError: a layer that does not fit the shape that it is given.
     """
     rows: list[LayerRow] = []
-    shape, behind = config.input_shape, None
+    shape = config.input_shape
     for index, layer in enumerate(config.layers):
-        name = f"{type(layer).__name__.lower()}_{index}"
-        output_shape, parameters, macs = _sizes(name, layer, shape)
-        rows.append(
-            LayerRow(
-                name=name,
-                layer=layer,
-                input_shape=shape,
-                output_shape=output_shape,
-                parameters=parameters,
-                macs=macs,
-                behind=behind,
-            )
-        )
-        shape, behind = output_shape, name if parameters else behind
-    return tuple(rows)
-
-
-def _sizes(name: str, layer: Layer, shape: Shape) -> tuple[Shape, int, int]:
-    """Return output shape, parameters and MACs of one layer."""
-    match layer:
-        case Conv(features, kernel_size, padding) if len(shape) == 3:
-            height, width = (n + 2 * padding - kernel_size + 1 for n in shape[:2])
-            weights = kernel_size**2 * shape[2] * features
-            macs = height * width * weights
-            sizes = (height, width, features), weights + features, macs
-        case MaxPool(window) if len(shape) == 3:
-            sizes = (shape[0] // window, shape[1] // window, shape[2]), 0, 0
-        case Dense(features) if len(shape) == 1:
-            weights = shape[0] * features
-            sizes = (features,), weights + features, weights
-        case Flatten():
-            sizes = (math.prod(shape),), 0, 0
-        case Activation() | Dropout():
-            sizes = shape, 0, 0
-        case _:
+        name = f"{layer.kind}_{index}"
+        sizes = layer.sizes(shape)
+        if sizes is None:
             raise InputError(f"layer {name}: {layer} does not fit an input of {shape}")
-    if min(sizes[0]) < 1:
-        raise InputError(
-            f"layer {name}: {layer} leaves nothing of an input of {shape}; "
-            "use a larger image or a smaller kernel or window"
-        )
-    return sizes
+        if min(sizes.output_shape) < 1:
+            raise InputError(
+                f"layer {name}: {layer} leaves nothing of an input of {shape}; "
+                "use a larger image or a smaller kernel or window"
+            )
+        rows.append(LayerRow(name=name, layer=layer, input_shape=shape, sizes=sizes))
+        shape = sizes.output_shape
+    return tuple(rows)

@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 import optax
 
-from cnnjax.base.arguments import function, instance_of
 from cnnjax.base.clock import Clock, given_or_new
 from cnnjax.data.checks import check_examples
 from cnnjax.data.order import num_batches
-from cnnjax.training.records import EpochRecord, MeansFn, epoch_means
-from cnnjax.training.updates import Loop, LoopConfig, LoopKeys, Updates, compile_updates
-from cnnjax.types import Examples, Metrics, Params, Strategy
+from cnnjax.training.callbacks import NO_CALLBACKS, Callbacks, check_callbacks
+from cnnjax.training.loop import (
+    ONE_RUN,
+    LoopConfig,
+    LoopKeys,
+    LoopState,
+    Runs,
+    check_resume,
+)
+from cnnjax.training.records import EpochRecord, MeansFn, epoch_means, make_record
+from cnnjax.training.updates import Feed, Loop, Updates, compile_updates
+from cnnjax.types import Examples, Params, Strategy
 
-# Calls of the compiled program per epoch: a bar moves, and nothing is lost by it.
+# Calls of the compiled program per epoch: enough to animate a progress bar.
 CALLS_PER_EPOCH = 20
-
-
-def ignore(*_: object) -> None:
-    """Do nothing: the callback of who wants none."""
-
-
-class Callbacks(NamedTuple):
-    """What to do while training. None of it can change the training."""
-
-    # evaluate(epochs_done, params): metrics of the test set, or None when not due.
-    evaluate: Callable[[int, Params], Mapping[str, float] | None] = ignore
-    on_epoch: Callable[[EpochRecord], None] = ignore
-    # on_progress(examples_done, examples_of_the_epoch)
-    on_progress: Callable[[int, int], None] = ignore
-
-
-NO_CALLBACKS = Callbacks()
-
-
-def check_callbacks(callbacks: Any, kind: type) -> None:
-    """Raise InputError for callbacks of another kind, or any that is no function."""
-    instance_of(kind)("callbacks", callbacks)
-    for name, callback in callbacks._asdict().items():
-        function(name, callback)
 
 
 def train(
@@ -58,17 +41,19 @@ def train(
     means_fn: MeansFn = epoch_means,
     clock: Clock | None = None,
     updates: Updates | None = None,
+    resume: LoopState | None = None,
 ) -> tuple[Params, list[EpochRecord]]:
     """Train for `config.epochs` epochs; return the parameters and a record per epoch.
 
     The caller's params survive. The clock receives the parts "compile", "train" (the
     training calls with their order and gather, waited for) and "evaluate". `means_fn`
-    says what the updates of an epoch come to. `updates` are what an earlier run of the
-    same shapes was compiled to.
+    says how the updates of an epoch are summed up. `updates` is the compiled program of
+    an earlier run of the same shapes. `resume` is a copy of what `on_state` was given:
+    training goes on from there, and ends in the same bits.
 
     Raises:
         InputError: examples that cannot be used, a batch size or epochs that do not fit
-            them, or callbacks that are no functions.
+            them, callbacks that are no functions, or the state of another training.
     """
     check_callbacks(callbacks, Callbacks)
     examples = check_examples(examples, where="training ")
@@ -82,84 +67,145 @@ def train(
             config=config,
             keys=keys,
         )
-        begin = updates.start(params, keys)
-        placed = jax.block_until_ready(strategy.put_state(examples))
-    records: list[EpochRecord] = []
-    loop = begin
-    for epoch, loop, seconds in run_epochs(
-        updates,
-        begin,
-        placed,
-        keys=keys,
+    ended = train_runs(
+        params,
+        examples,
+        updates=updates,
+        strategy=strategy,
+        schedule=schedule,
         config=config,
-        per_call=1 if strategy.run == "eager" else None,
-        on_progress=callbacks.on_progress,
+        keys=keys,
+        each=[callbacks],
+        means_fn=means_fn,
         clock=clock,
-    ):
-        with clock.part("evaluate"):
-            test = callbacks.evaluate(epoch, loop.state.params)
-        steps = jax.tree.map(np.array, loop.steps)
-        record = make_record(
-            epoch, steps, test, seconds, schedule=schedule, means_fn=means_fn
-        )
-        records.append(record)
-        callbacks.on_epoch(records[-1])
-    return loop.state.params, records
+        resume=resume,
+    )
+    return ended.params, list(ended.records[0])
 
 
-def run_epochs(
-    updates: Updates,
-    loop: Loop,
+def train_runs(
+    params: Params,
     examples: Examples,
     *,
+    updates: Updates,
+    strategy: Strategy,
+    schedule: optax.Schedule,
+    config: LoopConfig,
+    keys: LoopKeys,
+    each: Sequence[Callbacks],
+    means_fn: MeansFn = epoch_means,
+    clock: Clock,
+    runs: Runs = ONE_RUN,
+    resume: LoopState | None = None,
+) -> LoopState:
+    """Train one run, or several at once: the loop over epochs. Return where it ends.
+
+    `each` has the callbacks of each run; of `on_progress` and `on_state`, which see all
+    runs, those of the first are called.
+
+    Raises:
+        InputError: the state of another training.
+    """
+    with clock.part("compile"):
+        begin = updates.start(params)
+        feed = updates.feed(examples, keys)
+        at = LoopState(begin.state, begin.steps, records=((),) * len(each))
+        if resume is not None:
+            num_steps = num_batches(updates.num_examples, config.batch_size)
+            check_resume(resume, at, epochs=config.epochs, num_steps=num_steps)
+            arrays = strategy.put_state((resume.state, resume.steps))
+            at = resume._replace(state=arrays[0], steps=arrays[1])
+    clock.seconds.setdefault("train", 0.0)
+    while at.epoch < config.epochs:
+        at = _to_the_end_of_the_epoch(
+            at,
+            feed,
+            updates=updates,
+            keys=keys,
+            config=config,
+            per_call=1 if strategy.run == "eager" else None,
+            callbacks=each[0],
+            clock=clock,
+        )
+        at = _record_epoch(
+            at,
+            each=each,
+            runs=runs,
+            schedule=schedule,
+            means_fn=means_fn,
+            clock=clock,
+        )
+        each[0].on_state(at)
+    return at
+
+
+def _to_the_end_of_the_epoch(
+    at: LoopState,
+    feed: Feed,
+    *,
+    updates: Updates,
     keys: LoopKeys,
     config: LoopConfig,
-    per_call: int | None = None,
-    on_progress: Callable[[int, int], None] = ignore,
+    per_call: int | None,
+    callbacks: Callbacks,
     clock: Clock,
-) -> Iterator[tuple[int, Loop, float]]:
-    """Yield (epochs done, loop, seconds of the training calls) after each epoch.
+) -> LoopState:
+    """Make the updates that are missing from an epoch.
 
-    The next epoch deletes the loop that was yielded: take what is needed before.
-    `per_call` updates are made in one call; None: what makes CALLS_PER_EPOCH calls.
+    `per_call` are made in one call; None: as many as make CALLS_PER_EPOCH calls.
     """
     num_examples = updates.num_examples
     num_steps = num_batches(num_examples, config.batch_size)
     per_call = per_call or -(-num_steps // CALLS_PER_EPOCH)
-    clock.seconds.setdefault("train", 0.0)
-    for epoch in range(config.epochs):
-        on_progress(0, num_examples)
-        before = clock.seconds["train"]
-        with clock.part("train"):
-            order = updates.order_of(keys, np.int32(epoch))
-        for first in range(0, num_steps, per_call):
-            stop = min(first + per_call, num_steps)
-            with clock.part("train"):
-                bounds = np.int32(first), np.int32(stop)
-                loop = updates.run(loop, examples, order, *bounds)
-                jax.block_until_ready(loop)
-            on_progress(min(stop * config.batch_size, num_examples), num_examples)
-        yield epoch + 1, loop, clock.seconds["train"] - before
-
-
-def make_record(
-    epoch: int,
-    steps: Metrics,
-    test: Mapping[str, float] | None,
-    seconds: float,
-    *,
-    schedule: optax.Schedule,
-    means_fn: MeansFn = epoch_means,
-) -> EpochRecord:
-    """Return the record of an epoch of one run from what its updates noted."""
-    num_steps = len(steps.weight)
-    return EpochRecord(
-        epoch=epoch,
-        step=epoch * num_steps,
-        learning_rate=float(np.asarray(schedule((epoch - 1) * num_steps))),
-        train=means_fn(steps),
-        test=test,
-        seconds=seconds,
-        examples_per_second=float(np.sum(steps.weight)) / seconds,
-        steps=steps,
+    before = clock.seconds["train"] - at.seconds
+    callbacks.on_progress(
+        min(at.update * config.batch_size, num_examples), num_examples
     )
+    with clock.part("train"):
+        order = updates.order_of(keys, np.int32(at.epoch))
+    for first in range(at.update, num_steps, per_call):
+        stop = min(first + per_call, num_steps)
+        bounds = np.int32(first), np.int32(stop)
+        with clock.part("train"):
+            loop = Loop(at.state, at.steps)
+            loop = updates.run(loop, feed, order, *bounds)
+            jax.block_until_ready(loop)
+        seconds = clock.seconds["train"] - before
+        at = at._replace(
+            state=loop.state, steps=loop.steps, update=stop, seconds=seconds
+        )
+        callbacks.on_progress(min(stop * config.batch_size, num_examples), num_examples)
+        callbacks.on_state(at)
+    return at
+
+
+def _record_epoch(
+    at: LoopState,
+    *,
+    each: Sequence[Callbacks],
+    runs: Runs,
+    schedule: optax.Schedule,
+    means_fn: MeansFn,
+    clock: Clock,
+) -> LoopState:
+    """Evaluate every run after an epoch, and tell what the epoch did."""
+    epoch, seconds = at.epoch + 1, at.seconds / len(each)
+    all_params, all_steps = (
+        runs.each(at.params),
+        runs.each(jax.tree.map(np.array, at.steps)),
+    )
+    records = list(at.records)
+    for index, callbacks in enumerate(each):
+        with clock.part("evaluate"):
+            test = callbacks.evaluate(epoch, all_params[index])
+        record = make_record(
+            epoch,
+            all_steps[index],
+            test,
+            seconds,
+            schedule=schedule,
+            means_fn=means_fn,
+        )
+        records[index] = (*records[index], record)
+        callbacks.on_epoch(record)
+    return at._replace(epoch=epoch, update=0, records=tuple(records), seconds=0.0)

@@ -13,30 +13,16 @@ from jaxtyping import Array, Float, Int, Num, PyTree
 
 from cnnjax.base.arguments import at_least, function
 from cnnjax.base.errors import InputError, expect
+from cnnjax.base.leaves import first_difference
 from cnnjax.base.settings import check_settings, compiled
 from cnnjax.data.checks import check_alike, check_examples
 from cnnjax.data.order import num_batches, take_batch
-from cnnjax.gradients.contract import checked
+from cnnjax.models.contract import checked
 from cnnjax.models.losses import predicted_class
 from cnnjax.types import Batch, Count, Examples, LossFn, Params
 
 # Of each device. Larger ones leave the cache: 10 to 50 % slower on a CPU.
 BATCH_SIZE = 50
-
-
-def sum_metrics(loss_fn: LossFn) -> Callable[[Params, Batch], dict[str, Array]]:
-    """Build `sums(params, batch)`: each metric's weighted sum, and the "weight"."""
-    values_of = jax.vmap(checked(loss_fn), in_axes=(None, 0, 0, None))
-
-    def sums(params: Params, batch: Batch) -> dict[str, Array]:
-        _, values = values_of(params, batch.inputs, batch.labels, None)
-        values["weight"] = jnp.ones_like(values["loss"])
-        return {
-            name: jnp.sum(value * batch.weights.astype(value.dtype))
-            for name, value in values.items()
-        }
-
-    return sums
 
 
 def make_evaluate(
@@ -65,11 +51,11 @@ def make_evaluate(
     function("loss_fn", loss_fn)
     function("put_state", put_state)
     function("put_batch", put_batch)
-    leaves = _leaves(params)
+    shapes = _shapes(params)
     batch_size = at_least(1)("batch_size", batch_size)
     examples = check_examples(examples)
     num_examples = len(examples.labels)
-    sums = sum_metrics(loss_fn)
+    values_of = jax.vmap(checked(loss_fn), in_axes=(None, 0, 0, None))
     order = np.arange(num_examples, dtype=np.int32)
 
     def batch_of(examples: Examples, order: Array, index: Count, *, size: int) -> Batch:
@@ -89,7 +75,13 @@ def make_evaluate(
         params: Params, examples: Examples, order: Array
     ) -> dict[str, Float[Array, " batches"]]:
         def sums_of(index: Count) -> dict[str, Array]:
-            return sums(params, batch_of(examples, order, index, size=size))
+            batch = batch_of(examples, order, index, size=size)
+            _, values = values_of(params, batch.inputs, batch.labels, None)
+            values["weight"] = jnp.ones_like(values["loss"])
+            return {
+                name: jnp.sum(value * batch.weights.astype(value.dtype))
+                for name, value in values.items()
+            }
 
         return lax.map(
             sums_of, jnp.arange(num_batches(num_examples, size), dtype=jnp.int32)
@@ -98,7 +90,12 @@ def make_evaluate(
     program = compiled(sums_by_batch, params, *placed)
 
     def evaluate(params: Params, others: Examples | None = None) -> dict[str, float]:
-        _check_leaves(_leaves(params), leaves)
+        if (different := first_difference(_shapes(params), shapes)) is not None:
+            leaf, ours, theirs = different
+            raise InputError(
+                f"expected params{leaf} of {ours}, as compiled for, got {theirs}; "
+                "compile for these parameters"
+            )
         of = placed
         if others is not None:
             others = check_examples(others)
@@ -115,28 +112,14 @@ def make_evaluate(
     return evaluate
 
 
-def _leaves(params: Params) -> dict[str, str]:
-    """Return type and shape of each leaf, by name; None is no tree of parameters."""
+def _shapes(params: Params) -> PyTree:
+    """Return types and shapes of parameters; raise InputError for no tree of them."""
     try:
         shapes = jax.eval_shape(lambda tree: tree, params)
     except TypeError:
         shapes = None
     expect("params to be a tree of arrays", params, shapes is not None)
-    named, _ = jax.tree_util.tree_flatten_with_path(shapes)
-    return {
-        jax.tree_util.keystr(path): f"{leaf.dtype} {leaf.shape}" for path, leaf in named
-    }
-
-
-def _check_leaves(got: dict[str, str], expected: dict[str, str]) -> None:
-    """Raise InputError unless parameters are those that a program was made for."""
-    for name in expected | got:
-        ours, theirs = expected.get(name, "no leaf"), got.get(name, "no leaf")
-        if ours != theirs:
-            raise InputError(
-                f"expected params{name} of {ours}, as compiled for, got {theirs}; "
-                "compile for these parameters"
-            )
+    return shapes
 
 
 def make_predict(

@@ -35,6 +35,10 @@ class Adam:
         """Raise InputError for values that no run could mean."""
         settle(self, b1=FRACTION, b2=FRACTION, eps=POSITIVE)
 
+    def rule(self, schedule: optax.Schedule) -> optax.GradientTransformation:
+        """Build it. Source: Kingma and Ba, 2015, arXiv 1412.6980."""
+        return optax.adam(schedule, b1=self.b1, b2=self.b2, eps=self.eps)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sgd:
@@ -45,6 +49,10 @@ class Sgd:
     def __post_init__(self) -> None:
         """Raise InputError for values that no run could mean."""
         settle(self, momentum=FRACTION)
+
+    def rule(self, schedule: optax.Schedule) -> optax.GradientTransformation:
+        """Build it."""
+        return optax.sgd(schedule, momentum=self.momentum or None)
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,7 @@ class Cosine:
         )
 
 
+# By name. A new one is a class with a `rule`, and an entry here.
 ALGORITHMS = {"adam": Adam, "sgd": Sgd}
 SCHEDULES = {"constant": Constant, "cosine": Cosine}
 
@@ -92,7 +101,7 @@ class OptimizerConfig:
         """Raise InputError for values that no run could mean."""
         settle(
             self,
-            algorithm=instance_of(Adam, Sgd),
+            algorithm=instance_of(*ALGORITHMS.values()),
             learning_rate=NOT_NEGATIVE,
             schedule=instance_of(Constant, Cosine),
             l2=NOT_NEGATIVE,
@@ -158,7 +167,7 @@ def make_optimizer(
     """Build the Optax optimizer: L2 into the gradient of the weights, then the rule.
 
     The L2 is coupled: Adam sees g + l2 * w (unlike AdamW). It is not in the reported
-    loss. Source of Adam: Kingma and Ba, 2015, arXiv 1412.6980.
+    loss.
 
     Raises:
         InputError: no config of an optimizer, or a schedule that is no function; the
@@ -166,11 +175,7 @@ def make_optimizer(
     """
     instance_of(OptimizerConfig)("config", config)
     function("schedule", schedule)
-    match config.algorithm:
-        case Adam(b1=b1, b2=b2, eps=eps):
-            rule = optax.adam(schedule, b1=b1, b2=b2, eps=eps)
-        case Sgd(momentum=momentum):
-            rule = optax.sgd(schedule, momentum=momentum or None)
+    rule = config.algorithm.rule(schedule)
     if config.l2 == 0.0:
         return rule
 

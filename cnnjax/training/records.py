@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import optax
 
 from cnnjax.types import Metrics
 
@@ -70,3 +71,26 @@ def epoch_means(steps: Metrics) -> dict[str, float]:
         name: float(np.sum(np.asarray(values, np.float64) * weight) / weight.sum())
         for name, values in steps.means.items()
     }
+
+
+def make_record(
+    epoch: int,
+    steps: Metrics,
+    test: Mapping[str, float] | None,
+    seconds: float,
+    *,
+    schedule: optax.Schedule,
+    means_fn: MeansFn = epoch_means,
+) -> EpochRecord:
+    """Return the record of an epoch of one run from what its updates noted."""
+    num_steps = len(steps.weight)
+    return EpochRecord(
+        epoch=epoch,
+        step=epoch * num_steps,
+        learning_rate=float(np.asarray(schedule((epoch - 1) * num_steps))),
+        train=means_fn(steps),
+        test=test,
+        seconds=seconds,
+        examples_per_second=float(np.sum(steps.weight)) / seconds,
+        steps=steps,
+    )

@@ -39,9 +39,16 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         metrics, grads = value_and_grad(state.params, batch)
-        with jax.numpy_dtype_promotion("standard"):  # Optax's Adam relies on it
-            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-            params = optax.apply_updates(state.params, updates)
-        return TrainState(params, opt_state, state.step + 1), metrics
+        return apply_gradients(state, grads, optimizer), metrics
 
     return train_step
+
+
+def apply_gradients(
+    state: TrainState, grads: Params, optimizer: optax.GradientTransformation
+) -> TrainState:
+    """Move the parameters by what the optimizer makes of the gradients."""
+    with jax.numpy_dtype_promotion("standard"):  # Optax's Adam relies on it
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+    return TrainState(params, opt_state, state.step + 1)

@@ -38,12 +38,13 @@ def checked(loss_fn: LossFn) -> ValuesFn:
         InputError: the loss is not one real number, a metric is not, a metric has a
             reserved name, or the loss asks for an axis of the batch or of devices.
     """
+    if hasattr(type(loss_fn), "checked_values"):  # a `NetworkLoss`: one frame less
+        return loss_fn.checked_values
 
     def values_fn(*arguments: Any) -> tuple[Float[Array, ""], Values]:
         with alone():
             returned = loss_fn(*arguments)
-        loss, metrics = returned if _is_pair(returned) else (returned, {})
-        return checked_values(loss, metrics)
+        return checked_values(*as_pair(returned))
 
     return values_fn
 
@@ -78,6 +79,22 @@ def checked_values(loss: Any, metrics: Any) -> tuple[Float[Array, ""], Values]:
         values[name] = widen(_number(what, _as_float(what, value)))
     loss = widen(number)
     return loss, {"loss": loss, **values}
+
+
+def as_pair(returned: Any) -> tuple[Any, Any]:
+    """Return what a loss function returned as (loss, metrics).
+
+    Raises:
+        InputError: a tuple of another length.
+    """
+    if not isinstance(returned, tuple):
+        return returned, {}
+    if len(returned) != 2:
+        raise InputError(
+            "expected a loss function to return (loss, metrics) or the loss, got a "
+            f"tuple of {len(returned)}"
+        )
+    return returned
 
 
 @contextlib.contextmanager
@@ -119,15 +136,6 @@ def check_params(params: PyTree) -> None:
                 f"params{jax.tree_util.keystr(path)}; put what is not trained into "
                 "the loss"
             )
-
-
-def _is_pair(returned: Any) -> bool:
-    if isinstance(returned, tuple) and len(returned) != 2:
-        raise InputError(
-            "expected a loss function to return (loss, metrics) or the loss, got a "
-            f"tuple of {len(returned)}"
-        )
-    return isinstance(returned, tuple)
 
 
 def _as_float(what: str, value: Any) -> Any:

@@ -1,0 +1,82 @@
+"""Several experiments, that differ in their seed alone, laid side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from cnnjax.base.errors import InputError
+from cnnjax.data.splits import HoldOut
+from cnnjax.experiments.experiment import Experiment
+from cnnjax.strategies import STRATEGIES
+from cnnjax.training.loop import ONE_RUN, Runs
+from cnnjax.training.updates import Updates, compile_updates
+from cnnjax.types import Examples
+
+
+def check_group(experiment: Experiment, size: int) -> None:
+    """Refuse several runs at once of what cannot be mapped over runs.
+
+    Raises:
+        InputError: the strategy divides a batch over devices or is not compiled, or a
+            fault has it run from Python.
+    """
+    if size == 1:
+        return
+    row = STRATEGIES[experiment.recipe.strategy]
+    if row.divides or row.device_map.run != "loop":
+        raise InputError(
+            f"strategy {experiment.recipe.strategy!r} trains one seed at a time; use "
+            "--group_size=1, or jit"
+        )
+    if experiment.strategy.run != "loop":
+        raise InputError(
+            f"with {', '.join(map(repr, experiment.faults))} each update is run from "
+            "Python, one seed at a time; use --group_size=1"
+        )
+
+
+def compile_group(group: Sequence[Experiment]) -> Updates:
+    """Compile the updates of one experiment, or of several at once.
+
+    Raises:
+        InputError: several, which `check_group` refuses.
+    """
+    one = group[0]
+    check_group(one, len(group))
+    return compile_updates(
+        of_all([experiment.params for experiment in group]),
+        examples_of(group),
+        strategy=one.strategy,
+        optimizer=one.optimizer,
+        config=one.loop,
+        keys=of_all([experiment.keys for experiment in group]),
+        runs=runs_of(group),
+    )
+
+
+def runs_of(group: Sequence[Experiment]) -> Runs:
+    """Return how many runs a group is, and whether they share training examples."""
+    if len(group) == 1:
+        return ONE_RUN
+    holds_out = isinstance(group[0].recipe.split, HoldOut)  # others with each seed
+    return Runs(count=len(group), examples_axis=0 if holds_out else None)
+
+
+def of_all(trees: Sequence[PyTree]) -> PyTree:
+    """Lay equal trees of arrays out along a new first axis; one tree stays as it is."""
+    if len(trees) == 1:
+        return trees[0]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def examples_of(group: Sequence[Experiment]) -> Examples:
+    """Return the training examples of a group: one set, or one for each run."""
+    if runs_of(group).examples_axis is None:
+        return Examples(*group[0].train)
+    own = zip(*(experiment.train for experiment in group), strict=True)
+    return Examples(*map(np.stack, own))

@@ -1,0 +1,59 @@
+"""A recipe: one experiment, complete but for its seed and the folder of its data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import get_args
+
+from cnnjax.base.arguments import (
+    at_least,
+    instance_of,
+    named,
+    optional,
+    settle,
+    whole,
+)
+from cnnjax.data.order import Shuffle
+from cnnjax.data.preprocessing import UNIT_SCALE, Preprocessing
+from cnnjax.data.splits import OFFICIAL, Split
+from cnnjax.models.losses import LOSSES
+from cnnjax.models.stack import ModelConfig
+from cnnjax.training.optimizers import OptimizerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One experiment, complete but for its seed and the folder of its data."""
+
+    name: str
+    summary: str
+    model: ModelConfig
+    loss: str  # a name of losses.LOSSES
+    optimizer: OptimizerConfig
+    dataset: str  # what it was published on
+    split: Split = OFFICIAL
+    num_train: int | None = None  # None: all training examples of the split
+    preprocessing: Preprocessing = UNIT_SCALE
+    batch_size: int | None  # None: all training examples at once
+    epochs: int
+    shuffle: Shuffle = "every_epoch"
+    strategy: str = "jit"
+
+    def __post_init__(self) -> None:
+        """Raise InputError for values that no run could mean."""
+        settle(
+            self,
+            name=instance_of(str),
+            summary=instance_of(str),
+            model=instance_of(ModelConfig),
+            loss=named(LOSSES),
+            optimizer=instance_of(OptimizerConfig),
+            dataset=instance_of(str),
+            split=instance_of(*get_args(Split)),
+            num_train=optional(whole),
+            preprocessing=instance_of(*get_args(Preprocessing)),
+            batch_size=optional(whole),
+            epochs=at_least(0),
+            shuffle=named(get_args(Shuffle)),
+            strategy=instance_of(str),
+        )

@@ -1,0 +1,85 @@
+"""Switch known faults into an experiment that has none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cnnjax.base.arguments import instance_of, several
+from cnnjax.base.errors import InputError, expect
+from cnnjax.experiments.experiment import Experiment, check_division_of, scale_of
+from cnnjax.experiments.recipes import Recipe
+from cnnjax.faults.catalogue import corrupted, get_fault
+from cnnjax.faults.fault import Fault, clash, unmet
+from cnnjax.faults.needs import setting_of
+from cnnjax.faults.of_training import Feed
+from cnnjax.gradients.objective import Objective, make_objective
+from cnnjax.models.losses import LOSSES
+from cnnjax.strategies import STRATEGIES
+from cnnjax.types import Params
+
+
+def switch_in(experiment: Experiment, names: Sequence[str]) -> Experiment:
+    """Return the experiment with these faults of `FAULTS` in it.
+
+    `experiment.objective` stays the right one, to compare with.
+
+    Raises:
+        InputError: no experiment, no list of names; a fault is not known, could not
+            matter there, or would be lost beside another.
+    """
+    instance_of(Experiment)("experiment (see prepare)", experiment)
+    expect("names of faults as a list", names, not isinstance(names, str))
+    names = several(instance_of(str))("names of faults", names)
+    check_division_of(experiment)
+    setting = setting_of(experiment)
+    faults = [get_fault(name) for name in names]
+    for fault in faults:
+        if (missing := unmet(fault, setting)) is not None:
+            raise InputError(missing)
+    if (lost := clash(faults)) is not None:
+        raise InputError(lost)
+    wrong = wrong_objective(experiment.recipe, faults)
+    assert wrong.apply_fn is not None
+    assert wrong.test_loss_fn is not None
+    row = corrupted("device map", STRATEGIES[experiment.recipe.strategy], faults)
+    build = corrupted("strategy", row, faults)
+    feed = Feed(experiment.train, experiment.test, experiment.loop, experiment.keys)
+    feed = corrupted("data", feed, faults)
+    return experiment._replace(
+        apply_fn=wrong.apply_fn,
+        test_loss_fn=wrong.test_loss_fn,
+        strategy=build(wrong, experiment.options),
+        optimizer=corrupted("optimizer", experiment.optimizer, faults),
+        **feed._asdict(),
+        means_fn=corrupted("report", experiment.means_fn, faults),
+        faults=tuple(names),
+    )
+
+
+def wrong_objective(recipe: Recipe, faults: Sequence[Fault]) -> Objective:
+    """Build the objective of a recipe with faults of it switched in.
+
+    A fault of the network is in all of it; one of the loss, in training alone; one of
+    what is measured, in training and test.
+    """
+    loss = LOSSES[recipe.loss]
+    measured = corrupted("metric", loss.of_output, faults)
+    wrong = make_objective(
+        corrupted("layer", recipe.model, faults),
+        loss._replace(of_output=measured),
+        scale_of(recipe),
+        trained=corrupted("loss", measured, faults),
+    )
+    if all(fault.place != "parameters" for fault in faults):
+        return wrong
+
+    def of_wrong_parameters(fn: Callable[..., Any]) -> Callable[..., Any]:
+        def used(params: Params, *others: Any, **named: Any) -> Any:
+            return fn(corrupted("parameters", params, faults), *others, **named)
+
+        return used
+
+    functions = ("loss_fn", "factors_fn", "test_loss_fn", "apply_fn")
+    changed = {name: of_wrong_parameters(getattr(wrong, name)) for name in functions}
+    return wrong._replace(**changed)

@@ -1,0 +1,84 @@
+"""The loss of a network on ONE raw example: scale it, apply the network, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Key, Num, Shaped
+
+from cnnjax.models.contract import alone, as_pair, checked_values
+from cnnjax.models.losses import Loss, LossOfOutput
+from cnnjax.models.network import Network, clear_about_parameters, mode
+from cnnjax.models.stack import ModelConfig
+from cnnjax.types import Params, Values
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkLoss:
+    """`loss_fn(params, example, label, key) -> (loss, metrics)` of a network's config.
+
+    The example is raw (uint8 or float): `preprocess` scales it, inside the step.
+    """
+
+    config: ModelConfig
+    loss_of_output: LossOfOutput
+    preprocess: Callable[[Num[Array, "*example"]], Float[Array, "*example"]]
+
+    def __call__(
+        self,
+        params: Params,
+        example: Num[ArrayLike, "*example"],
+        label: Shaped[ArrayLike, "*target"],
+        key: Key[Array, ""] | None,
+    ) -> Loss:
+        """Return the loss and the metrics of one example."""
+        loss, values = self.checked_values(params, example, label, key)
+        return loss, {name: v for name, v in values.items() if name != "loss"}
+
+    def checked_values(
+        self,
+        params: Params,
+        example: Num[ArrayLike, "*example"],
+        label: Shaped[ArrayLike, "*target"],
+        key: Key[Array, ""] | None,
+    ) -> tuple[Float[Array, ""], Values]:
+        """Return the same as `contract.checked` would, in one frame."""
+        network, variables = Network(self.config), {"params": params}
+        with clear_about_parameters(), alone():
+            scaled = self.preprocess(jnp.asarray(example))
+            output = network.apply(variables, scaled, **mode(key))
+            returned = self.loss_of_output(cast(Array, output), jnp.asarray(label))
+        return checked_values(*as_pair(returned))
+
+    def tapped(
+        self,
+        params: Params,
+        taps: dict[str, Float[Array, "..."]],
+        example: Num[Array, "*example"],
+        label: Shaped[Array, "*target"],
+        key: Key[Array, ""] | None,
+    ) -> tuple[Float[Array, ""], tuple[dict[str, Array], dict[str, Array]]]:
+        """Return (loss, (metrics, inputs)): the same loss, of a network with taps.
+
+        `taps` (`network.zero_taps` has them) are added to what each layer with
+        parameters computes: the gradient with respect to a tap is the cotangent there.
+        `inputs` are what each of these layers multiplies by its kernel,
+        {layer: (positions, fan_in)}.
+        """
+        network, own = (
+            Network(self.config),
+            {f"{name}_tap": taps[name] for name in taps},
+        )
+        variables = {"params": params, "taps": own}
+        with clear_about_parameters():
+            scaled = self.preprocess(jnp.asarray(example))
+            output, sown = network.apply(
+                variables, scaled, mutable=["inputs"], **mode(key)
+            )
+        returned: Any = self.loss_of_output(cast(Array, output), jnp.asarray(label))
+        loss, metrics = as_pair(returned)
+        inputs = {name: cast(Array, sown["inputs"][f"{name}_in"][0]) for name in taps}
+        return loss, (metrics, inputs)

@@ -1,0 +1,137 @@
+"""What a training loop is told, what it draws from, and where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, get_args
+
+import jax
+from jaxtyping import Array, Key, PyTree
+
+from cnnjax.base.arguments import (
+    at_least,
+    instance_of,
+    named,
+    optional,
+    settle,
+    whole,
+    whole_number,
+)
+from cnnjax.base.errors import InputError, expect
+from cnnjax.base.leaves import first_difference
+from cnnjax.data.order import Shuffle
+from cnnjax.training.records import EpochRecord
+from cnnjax.types import Metrics, Params, TrainState
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """How many examples an update sees, how often the data is seen, in which order."""
+
+    batch_size: int
+    epochs: int
+    shuffle: Shuffle = "every_epoch"
+    # The first so many of an epoch's order; None: all. A fault is made of it, that
+    # shuffles held-out examples into the training set.
+    examples_per_epoch: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise InputError for values that no run could mean."""
+        settle(
+            self,
+            batch_size=whole,
+            epochs=at_least(0),
+            shuffle=named(get_args(Shuffle)),
+            examples_per_epoch=optional(whole),
+        )
+
+    def visited(self, num_examples: int) -> int:
+        """Return how many of the training examples an epoch sees."""
+        visited = self.examples_per_epoch
+        return num_examples if visited is None else visited
+
+    def check(self, num_examples: int) -> None:
+        """Raise InputError where the loop does not fit this many examples."""
+        size, visited = self.batch_size, self.visited(num_examples)
+        what = f"batch_size from 1 to the {num_examples} training examples"
+        whole_number(what, size, least=1, most=num_examples)
+        what = f"examples_per_epoch from {size} to {num_examples}"
+        whole_number(what, visited, least=size, most=num_examples)
+
+
+class LoopKeys(NamedTuple):
+    """What a training run draws from; `dropout` is None where nothing is dropped."""
+
+    order: Key[Array, "*runs"]
+    dropout: Key[Array, "*runs"] | None
+
+
+class LoopState(NamedTuple):
+    """Where training stands between two calls of its program: all it needs to go on.
+
+    With the same data, keys and settings, training that resumes from here ends in the
+    same bits. The arrays are on the devices and are donated to the next call: copy what
+    is to be kept (`devices.to_host`). Of several runs at once, arrays have a leading
+    axis of runs.
+    """
+
+    state: TrainState  # parameters, optimizer state, updates made
+    steps: Metrics  # of the updates of this epoch: arrays of shape [steps]
+    epoch: int = 0  # epochs done
+    update: int = 0  # updates done of the next epoch
+    records: tuple[tuple[EpochRecord, ...], ...] = ((),)  # of each run
+    seconds: float = 0.0  # that the updates of this epoch have taken
+
+    @property
+    def params(self) -> Params:
+        """Return the parameters."""
+        return self.state.params
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """How many runs train at once, as one program: one, or several under `vmap`."""
+
+    count: int | None = None  # None: one run, whose arrays have no axis of runs
+    # Of several: 0 where each has training examples of its own, None: they share them.
+    examples_axis: int | None = None
+
+    def over(self, fn: Callable, in_axes: tuple[Any, ...]) -> Callable:
+        """Map a function of one run over all of them."""
+        return fn if self.count is None else jax.vmap(fn, in_axes)
+
+    def each(self, tree: PyTree) -> list[Any]:
+        """Return what each run has of a tree of arrays."""
+        if self.count is None:
+            return [tree]
+        return [take(tree, index) for index in range(self.count)]
+
+
+ONE_RUN = Runs()
+
+
+def take(tree: PyTree, index: int) -> PyTree:
+    """Take what one of several runs has, of arrays with a leading axis of runs."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def check_resume(
+    resume: LoopState, begin: LoopState, *, epochs: int, num_steps: int
+) -> None:
+    """Raise InputError for the state of another training than what begins so."""
+    instance_of(LoopState)("resume (see Callbacks.on_state)", resume)
+    for what, most, done in (
+        ("epochs", epochs, resume.epoch),
+        ("updates of an epoch", num_steps, resume.update),
+    ):
+        expect(f"to resume after 0 to {most} {what}", done, 0 <= done <= most)
+    several, given = len(begin.records), len(resume.records)
+    expect(f"to resume as many runs as there are, {several}", given, given == several)
+    different = first_difference(resume[:2], begin[:2])
+    if different is not None:
+        leaf, ours, theirs = different
+        raise InputError(
+            f"expected to resume this training, with the leaf {leaf} of {ours}, got "
+            f"{theirs}; give the state of a training of the same network and settings"
+        )
