@@ -1,4 +1,4 @@
-"""The page of what `law.py` measured, from its rows.
+"""Make the page of the results of `law.py`.
 
     python benchmarks/law_page.py docs/law.md benchmarks/results/law/rows.jsonl
 
@@ -25,21 +25,21 @@ Ratio = tuple[float, str]  # and whose it is
 WORDS = """\
 # The law, measured
 
-The law of equal gradients ([strategies.md](strategies.md#the-law)) bounds the error of
-every strategy's gradient by what is added up. Here is how near right strategies come to
-the bound, and how far beyond it faults are: ratios of error to bound, of the worst leaf
-or metric, on a full batch and on a short one, with unequal weights and dropout on.
-Below 1 is right.
+The law of equal gradients ([strategies.md](strategies.md#the-law)) sets a bound for the
+error of every strategy's gradient, from the size of the terms that are summed. This
+page shows how near right strategies come to the bound, and how far beyond it faults
+are. The figures are ratios of error to bound, for the worst leaf or metric, on a full
+batch and on a short one, with unequal weights and with dropout. Below 1 is right.
 
-Parameters are *initial*, as drawn; *random*, normal of spread 0.3; *trained*, some
-hundred updates on the one batch; *converged*, ten times as many; *saturated*, those
-times 3. Once a network has learned its batch, there is little gradient left to be
-wrong, and no judge could tell a fault from rounding there: so a fault has to be caught
-at some parameters, not at all of them. Random stacks have up to two convolutions and
-two hidden layers, with pools, dropout and three activations.
+Parameters are *initial*: as initialised; *random*: normal with standard deviation 0.3;
+*trained*: after some hundred updates on the one batch; *converged*: after ten times as
+many; *saturated*: those times 3. Once a network has learned its batch, its gradient is
+nearly zero, and no test could tell a fault from rounding there. So a fault has to be
+caught for some parameters, not for all of them. Random stacks have up to two
+convolutions and two hidden layers, with pools, dropout and three activations.
 
-Every row, with the ratio of every strategy and every fault, is in
-`benchmarks/results/law/rows.jsonl`, which `benchmarks/law_page.py` makes this page of.
+`benchmarks/results/law/rows.jsonl` has the ratio of every strategy and every fault;
+`benchmarks/law_page.py` makes this page from it.
 """
 
 
@@ -62,15 +62,15 @@ def _page(rows: list[Row]) -> str:
     parts = [
         WORDS + "\n" + "\n".join(measured),
         "## By type and parameters",
-        f"Of {len(networks)} networks: {', '.join(f'`{name}`' for name in networks)}.",
+        f"For {len(networks)} networks: {', '.join(f'`{name}`' for name in networks)}.",
         _by_parameters(rows),
         "## By strategy",
-        "The largest ratio, of all networks and parameters.",
+        "The largest ratio over all networks and parameters.",
         _by_strategy(rows),
         "## By fault",
-        "The networks that catch it, of those that it was put into, and the largest "
-        "ratio at initial, random or trained parameters of the network where that is "
-        "smallest.",
+        "In how many of the networks that had the fault it was caught; then, for the "
+        "network where it is hardest to see, the largest ratio at initial, random or "
+        "trained parameters.",
         _by_fault(rows),
     ]
     return "\n\n".join(parts) + "\n"

@@ -49,7 +49,7 @@ def main(args: list[str]) -> None:
     print(
         "MiB that a compiled gradient needs besides its arguments and results, by "
         "XLA's analysis, and the ratio to the batch gradient with the same microbatch. "
-        "The results of *full* are the rows themselves: they come on top."
+        "The per-example gradients that *full* returns are not included."
     )
     for name in FLAGS.recipes:
         recipe = recipes.get_recipe(name)

@@ -22,16 +22,16 @@ STYLE: dict[Any, Any] = {
 
 # What is drawn of a question of `scaling`, against which ideal, and in which words.
 AXES = {
-    "strong": ("devices", "ms an update", lambda x, x0, y0: y0 * x0 / x),
-    "weak": ("devices", "ms an update", lambda x, x0, y0: y0),
-    "batch": ("examples of an update", "ms an update", lambda x, x0, y0: y0 * x / x0),
-    "filters": ("filters", "ms an update", lambda x, x0, y0: y0 * x / x0),
-    "examples": ("examples", "s an epoch", lambda x, x0, y0: y0 * x / x0),
+    "strong": ("devices", "ms per update", lambda x, x0, y0: y0 * x0 / x),
+    "weak": ("devices", "ms per update", lambda x, x0, y0: y0),
+    "batch": ("examples per update", "ms per update", lambda x, x0, y0: y0 * x / x0),
+    "filters": ("filters", "ms per update", lambda x, x0, y0: y0 * x / x0),
+    "examples": ("examples", "s per epoch", lambda x, x0, y0: y0 * x / x0),
 }
 
 
 def draw_rates(rows: Sequence[Row]) -> bytes:
-    """Draw examples a second as bars with quartiles, cnnjax's in colour."""
+    """Draw examples per second as bars with quartiles, cnnjax's in colour."""
     figure = Figure(figsize=(8, 0.9 + 0.28 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for place, row in enumerate(reversed(rows)):
@@ -40,7 +40,7 @@ def draw_rates(rows: Sequence[Row]) -> bytes:
         colour = OURS if row["ours"] else TUNED if row["tuned"] else PEER
         axes.barh(place, rate["median"], xerr=spread, color=colour, height=0.75)
     axes.set_yticks(range(len(rows)), [row["contender"] for row in reversed(rows)])
-    axes.set_xlabel("examples a second: median, and the quartiles of the rounds")
+    axes.set_xlabel("examples per second: median, and the quartiles of the rounds")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.grid(axis="x", alpha=0.3)
     return _svg(figure)

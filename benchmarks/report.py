@@ -73,11 +73,11 @@ def main(args: list[str]) -> None:
 
 def _preface() -> str:
     return (
-        "Every speed is of a contender whose gradients of the first batch were equal "
-        "to the serial reference's in the same run. *Tuned* rows have an allocator "
-        "that keeps what it frees (glibc's thresholds set large), *fused* ones an "
-        "optimizer that goes through memory once. Medians over interleaved rounds; "
-        "compare figures of one table only. "
+        "A speed is given only for contenders whose gradients of the first batch were "
+        "equal to those of the serial reference in the same run. *Tuned* rows have an "
+        "allocator that keeps what it frees (glibc's thresholds set large), *fused* "
+        "rows an optimizer that passes through memory once. Medians over interleaved "
+        "rounds; compare figures within one table only. "
         "Click a column's name to sort by it."
     )
 

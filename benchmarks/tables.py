@@ -81,7 +81,7 @@ def _rate_cells(row: Row) -> list[str]:
 
 def scaling_table(rows: Sequence[Row]) -> str:
     """Return the table of one question."""
-    head = ("", "batch", "ms an update", "quartiles", "examples/s", "temporary")
+    head = ("", "batch", "ms per update", "quartiles", "examples/s", "temporary")
     cells = []
     for row in rows:
         if "failure" in row:

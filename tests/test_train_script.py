@@ -17,8 +17,6 @@ import test_data_idx
 from safetensors.numpy import load_file
 from strategy_table import DIVIDED
 
-from cnnjax.strategies import STRATEGIES
-
 ROOT = Path(__file__).parent.parent
 TRAIN = ROOT / "scripts" / "train.py"
 pytestmark = pytest.mark.xdist_group("train_script")
@@ -524,21 +522,6 @@ def test_help_shows_the_flags_and_a_gone_reader_ends_quietly(tmp_path):
     gone = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert gone.stdout.startswith("Python ")
     assert gone.stderr == ""
-
-
-def test_the_readmes_python_runs(tmp_path):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    done = subprocess.run(
-        [sys.executable, "-c", "".join(blocks)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert 0.5 < float(lines[0]) <= 1.0
-    assert [line.split()[0] for line in lines[1:]] == list(STRATEGIES)
 
 
 # An MLP compiles in less time than the default recipe.
