@@ -240,23 +240,20 @@ MUTANTS = (
         "whole_channels_dropped",
         "Of an image, dropout drops whole channels.",
         "cnnjax/models/network.py",
-        "x = nn.Dropout(rate, deterministic=deterministic, name=row.name)(x)",
+        "drop = nn.Dropout(layer.rate, name=row.name)",
         "axes = (0, 1) if len(row.input_shape) == 3 else ()\n"
-        "                    x = nn.Dropout(\n"
-        "                        rate,\n"
-        "                        broadcast_dims=axes,\n"
-        "                        deterministic=deterministic,\n"
-        "                        name=row.name,\n"
-        "                    )(x)",
+        "                drop = nn.Dropout(\n"
+        "                    layer.rate, broadcast_dims=axes, name=row.name\n"
+        "                )",
         DROPOUT,
     ),
     Mutant(
         "dropped_without_rescaling",
         "In training, what is kept is not rescaled.",
         "cnnjax/models/network.py",
-        "x = nn.Dropout(rate, deterministic=deterministic, name=row.name)(x)",
-        "x = nn.Dropout(rate, deterministic=deterministic, name=row.name)(x)\n"
-        "                    x = x * (1.0 if deterministic else 1.0 - rate)",
+        "x = drop(x, deterministic=deterministic)",
+        "x = drop(x, deterministic=deterministic)\n"
+        "                x = x * (1.0 if deterministic else 1.0 - layer.rate)",
         DROPOUT,
     ),
     # Layers and activations.

@@ -40,8 +40,8 @@ BLIND_MUTANTS = (
         "rate_of_the_kept",
         "Dropout keeps each entry with the probability that it should drop it with.",
         "cnnjax/models/network.py",
-        "nn.Dropout(rate, deterministic",
-        "nn.Dropout(1 - rate if rate else rate, deterministic",
+        "nn.Dropout(layer.rate, name",
+        "nn.Dropout(1 - layer.rate if layer.rate else layer.rate, name",
         ("tests/test_dropout.py", "tests/test_models.py"),
     ),
     Mutant(

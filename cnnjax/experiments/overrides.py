@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from cnnjax.base.arguments import instance_of, known_name
@@ -80,8 +80,10 @@ def _part(given: dict[str, Any], name: str, kinds: dict[str, type], now: Any) ->
                 given.setdefault("cosine_epochs", given["epochs"])
             return kind(**_take(given, kind))
         asked = now
-    instance_of(*kinds.values())(name, asked)
-    return replace(asked, **_take(given, asked))
+    if isinstance(asked, type) or not is_dataclass(asked):
+        instance_of(*kinds.values())(name, asked)
+    own: Any = asked
+    return replace(own, **_take(given, own))
 
 
 def _take(given: dict[str, Any], config: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from cnnjax.data.splits import HoldOut
 from cnnjax.devices.mesh import AXIS
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.models.losses import LOSSES
-from cnnjax.models.stack import Conv, Dense, Layer, ModelConfig, layer_rows
+from cnnjax.models.stack import Conv, Dense, ModelConfig, layer_rows
 from cnnjax.strategies import STRATEGIES, mesh_of
 from cnnjax.training.loop import LoopConfig
 
@@ -52,7 +52,7 @@ DROPOUT = Requirement(
 )
 
 
-def layer_of(kind: type[Layer], name: str) -> Requirement:
+def layer_of(kind: type, name: str) -> Requirement:
     """Require a network with at least one layer of this kind."""
     return Requirement(
         f"a network with a {name}",

@@ -1,8 +1,9 @@
 """The kinds of layer: how large one is, and what it computes of ONE example.
 
-A layer here is a description; `network` gives it parameters. A new kind is one class
-and a name in `Layer`. If its sizes have a `kernel_shape`, it has a kernel and a bias,
-and says how to `multiply`; if not, it is a `function`.
+A layer here is a description; `network` gives it parameters. A new kind is one class.
+If its sizes have a `kernel_shape`, it has a kernel and a bias, and says how to
+`multiply`: a matrix product of `as_matrix(input)` and the kernel. If not, it is a
+`function`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, get_args
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -30,6 +31,20 @@ class Sizes(NamedTuple):
     output_shape: Shape
     kernel_shape: Shape = ()  # the last axis: features; (): it has no parameters
     macs: int = 0  # multiply-accumulates of one forward pass
+
+
+@runtime_checkable
+class Layer(Protocol):
+    """What every kind of layer has, besides `multiply` and `as_matrix` or `function`.
+
+    A `NamedTuple` or a frozen dataclass: networks are compared, and keys of caches.
+    """
+
+    kind: ClassVar[str]  # the first part of its parameters' name
+
+    def sizes(self, shape: Shape) -> Sizes | None:
+        """Return its sizes for an input of this shape; None: it does not fit."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -171,5 +186,4 @@ class Dropout:
         return Sizes(shape)
 
 
-Layer = Conv | MaxPool | Activation | Flatten | Dense | Dropout
-KINDS = get_args(Layer)
+KINDS = (Conv, MaxPool, Activation, Flatten, Dense, Dropout)

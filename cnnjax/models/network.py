@@ -19,7 +19,7 @@ from cnnjax.base.arguments import instance_of, random_key
 from cnnjax.base.errors import InputError, expect
 from cnnjax.base.trees import at_least_float32
 from cnnjax.models import initializers
-from cnnjax.models.kinds import Conv, Dense, Dropout, Shape
+from cnnjax.models.kinds import Dropout, Shape
 from cnnjax.models.stack import ModelConfig, layer_rows
 from cnnjax.types import Params
 
@@ -56,21 +56,21 @@ class Network(nn.Module):
             precision = "default"
         x = example.astype(dtype)
         for row in layer_rows(self.config):
-            match row.layer:
-                case Conv() | Dense() as layer:
-                    if self.is_mutable_collection("inputs"):
-                        self.sow("inputs", f"{row.name}_in", layer.as_matrix(x))
-                    weights = Weights(self.config, row.kernel_shape, name=row.name)
-                    kernel, bias = weights()
-                    factors = (v.astype(dtype).astype(added_in) for v in (x, kernel))
-                    product = layer.multiply(precision)(*factors)
-                    biases = jnp.broadcast_to(bias.astype(wide), product.shape)
-                    x = (product.astype(wide) + biases).astype(dtype)
-                    x = self.perturb(f"{row.name}_tap", x, collection="taps")
-                case Dropout(rate):
-                    x = nn.Dropout(rate, deterministic=deterministic, name=row.name)(x)
-                case layer:
-                    x = layer.function(x)
+            layer: Any = row.layer
+            if row.kernel_shape:
+                if self.is_mutable_collection("inputs"):
+                    self.sow("inputs", f"{row.name}_in", layer.as_matrix(x))
+                kernel, bias = Weights(self.config, row.kernel_shape, name=row.name)()
+                factors = (v.astype(dtype).astype(added_in) for v in (x, kernel))
+                product = layer.multiply(precision)(*factors)
+                biases = jnp.broadcast_to(bias.astype(wide), product.shape)
+                x = (product.astype(wide) + biases).astype(dtype)
+                x = self.perturb(f"{row.name}_tap", x, collection="taps")
+            elif isinstance(layer, Dropout):
+                drop = nn.Dropout(layer.rate, name=row.name)
+                x = drop(x, deterministic=deterministic)
+            else:
+                x = layer.function(x)
         return x.astype(param_dtype)
 
 

@@ -63,6 +63,14 @@ def float_type(name: str, dtype: Any) -> str:
     return known_name(name, dtype, FLOATS)
 
 
+def as_layer(name: str, layer: Any) -> Layer:
+    """Return a layer; raise InputError for what is none."""
+    known = " or ".join(kind.__name__ for kind in kinds.KINDS)
+    is_layer = isinstance(layer, Layer) and not isinstance(layer, type)
+    expect(f"{name} of kind {known}, or one with kind and sizes", layer, is_layer)
+    return layer
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """A stack of layers, how its parameters are drawn, and its precision.
@@ -83,7 +91,7 @@ class ModelConfig:
         settle(
             self,
             input_shape=several(at_least(1)),
-            layers=several(instance_of(*kinds.KINDS)),
+            layers=several(as_layer),
             initializer=instance_of(Initializer),
             dtype=float_type,
             param_dtype=float_type,

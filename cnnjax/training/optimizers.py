@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,15 @@ CosineUnit = Literal["epoch", "step"]
 FRACTION = single("in [0, 1)", lambda value: 0.0 <= value < 1.0)
 NOT_NEGATIVE = single("finite and at least 0", lambda value: 0.0 <= value < math.inf)
 POSITIVE = single("above 0", lambda value: 0.0 < value < math.inf)
+
+
+@runtime_checkable
+class Algorithm(Protocol):
+    """A frozen dataclass of hyper-parameters, and the rule that they make."""
+
+    def rule(self, schedule: optax.Schedule) -> optax.GradientTransformation:
+        """Build the Optax transformation, with this learning rate."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +97,19 @@ ALGORITHMS = {"adam": Adam, "sgd": Sgd}
 SCHEDULES = {"constant": Constant, "cosine": Cosine}
 
 
+def as_algorithm(name: str, algorithm: Any) -> Algorithm:
+    """Return an algorithm; raise InputError for what is none."""
+    known = " or ".join(kind.__name__ for kind in ALGORITHMS.values())
+    has_rule = isinstance(algorithm, Algorithm) and not isinstance(algorithm, type)
+    expect(f"{name} of kind {known}, or one with a rule", algorithm, has_rule)
+    return algorithm
+
+
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """An algorithm, its learning rate and schedule, and coupled L2."""
 
-    algorithm: Adam | Sgd
+    algorithm: Algorithm
     learning_rate: float  # the highest, where there is a schedule
     schedule: Constant | Cosine = Constant()
     l2: float = 0.0  # gradient of a weight += l2 * weight; biases have none
@@ -101,7 +118,7 @@ class OptimizerConfig:
         """Raise InputError for values that no run could mean."""
         settle(
             self,
-            algorithm=instance_of(*ALGORITHMS.values()),
+            algorithm=as_algorithm,
             learning_rate=NOT_NEGATIVE,
             schedule=instance_of(Constant, Cosine),
             l2=NOT_NEGATIVE,
