@@ -57,7 +57,7 @@ from cnnjax.gradients.contract import ValuesFn, checked
 from cnnjax.gradients.shares import ready
 from cnnjax.laws.majorant import without_cancelling
 from cnnjax.laws.nearby import longest_sum, neighbours
-from cnnjax.types import Batch, LossFn, Metrics, Params
+from cnnjax.types import Batch, LossFn, Params
 
 # Unit roundoff of an arithmetic, by its dtype.
 ROUNDOFF = {"bfloat16": 2.0**-9, "float32": 2.0**-24, "float64": 2.0**-53}
@@ -136,7 +136,7 @@ def make_exact(
     def exact(params: Params, batch: Batch) -> Exact:
         total, lost = sums(params, batch)
         values = jax.tree.map(
-            lambda t, c: np.asarray(_float64(t) + _float64(c)), total, lost
+            lambda t, c: np.asarray(as_float64(t) + as_float64(c)), total, lost
         )
         labels = [batch.labels]
         labels += [jnp.roll(batch.labels, shift, axis=0) for shift in SHIFTS]
@@ -182,50 +182,11 @@ def _zeros(terms: TermsFn, params: Params, examples: Batch) -> PyTree:
     return zeros_like_output(terms, params, jax.tree.map(lambda a: a[0], examples))
 
 
-class Excess(NamedTuple):
-    """The largest ratio of error to bound: above 1 the law is broken. Never NaN."""
-
-    means: float  # of the metrics that were reported
-    grads: float  # of all leaves
-
-
-def excess(metrics: Metrics, grads: Params, exact: Exact) -> Excess:
-    """Hold what a strategy returned against what is exact.
-
-    Infinite where one is not finite and the other is; and where structures, shapes or a
-    leaf's name differ, or a metric is missing (but for the mean norm, which not every
-    strategy reports).
-    """
-    means, exact_grads = exact.values
-    bounds = exact.bounds
-    optional = set() if "grad_norm" in metrics.means else {"grad_norm"}
-    if metrics.means.keys() != means.keys() - optional:
-        return Excess(math.inf, math.inf)
-    if jax.tree.structure(grads) != jax.tree.structure(exact_grads):
-        return Excess(math.inf, math.inf)
-    of_means = [_ratio(m, means[k], bounds[0][k]) for k, m in metrics.means.items()]
-    of_grads = jax.tree.map(_ratio, grads, exact_grads, bounds[1])
-    return Excess(max(of_means), max(jax.tree.leaves(of_grads), default=0.0))
-
-
 def _largest(sums: Iterable[PyTree]) -> PyTree:
     """Return the largest entry of each leaf, of all of these trees."""
     return jax.tree.map(
         lambda *leaves: max(float(np.max(leaf, initial=0)) for leaf in leaves), *sums
     )
-
-
-def _ratio(actual: Array, exact: np.ndarray, bound: float) -> float:
-    if actual.shape != exact.shape:
-        return math.inf
-    finite = np.isfinite(exact)
-    own = _float64(actual)
-    if not np.array_equal(own[~finite], exact[~finite], equal_nan=True):
-        return math.inf
-    error = np.max(np.abs(own[finite] - exact[finite]), initial=0.0)
-    if not np.isfinite(error):
-        return math.inf
-    return float(error / bound) if bound > 0 else 0.0
 
 
 def _lost(lost: Array, total: Array, term: Array, new: Array) -> Array:
@@ -234,5 +195,6 @@ def _lost(lost: Array, total: Array, term: Array, new: Array) -> Array:
     return lost + jnp.where(larger, (total - new) + term, (term - new) + total)
 
 
-def _float64(array: Array | np.ndarray) -> np.ndarray:
+def as_float64(array: Array | np.ndarray) -> np.ndarray:
+    """Return an array of any type as NumPy's, in float64."""
     return np.asarray(array).astype(np.float64)
