@@ -54,7 +54,7 @@ from jaxtyping import Array, PyTree
 from cnnjax.base.trees import at_least_float32, widen, zeros_like_output
 from cnnjax.gradients import padding, reductions
 from cnnjax.gradients.contract import ValuesFn, checked
-from cnnjax.gradients.shares import ready
+from cnnjax.gradients.shares import canonical, ready
 from cnnjax.laws.majorant import without_cancelling
 from cnnjax.laws.nearby import longest_sum, neighbours
 from cnnjax.types import Batch, LossFn, Params
@@ -146,11 +146,16 @@ def make_exact(
         change = _largest(changes(params, batch, moved) for moved in near)
         count = int(np.count_nonzero(batch.weights))
         wide = np.finfo(at_least_float32(dtype))
-        unit = INSIDE * ROUNDOFF[dtype] + count * ROUNDOFF[wide.dtype.name]
         # What is smaller than normal numbers may count as 0.
         tiny = count * float(wide.tiny)
-        bounds = jax.tree.map(lambda a, c: unit * a + c + tiny, size, change)
-        return Exact(values, bounds)
+
+        def bound(size: float, change: float, kind: str) -> float:
+            of_sum = max(ROUNDOFF[wide.dtype.name], ROUNDOFF[kind])
+            unit = INSIDE * ROUNDOFF[dtype] + count * of_sum
+            return unit * size + change + tiny
+
+        kinds = _kinds_of_sums(exact_terms, params, batch)
+        return Exact(values, jax.tree.map(bound, size, change, kinds))
 
     return exact
 
@@ -180,6 +185,13 @@ def _at_fractions(batch: Batch) -> Batch:
 
 def _zeros(terms: TermsFn, params: Params, examples: Batch) -> PyTree:
     return zeros_like_output(terms, params, jax.tree.map(lambda a: a[0], examples))
+
+
+def _kinds_of_sums(terms: TermsFn, params: Params, batch: Batch) -> PyTree:
+    """Return the type that each leaf is added up in: float32 for truth values."""
+    first = jax.tree.map(lambda a: a[0], canonical(batch))
+    shapes = jax.eval_shape(terms, params, first._replace(weights=1.0))
+    return jax.tree.map(lambda shape: shape.dtype.name, shapes)
 
 
 def _largest(sums: Iterable[PyTree]) -> PyTree:

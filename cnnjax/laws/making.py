@@ -38,7 +38,7 @@ LEARNING_RATE = 2.0**-10
 def make_case(
     strategy: str | Strategy | Builder,
     objective: Objective | LossFn,
-    params: Params,
+    params: PyTree,
     batch: Batch,
     *,
     options: Options = NO_OPTIONS,
@@ -104,7 +104,7 @@ def _alone(strategy: object, objective: Objective, options: Options) -> Strategy
     return strategy(objective, options._replace(mesh=make_mesh(1)))
 
 
-def _copied(params: Params) -> Params:
+def _copied(params: PyTree) -> Params:
     check_params(params)
     count = len(jax.tree.leaves(params))
     expect("parameters: a pytree of at least one array", params, count > 0)

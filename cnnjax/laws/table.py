@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
+from jaxtyping import PyTree
 
 from cnnjax.gradients.objective import Objective
 from cnnjax.laws import costs, equalities
 from cnnjax.laws.cases import Case
 from cnnjax.laws.making import Builder, make_case
 from cnnjax.strategies import NO_OPTIONS, Options
-from cnnjax.types import Batch, LossFn, Params, Strategy
+from cnnjax.types import Batch, LossFn, Strategy
 
 
 def always(case: Case) -> bool:
@@ -141,7 +142,7 @@ class Finding(NamedTuple):
 def check(
     strategy: str | Strategy | Builder,
     objective: Objective | LossFn,
-    params: Params,
+    params: PyTree,
     batch: Batch,
     *,
     options: Options = NO_OPTIONS,
