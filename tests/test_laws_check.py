@@ -6,6 +6,8 @@ strategies, right and wrong, are written as people write them.
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import jaxtyping
@@ -137,19 +139,25 @@ def names_of(findings: tuple[laws.Finding, ...]) -> set[str]:
     return {finding.law for finding in findings}
 
 
+BATCHES = {"plain": BATCH, "keys": WITH_KEYS, "short": PADDED}
+QUICK = (("jit", "plain"), ("vmap", "keys"), ("shard_map", "keys"))
+
+
 @pytest.mark.parametrize(
-    "batch", [BATCH, WITH_KEYS, PADDED], ids=["plain", "keys", "short"]
+    ("name", "kind"),
+    [
+        pytest.param(*at, marks=[] if at in QUICK else [pytest.mark.slow])
+        for at in itertools.product(("jit", "vmap", "shard_map"), BATCHES)
+    ],
 )
-@pytest.mark.parametrize("name", ["jit", "vmap", "shard_map"])
-def test_an_own_network_obeys_in_every_form(name, batch):
+def test_an_own_network_obeys_in_every_form(name, kind):
     options = Options(devices.make_mesh(4)) if name == "shard_map" else Options()
-    assert laws.check(name, loss_fn, PARAMS, batch, options=options) == ()
+    assert laws.check(name, loss_fn, PARAMS, BATCHES[kind], options=options) == ()
 
 
-@pytest.mark.parametrize("batch", [BATCH, WITH_KEYS], ids=["plain", "keys"])
-def test_own_strategies_obey(batch):
+def test_own_strategies_obey():
     for right in (of_one_device(own_value_and_grad), over_devices(right_body)):
-        assert laws.check(right, loss_fn, PARAMS, batch) == ()
+        assert laws.check(right, loss_fn, PARAMS, WITH_KEYS) == ()
 
 
 EQUAL = "gradients_equal_the_reference"
@@ -247,6 +255,7 @@ def test_an_own_gradient_of_another_kind_is_named():
 # Other types, more examples than are taken at a time, other forms of a strategy.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
 def test_other_types_have_bounds_of_their_own(dtype):
     with jax.enable_x64(dtype == "float64"):
@@ -257,6 +266,7 @@ def test_other_types_have_bounds_of_their_own(dtype):
         assert EQUAL in names_of(laws.check(wrong, loss_fn, params, batch))
 
 
+@pytest.mark.slow
 def test_arithmetic_of_another_type_than_the_parameters_is_said():
     def halved(params, example, label, key):
         low = jax.tree.map(lambda p: p.astype(jnp.bfloat16), (params, example))
@@ -265,7 +275,14 @@ def test_arithmetic_of_another_type_than_the_parameters_is_said():
     assert laws.check("jit", halved, PARAMS, BATCH, dtype="bfloat16") == ()
 
 
-@pytest.mark.parametrize("name", ["jit", "sharded", "shard_map"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("jit", marks=pytest.mark.slow),
+        pytest.param("sharded", marks=pytest.mark.slow),
+        "shard_map",
+    ],
+)
 def test_microbatches_obey(name):
     options = Options(devices.make_mesh(4), microbatch_size=3)
     assert laws.check(name, loss_fn, PARAMS, BATCH, options=options) == ()
@@ -311,6 +328,9 @@ REFUSED = {
     "options of kind Options, got None": {"options": None},
     "optimizer (see make_optimizer) of kind": {"optimizer": 0.1},
     "got an objective without; make one with": {"strategy": "factored"},
+    "value_and_grad to return (Metrics, gradients), got PyTreeDef(*)": {
+        "strategy": of_one_device(lambda params, batch: batch.weights.sum())
+    },
 }
 
 

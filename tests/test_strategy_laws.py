@@ -140,10 +140,9 @@ def test_every_strategy_obeys(law, place):
     assert LAWS[law].applies(case)
     with jax.enable_x64(place[2] == "float64"):
         assert LAWS[law](case) is None
-        if law == FIRST:  # whole devices of padding, too, and a size that none divides
-            for size, padding in ((16, 0), (16, 13), (14, 5)):
-                batch = make_batch(tiny_experiment(place[2]), size, padding=padding)
-                check_one_gradient(case, batch)
+        if law == FIRST:  # of a size that four devices do not divide, too
+            batch = make_batch(tiny_experiment(place[2]), 14, padding=5)
+            check_one_gradient(case, batch)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from cnnjax.base.errors import expect
 from cnnjax.gradients import reductions
 from cnnjax.gradients.contract import checked
 from cnnjax.gradients.shares import weighted
@@ -138,6 +139,15 @@ class Case:
         return self._programs[size]
 
     def value_and_grad(self, batch: Batch) -> tuple[Metrics, Params]:
-        """Return what the strategy returns for a batch."""
+        """Return what the strategy returns for a batch.
+
+        Raises:
+            InputError: it is not (Metrics, gradients).
+        """
         run = self.program(batch) if self.compiled else self.strategy.value_and_grad
-        return run(*self.place(batch))
+        returned = run(*self.place(batch))
+        pair = isinstance(returned, tuple) and len(returned) == 2
+        right = pair and isinstance(returned[0], Metrics)
+        what = "strategy.value_and_grad to return (Metrics, gradients)"
+        expect(what, jax.tree.structure(returned), right)
+        return returned

@@ -7,6 +7,7 @@ or None.
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 
 from cnnjax.laws import batches, programs
 from cnnjax.laws.batches import WORK_BATCH
@@ -25,7 +26,8 @@ def placement_is_kept(case: Case) -> str | None:
 
     Else the second step of training compiles again.
     """
-    alike = programs.placed_alike(case.returned[1], case.place(case.examples)[0])
+    grads = jax.tree.map(jnp.asarray, case.returned[1])
+    alike = programs.placed_alike(grads, case.place(case.examples)[0])
     return None if alike else "gradient placed unlike parameters"
 
 

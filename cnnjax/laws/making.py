@@ -108,7 +108,8 @@ def _copied(params: PyTree) -> Params:
     check_params(params)
     count = len(jax.tree.leaves(params))
     expect("parameters: a pytree of at least one array", params, count > 0)
-    return jax.tree.map(jnp.array, params)
+    # With its dtype said: of a number of Python's, an update would make another kind.
+    return jax.tree.map(lambda p: jnp.array(p, jnp.result_type(p)), params)
 
 
 def _checked_batch(batch: Batch) -> Batch:

@@ -2,26 +2,16 @@
 
 A row is a law: what it says, the function that checks it, a fault of the catalogue that
 breaks it, and of which strategies it says something. The tests hold every row of
-`STRATEGIES` against every law, and every law against its fault. `check` holds a
-caller's own strategy, or loss, or network, against all of them.
+`STRATEGIES` against every law, and every law against its fault.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
-import numpy as np
-import optax
-from jaxtyping import PyTree
-
-from cnnjax.gradients.objective import Objective
 from cnnjax.laws import costs, equalities
 from cnnjax.laws.cases import Case
-from cnnjax.laws.making import Builder, make_case
-from cnnjax.strategies import NO_OPTIONS, Options
-from cnnjax.types import Batch, LossFn, Strategy
 
 
 def always(case: Case) -> bool:
@@ -127,64 +117,3 @@ LAWS: dict[str, Law] = {
         applies=compiled,
     ),
 }
-
-
-class Finding(NamedTuple):
-    """A law that is broken, and how."""
-
-    law: str  # its name in `LAWS`
-    objection: str
-
-    def __str__(self) -> str:
-        return f"{self.law}: {self.objection}"
-
-
-def check(
-    strategy: str | Strategy | Builder,
-    objective: Objective | LossFn,
-    params: PyTree,
-    batch: Batch,
-    *,
-    options: Options = NO_OPTIONS,
-    dtype: str | None = None,
-    optimizer: optax.GradientTransformation | None = None,
-) -> tuple[Finding, ...]:
-    """Return which laws a strategy breaks: none of them, if it is right.
-
-    `strategy` is a name of `STRATEGIES`, a builder `(objective, options) -> Strategy`
-    as a row of the table is, or a `Strategy` that is built; `objective`, the loss of
-    ONE example, `loss_fn(params, example, label, key) -> (loss, {metric: value})`, or
-    an `Objective`. `options` are given to the builder. `dtype` is that of the
-    arithmetic; None: the narrowest of the parameters. `optimizer` makes the updates
-    after which the parameters are looked at; None: gradient descent.
-
-    Where the gradient has another structure than the parameters, or other shapes, no
-    other law is looked at.
-
-    Raises:
-        InputError: what `make_case` refuses; and, when it is traced, a loss that breaks
-            its contract, or a factored strategy for a loss without factors.
-    """
-    case = make_case(
-        strategy,
-        objective,
-        params,
-        batch,
-        options=options,
-        dtype=dtype,
-        optimizer=optimizer,
-    )
-    looked_at = LAWS if _fits(case) else ["structure_and_dtype_are_kept"]
-    found = ((name, LAWS[name](case)) for name in looked_at)
-    return tuple(Finding(name, wrong) for name, wrong in found if wrong is not None)
-
-
-def _fits(case: Case) -> bool:
-    grads: Any = case.returned[1]
-    alike = jax.tree.structure(grads) == jax.tree.structure(case.params)
-    return alike and all(
-        np.shape(own) == np.shape(right)
-        for own, right in zip(
-            jax.tree.leaves(grads), jax.tree.leaves(case.params), strict=True
-        )
-    )
