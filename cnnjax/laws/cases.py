@@ -80,7 +80,7 @@ class Case:
     alone: Strategy | None = None  # the same on one device: the measure of its work
     # Of the updates that are made, one after another; none: of `examples`.
     update_batches: tuple[Batch, ...] = ()
-    _programs: dict[int, jax.stages.Compiled] = field(default_factory=dict, init=False)
+    _programs: dict[Any, jax.stages.Compiled] = field(default_factory=dict, init=False)
 
     @property
     def compiled(self) -> bool:
@@ -130,13 +130,13 @@ class Case:
         return self.strategy.put_state(params), self.strategy.put_batch(batch)
 
     def program(self, batch: Batch) -> jax.stages.Compiled:
-        """Return the compiled program for batches of this size."""
+        """Return the compiled program for batches of these shapes and types."""
         params, placed = self.place(batch)
-        size = np.size(placed.weights)
-        if size not in self._programs:
+        kind = tuple((np.shape(a), a.dtype) for a in jax.tree.leaves(placed))
+        if kind not in self._programs:
             lowered = jax.jit(self.strategy.value_and_grad).lower(params, placed)
-            self._programs[size] = lowered.compile()
-        return self._programs[size]
+            self._programs[kind] = lowered.compile()
+        return self._programs[kind]
 
     def value_and_grad(self, batch: Batch) -> tuple[Metrics, Params]:
         """Return what the strategy returns for a batch.
