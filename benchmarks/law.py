@@ -33,6 +33,7 @@ from cnnjax.experiments.recipes import Recipe
 from cnnjax.faults import setting_of, switch_in
 from cnnjax.gradients import reductions
 from cnnjax.laws import law
+from cnnjax.laws.excess import excess
 from cnnjax.laws.references import first_batches
 from cnnjax.models.initializers import PYTORCH
 from cnnjax.models.stack import (
@@ -218,7 +219,7 @@ class _Row:
         for batch, one in zip(batches, exact, strict=True):
             placed = self.strategy.put_batch(batch)
             metrics, grads = self.value_and_grad(state, placed)
-            ratios.append(max(law.excess(metrics, grads, one)))
+            ratios.append(max(excess(metrics, grads, one)))
         return max(ratios)
 
 

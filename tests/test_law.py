@@ -14,7 +14,8 @@ from forms import BATCH, PARAMS, cross_entropy, returning
 from cnnjax.gradients.shares import serial_value_and_grad
 from cnnjax.laws import law
 from cnnjax.laws.comparison import TOLERANCES, largest_error
-from cnnjax.laws.law import excess, make_exact
+from cnnjax.laws.excess import excess
+from cnnjax.laws.law import make_exact
 from cnnjax.strategies import STRATEGIES
 from cnnjax.types import Batch, Metrics
 

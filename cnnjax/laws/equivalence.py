@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from cnnjax import devices
 from cnnjax.base.settings import check_compiles
 from cnnjax.experiments.experiment import Experiment
-from cnnjax.faults import setting_of, switch_in
 from cnnjax.gradients import reductions, rules
 from cnnjax.gradients.reductions import Reduction
 from cnnjax.gradients.rules import Rule
 from cnnjax.gradients.shares import with_each
-from cnnjax.laws import law
+from cnnjax.laws.cases import Case
 from cnnjax.laws.comparison import TOLERANCES, largest_error
-from cnnjax.laws.programs import (
-    calls_python,
-    copies_from_host,
-    flops,
-    placed_alike,
-    temporary_bytes,
+from cnnjax.laws.excess import Excess, excess, objections
+from cnnjax.laws.making import make_case
+from cnnjax.laws.programs import temporary_bytes
+from cnnjax.laws.references import Reference, comparable
+from cnnjax.laws.table import LAWS
+
+# The laws of what updates do besides.
+OF_UPDATES = (
+    "a_step_traces_once",
+    "no_host_to_device_transfer",
+    "the_callers_parameters_survive",
 )
-from cnnjax.laws.references import WORK_BATCH, Reference, comparable, repeat
-from cnnjax.training.step import init_state, make_train_step
-from cnnjax.types import Batch, Metrics, Params, TrainState
 
 
 class Agreement(NamedTuple):
@@ -63,51 +63,52 @@ def assess(experiment: Experiment, reference: Reference) -> Agreement:
         InputError: JAX compiles nothing, by its setting.
     """
     check_compiles("a comparison of strategies")
-    strategy = experiment.strategy
-    compiled = strategy.run != "eager"
-    experiment = experiment._replace(params=jax.tree.map(jnp.copy, experiment.params))
-    params = strategy.put_state(experiment.params)
-    placed = [strategy.put_batch(batch) for batch in reference.batches]
-    value_and_grad = strategy.value_and_grad
-    objections, temporary = [], None
-    if compiled:
-        value_and_grad = jax.jit(value_and_grad)
-        program = value_and_grad.lower(params, placed[0]).compile()
-        temporary = temporary_bytes(program)
-        if calls_python(program):
-            objections.append("calls Python in the step")
-    values = [value_and_grad(params, batch) for batch in placed]
+    case = _case(experiment, reference)
+    temporary = None
+    if case.compiled:
+        temporary = temporary_bytes(case.program(reference.batches[0]))
+    values = [case.value_and_grad(batch) for batch in reference.batches]
     errors = _errors(values, reference.values)
     found = [
-        law.excess(metrics, grads, exact)
+        excess(metrics, grads, exact)
         for (metrics, grads), exact in zip(values, reference.exact, strict=True)
     ]
-    of_means = max(one.means for one in found)
-    of_grads = max(one.grads for one in found)
-    for what, times, error in (
-        ("metrics", of_means, errors[0]),
-        ("gradient", of_grads, errors[1]),
-    ):
-        if math.inf in (times, error):
-            objections.append(f"{what} of another kind, or not finite")
-        elif times > 1:
-            objections.append(f"{what} off by {error:.1e}, {times:.1e} times the bound")
-    if not placed_alike(values[0][1], params):
-        objections.append("gradient placed unlike parameters")
-    countable = compiled and experiment.options.microbatch_size is None
-    if countable and not objections:
-        objections += _share_of_work(experiment, reference.batches[0])
-    updates = _update(experiment, placed, num_steps=reference.num_steps)
-    objections += updates.objections
+    worst = Excess(max(one.means for one in found), max(one.grads for one in found))
+    told = _broken(case, "no_callback")
+    told += objections(worst, errors[:2])
+    told += _broken(case, "placement_is_kept")
+    if not told:  # else the work is not the same
+        told += _broken(case, "the_work_is_divided")
+    told += _broken(case, *OF_UPDATES)
     return Agreement(
         absolute_error=errors[2],
         relative_error=errors[1],
-        excess=of_grads,
-        params_error=_error(updates.params, reference.params),
-        traces=updates.traces,
+        excess=worst.grads,
+        params_error=_error(case.updated.params, reference.params),
+        traces=case.updated.traces,
         temporary_bytes=temporary,
-        objections=tuple(objections),
+        objections=tuple(told),
     )
+
+
+def _case(experiment: Experiment, reference: Reference) -> Case:
+    """Hold the experiment's strategy, which may be wrong, to what its row is."""
+    case = make_case(
+        experiment.recipe.strategy,
+        experiment.objective,
+        experiment.params,
+        reference.batches[0],
+        options=experiment.options,
+        dtype=experiment.recipe.model.dtype,
+        optimizer=experiment.optimizer,
+    )
+    updates = (reference.batches[index % 2] for index in range(reference.num_steps))
+    return replace(case, strategy=experiment.strategy, update_batches=tuple(updates))
+
+
+def _broken(case: Case, *names: str) -> list[str]:
+    found = (LAWS[name](case) for name in names)
+    return [objection for objection in found if objection is not None]
 
 
 class RuleAgreement(NamedTuple):
@@ -147,67 +148,6 @@ def assess_rule(
         temporary_bytes=temporary_bytes(program),
         agrees=relative <= TOLERANCES[experiment.recipe.model.dtype],
     )
-
-
-class _Updates(NamedTuple):
-    params: Params
-    traces: int
-    objections: list[str]
-
-
-def _update(experiment: Experiment, placed: list[Batch], *, num_steps: int) -> _Updates:
-    """Update as training does, with a donated state; then once more under guard."""
-    strategy, traces = experiment.strategy, 0
-    before = jax.tree.map(np.array, experiment.params)
-    step = make_train_step(strategy.value_and_grad, experiment.optimizer)
-
-    def counted(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        nonlocal traces
-        traces += 1
-        return step(state, batch)
-
-    compiled = strategy.run != "eager"
-    run = jax.jit(counted, donate_argnums=0) if compiled else step
-    state = strategy.put_state(init_state(experiment.params, experiment.optimizer))
-    for index in range(num_steps):
-        state, _ = run(state, placed[index % 2])
-    params = jax.tree.map(np.array, state.params)
-    objections = []
-    if traces > 1:
-        objections.append(f"traced {traces} times")
-    if compiled and copies_from_host(run, state, placed[0]):
-        objections.append("copies from the host in the step")
-    leaves = jax.tree.leaves(experiment.params)
-    if any(leaf.is_deleted() for leaf in leaves):
-        objections.append("deletes the caller's parameters")
-    elif largest_error(experiment.params, before) > 0:
-        objections.append("changes the caller's parameters")
-    return _Updates(params, traces, objections)
-
-
-def _share_of_work(experiment: Experiment, batch: Batch) -> list[str]:
-    """Object where each of N devices does more than one would with its part alone.
-
-    The same strategy on one device is the measure: rows of gradients cost more than
-    `jit`, up to a fifth in a network of 57 parameters.
-    """
-    num_devices = setting_of(experiment).num_devices
-    if num_devices == 1:
-        return []
-    options = experiment.options._replace(mesh=devices.make_mesh(1))
-    alone = switch_in(experiment._replace(options=options), ())
-    work, own = _work(experiment, batch), _work(alone, batch)
-    if work is None or own is None or work <= 1.1 * own:
-        return []
-    part = work / own / num_devices
-    return [f"{part:.2f} of the work on each of {num_devices} devices"]
-
-
-def _work(experiment: Experiment, batch: Batch) -> float | None:
-    strategy, devices = experiment.strategy, setting_of(experiment).num_devices
-    placed = strategy.put_batch(repeat(batch, WORK_BATCH * devices))
-    params = strategy.put_state(experiment.params)
-    return flops(jax.jit(strategy.value_and_grad).lower(params, placed).compile())
 
 
 def _errors(actual: list, expected: tuple) -> tuple[float, float, float]:

@@ -53,11 +53,11 @@ from jaxtyping import Array, PyTree
 
 from cnnjax.base.trees import at_least_float32, widen, zeros_like_output
 from cnnjax.gradients import padding, reductions
-from cnnjax.gradients.shares import ready
+from cnnjax.gradients.shares import canonical, ready
 from cnnjax.laws.majorant import without_cancelling
 from cnnjax.laws.nearby import longest_sum, neighbours
 from cnnjax.models.contract import ValuesFn, checked
-from cnnjax.types import Batch, LossFn, Metrics, Params
+from cnnjax.types import Batch, LossFn, Params
 
 # Unit roundoff of an arithmetic, by its dtype.
 ROUNDOFF = {"bfloat16": 2.0**-9, "float32": 2.0**-24, "float64": 2.0**-53}
@@ -136,7 +136,7 @@ def make_exact(
     def exact(params: Params, batch: Batch) -> Exact:
         total, lost = sums(params, batch)
         values = jax.tree.map(
-            lambda t, c: np.asarray(_float64(t) + _float64(c)), total, lost
+            lambda t, c: np.asarray(as_float64(t) + as_float64(c)), total, lost
         )
         labels = [batch.labels]
         labels += [jnp.roll(batch.labels, shift, axis=0) for shift in SHIFTS]
@@ -146,11 +146,16 @@ def make_exact(
         change = _largest(changes(params, batch, moved) for moved in near)
         count = int(np.count_nonzero(batch.weights))
         wide = np.finfo(at_least_float32(dtype))
-        unit = INSIDE * ROUNDOFF[dtype] + count * ROUNDOFF[wide.dtype.name]
         # What is smaller than normal numbers may count as 0.
         tiny = count * float(wide.tiny)
-        bounds = jax.tree.map(lambda a, c: unit * a + c + tiny, size, change)
-        return Exact(values, bounds)
+
+        def bound(size: float, change: float, kind: str) -> float:
+            of_sum = max(ROUNDOFF[wide.dtype.name], ROUNDOFF[kind])
+            unit = INSIDE * ROUNDOFF[dtype] + count * of_sum
+            return unit * size + change + tiny
+
+        kinds = _kinds_of_sums(exact_terms, params, batch)
+        return Exact(values, jax.tree.map(bound, size, change, kinds))
 
     return exact
 
@@ -182,30 +187,11 @@ def _zeros(terms: TermsFn, params: Params, examples: Batch) -> PyTree:
     return zeros_like_output(terms, params, jax.tree.map(lambda a: a[0], examples))
 
 
-class Excess(NamedTuple):
-    """The largest ratio of error to bound: above 1 the law is broken. Never NaN."""
-
-    means: float  # of the metrics that were reported
-    grads: float  # of all leaves
-
-
-def excess(metrics: Metrics, grads: Params, exact: Exact) -> Excess:
-    """Hold what a strategy returned against what is exact.
-
-    Infinite where one is not finite and the other is; and where structures, shapes or a
-    leaf's name differ, or a metric is missing (but for the mean norm, which not every
-    strategy reports).
-    """
-    means, exact_grads = exact.values
-    bounds = exact.bounds
-    optional = set() if "grad_norm" in metrics.means else {"grad_norm"}
-    if metrics.means.keys() != means.keys() - optional:
-        return Excess(math.inf, math.inf)
-    if jax.tree.structure(grads) != jax.tree.structure(exact_grads):
-        return Excess(math.inf, math.inf)
-    of_means = [_ratio(m, means[k], bounds[0][k]) for k, m in metrics.means.items()]
-    of_grads = jax.tree.map(_ratio, grads, exact_grads, bounds[1])
-    return Excess(max(of_means), max(jax.tree.leaves(of_grads), default=0.0))
+def _kinds_of_sums(terms: TermsFn, params: Params, batch: Batch) -> PyTree:
+    """Return the type that each leaf is added up in: float32 for truth values."""
+    first = jax.tree.map(lambda a: a[0], canonical(batch))
+    shapes = jax.eval_shape(terms, params, first._replace(weights=1.0))
+    return jax.tree.map(lambda shape: shape.dtype.name, shapes)
 
 
 def _largest(sums: Iterable[PyTree]) -> PyTree:
@@ -215,24 +201,12 @@ def _largest(sums: Iterable[PyTree]) -> PyTree:
     )
 
 
-def _ratio(actual: Array, exact: np.ndarray, bound: float) -> float:
-    if actual.shape != exact.shape:
-        return math.inf
-    finite = np.isfinite(exact)
-    own = _float64(actual)
-    if not np.array_equal(own[~finite], exact[~finite], equal_nan=True):
-        return math.inf
-    error = np.max(np.abs(own[finite] - exact[finite]), initial=0.0)
-    if not np.isfinite(error):
-        return math.inf
-    return float(error / bound) if bound > 0 else 0.0
-
-
 def _lost(lost: Array, total: Array, term: Array, new: Array) -> Array:
     """Add to `lost` what rounding took from the sum of a total and a term."""
     larger = jnp.abs(total) >= jnp.abs(term)
     return lost + jnp.where(larger, (total - new) + term, (term - new) + total)
 
 
-def _float64(array: Array | np.ndarray) -> np.ndarray:
+def as_float64(array: Array | np.ndarray) -> np.ndarray:
+    """Return an array of any type as NumPy's, in float64."""
     return np.asarray(array).astype(np.float64)

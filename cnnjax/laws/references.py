@@ -16,10 +16,6 @@ from cnnjax.laws.law import Exact, make_exact
 from cnnjax.training.step import init_state, make_train_step
 from cnnjax.types import Batch, LossFn, Metrics, Params, ValueAndGradFn
 
-# Examples that each device has where its work is counted: with fewer, what is done once
-# a batch, as adding up the devices' gradients, would weigh too much.
-WORK_BATCH = 16
-
 
 class Reference(NamedTuple):
     """What the serial reference makes of two batches, and of some updates on them."""
@@ -87,9 +83,3 @@ def make_reference(
     return Reference(
         batches, (values[0], values[1]), (exact[0], exact[1]), state.params, num_steps
     )
-
-
-def repeat(batch: Batch, size: int) -> Batch:
-    """Take the examples of a batch over and over, until there are `size`."""
-    rows = np.arange(size) % len(batch.weights)
-    return jax.tree.map(lambda a: a[rows], batch)
