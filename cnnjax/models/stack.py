@@ -64,7 +64,7 @@ def float_type(name: str, dtype: Any) -> str:
 
 
 def as_layer(name: str, layer: Any) -> Layer:
-    """Return a layer; raise InputError for what is none."""
+    """Return a layer. Raise InputError for what is none."""
     known = " or ".join(kind.__name__ for kind in kinds.KINDS)
     is_layer = isinstance(layer, Layer) and not isinstance(layer, type)
     expect(f"{name} of kind {known}, or one with kind and sizes", layer, is_layer)

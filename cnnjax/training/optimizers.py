@@ -98,7 +98,7 @@ SCHEDULES = {"constant": Constant, "cosine": Cosine}
 
 
 def as_algorithm(name: str, algorithm: Any) -> Algorithm:
-    """Return an algorithm; raise InputError for what is none."""
+    """Return an algorithm. Raise InputError for what is none."""
     known = " or ".join(kind.__name__ for kind in ALGORITHMS.values())
     has_rule = isinstance(algorithm, Algorithm) and not isinstance(algorithm, type)
     expect(f"{name} of kind {known}, or one with a rule", algorithm, has_rule)
