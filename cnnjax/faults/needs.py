@@ -9,6 +9,7 @@ from typing import NamedTuple
 from cnnjax.data.splits import HoldOut
 from cnnjax.devices.mesh import AXIS
 from cnnjax.experiments.experiment import Experiment
+from cnnjax.experiments.recipe import Recipe
 from cnnjax.models.losses import LOSSES
 from cnnjax.models.stack import Conv, Dense, ModelConfig, layer_rows
 from cnnjax.strategies import STRATEGIES, mesh_of
@@ -150,7 +151,8 @@ def _missing_strategy(name: str, needs: Needs, setting: Setting) -> str:
     strategies = needs.strategies
     rows = [STRATEGIES[name] for name in strategies]
     devices = f"{setting.num_devices} device{'s' if setting.num_devices > 1 else ''}"
-    flags = f"--strategy={'jit' if 'jit' in strategies else strategies[0]}"
+    usual = Recipe.strategy  # what runs where none is asked for
+    flags = f"--strategy={usual if usual in strategies else strategies[0]}"
     if all(row.divides for row in rows):
         kind = f"that divides over at least {needs.num_devices} devices"
         flags += f" --num_devices={needs.num_devices}"
