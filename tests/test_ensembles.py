@@ -25,7 +25,7 @@ from cnnjax.experiments.overrides import override
 from cnnjax.experiments.runs import Run, run
 from cnnjax.laws.comparison import largest_error
 from cnnjax.statistics import mean_interval
-from cnnjax.telling.text import interval_lines
+from cnnjax.telling.seeds import interval_lines
 
 pytestmark = pytest.mark.xdist_group("ensembles")
 SCRIPTS = Path(__file__).parent.parent / "scripts"
