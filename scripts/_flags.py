@@ -19,9 +19,9 @@ from cnnjax.data.dataset import Dataset
 from cnnjax.devices.processes import HEARTBEAT_SECONDS, Cluster, expect_one
 from cnnjax.experiments import ensembles, recipes
 from cnnjax.experiments.overrides import override
+from cnnjax.experiments.placement import Placement
 from cnnjax.measuring import advice_cache
 from cnnjax.models import initializers
-from cnnjax.results.environment import MOST_DEVICES
 from cnnjax.telling.layout import wrap
 
 FLAGS = flags.FLAGS
@@ -173,62 +173,18 @@ def start_jax() -> None:
             process, with fewer devices.
     """
     jax.config.update("jax_enable_x64", FLAGS.precision == "float64")
-    if FLAGS.num_devices is None:
-        return
-    size = FLAGS.batch_size or recipes.get_recipe(FLAGS.recipe).batch_size
-    most, why = MOST_DEVICES, "more take long to make"
-    if size is not None and 0 < size * FLAGS.model_devices < most:
-        most, why = size * FLAGS.model_devices, f"a batch of {size} keeps no more busy"
-    what = f"--num_devices of at most {most} ({why})"
-    expect(what, FLAGS.num_devices, FLAGS.num_devices <= most)
-    try:
-        jax.config.update("jax_num_cpu_devices", FLAGS.num_devices)
-    except RuntimeError as error:
-        if (there := jax.local_device_count()) < FLAGS.num_devices:
-            raise InputError(
-                f"--num_devices={FLAGS.num_devices} comes too late: JAX has started in "
-                f"this process, with {there}; start a new one (in a notebook, write "
-                "!python in front, or restart the kernel)"
-            ) from error
+    if FLAGS.num_devices is not None:
+        size = FLAGS.batch_size or recipes.get_recipe(FLAGS.recipe).batch_size
+        placement().make_devices(batch_size=size)
 
 
-def options_for(recipe: recipes.Recipe) -> strategies.Options:
-    """Return the devices and the microbatch that the flags ask of a strategy.
-
-    A strategy of one device takes one, however many there are.
-
-    Raises:
-        InputError: more devices than there are.
-    """
-    at = strategies.STRATEGIES[recipe.strategy].device_map
-    mesh = None
-    if at.divides:
-        # Where no kernels are cut, all devices are for the batch.
-        cuts = at.cuts_kernels
-        mesh = devices.make_mesh(
-            FLAGS.num_devices, model_devices=FLAGS.model_devices if cuts else 1
-        )
-    return strategies.Options(mesh, FLAGS.microbatch_size)
-
-
-def options_from_flags(recipe: recipes.Recipe) -> strategies.Options:
-    """Return the options of the one strategy that the flags choose.
-
-    Raises:
-        InputError: more devices than there are, or than the strategy can use.
-    """
-    at = strategies.STRATEGIES[recipe.strategy].device_map
-    if not at.divides and (FLAGS.num_devices or 1) > 1:
-        raise InputError(
-            f"strategy {recipe.strategy!r} runs on one device, got --num_devices="
-            f"{FLAGS.num_devices}; use {', '.join(strategies.names_of(divides=True))}"
-        )
-    if not at.cuts_kernels and FLAGS.model_devices > 1:
-        raise InputError(
-            f"strategy {recipe.strategy!r} cuts no kernels, got --model_devices="
-            f"{FLAGS.model_devices}; use sharded"
-        )
-    return options_for(recipe)
+def placement() -> Placement:
+    """Return the devices that the flags ask for."""
+    return Placement(
+        num_devices=FLAGS.num_devices,
+        model_devices=FLAGS.model_devices,
+        microbatch_size=FLAGS.microbatch_size,
+    )
 
 
 def settle(
@@ -242,7 +198,7 @@ def settle(
         InputError: the flags do not fit together, or the data set does not fit.
     """
     if FLAGS.strategy != AUTO:
-        return recipe, options_from_flags(recipe)
+        return recipe, placement().strict_options_for(recipe)
     expect_one("--strategy=auto", hint="name a strategy")
     if FLAGS.microbatch_size is not None or FLAGS.model_devices > 1:
         raise InputError(

@@ -144,5 +144,7 @@ def advise(experiment: Experiment) -> advice.Advice:
 
 
 def _draw(**how: Any) -> tqdm:
-    columns = shutil.get_terminal_size(fallback=(80, 24)).columns or 80
-    return tqdm(file=sys.stdout, leave=False, ncols=columns, **how)
+    # Asked for here: where a terminal does not know its size, tqdm would hide the bar.
+    columns, rows = shutil.get_terminal_size(fallback=(80, 24))
+    size = {"ncols": columns or 80, "nrows": rows or 24}
+    return tqdm(file=sys.stdout, leave=False, **size, **how)

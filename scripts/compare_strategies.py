@@ -15,18 +15,20 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))  # python -I leaves it out
 
 import _flags
-import _progress
 import _script
+from _progress import STEPS, Bar
 from absl import flags
 
 from cnnjax import data, experiments, faults, strategies
 from cnnjax.base.compile_cache import CompileCache
 from cnnjax.base.errors import expect
+from cnnjax.experiments.experiment import Experiment
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.switching import with_gradient_faults
 from cnnjax.gradients.reductions import REDUCTIONS, clipped
 from cnnjax.gradients.rules import ROUTES
-from cnnjax.laws import equivalence, references
+from cnnjax.laws import equivalence
+from cnnjax.laws.references import Reference, make_reference
 from cnnjax.results.environment import describe_environment, find_devices
 from cnnjax.telling import agreements, text
 from cnnjax.telling.layout import flow
@@ -59,32 +61,30 @@ def main(args: list[str]) -> None:
         of = f"recipe {recipe.name}", f"batch {size}", recipe.model.dtype
         print(flow(of), *told, "", agreements.head_lines(), sep="\n", flush=True)
     rules = [] if FLAGS.strategy else RULES
-    with _progress.Bar(1 + len(rows) + len(rules), bar_format=_progress.STEPS) as bar:
+    with Bar(1 + len(rows) + len(rules), bar_format=STEPS) as bar:
         bar.step("reference")
-        reference = references.make_reference(
+        reference = make_reference(
             experiment, batch_size=size, num_steps=FLAGS.num_steps
         )
         agreed = _compare_strategies(rows, reference, bar)
         agreed_rules = _compare_rules(experiment, reference, rules, bar)
-    results = [f"{agreed} of {len(rows)} strategies agree with the serial reference"]
     if rules:
-        told_of_rules = f"{agreed_rules} of {len(rules)} per-example rules agree"
-        results.insert(0, f"{told_of_rules} with theirs")
-    print(*told, *results, sep="\n", file=sys.stderr if FLAGS.json else sys.stdout)
+        told.append(
+            f"{agreed_rules} of {len(rules)} per-example rules agree with theirs"
+        )
+    told.append(f"{agreed} of {len(rows)} strategies agree with the serial reference")
+    print(*told, sep="\n", file=sys.stderr if FLAGS.json else sys.stdout)
     if agreed + agreed_rules < len(rows) + len(rules):
         sys.exit(1)
 
 
-def _row(experiment: experiments.Experiment, strategy: str) -> experiments.Experiment:
+def _row(experiment: Experiment, strategy: str) -> Experiment:
     recipe = override(experiment.recipe, strategy=strategy)
-    return experiment._replace(recipe=recipe, options=_flags.options_for(recipe))
+    options = _flags.placement().options_for(recipe)
+    return experiment._replace(recipe=recipe, options=options)
 
 
-def _compare_strategies(
-    rows: list[experiments.Experiment],
-    reference: references.Reference,
-    bar: _progress.Bar,
-) -> int:
+def _compare_strategies(rows: list[Experiment], reference: Reference, bar: Bar) -> int:
     """Print a row for each strategy; return how many agreed."""
     show = agreements.strategy_json if FLAGS.json else agreements.strategy_row
     agreed = 0
@@ -97,10 +97,7 @@ def _compare_strategies(
 
 
 def _compare_rules(
-    experiment: experiments.Experiment,
-    reference: references.Reference,
-    rules: list[tuple[str, str]],
-    bar: _progress.Bar,
+    experiment: Experiment, reference: Reference, rules: list[tuple[str, str]], bar: Bar
 ) -> int:
     """Print a row for each reduction by each route; return how many agreed."""
     show = agreements.rule_json if FLAGS.json else agreements.rule_row

@@ -118,4 +118,5 @@ def _cell(name: str, value: float | None) -> str:
     if value is None:
         return "-"
     text = f"{100 * value:.2f}" if name == "accuracy" else f"{value:.4f}"
-    return text if len(text) <= _column(name).width else f"{value:.2g}"
+    width = _column(name).width
+    return text if len(text) <= width else f"{float(text):.{width - 5}g}"

@@ -44,8 +44,8 @@ def train_one(
 
     def on_epoch(record: EpochRecord) -> None:
         journal.epoch(record)
-        for line in table.lines(record):
-            teller.say(line)
+        if lines := table.lines(record):
+            teller.say("\n".join(lines))
 
     run = runs.run(
         experiment,
