@@ -57,9 +57,9 @@ def main(args: list[str]) -> None:
     rows = with_gradient_faults(rows, FLAGS.fault, rules_too=not FLAGS.strategy)
     told = text.fault_lines(FLAGS.fault)
     if not FLAGS.json:
-        print(text.environment_lines(describe_environment()))
+        print(text.environment_text(describe_environment()))
         of = f"recipe {recipe.name}", f"batch {size}", recipe.model.dtype
-        print(flow(of), *told, "", agreements.head_lines(), sep="\n", flush=True)
+        print(flow(of), *told, "", agreements.head_text(), sep="\n", flush=True)
     rules = [] if FLAGS.strategy else RULES
     with Bar(1 + len(rows) + len(rules), bar_format=STEPS) as bar:
         bar.step("reference")

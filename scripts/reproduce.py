@@ -74,8 +74,11 @@ def main(args: list[str]) -> None:
     """Plan, train, report; say where the report is and what it counts."""
     _script.refuse_arguments(args)
     start = time.monotonic()
-    needed = ["workdir"] if FLAGS.report_only else ["workdir", "data_dir"]
-    for name in needed:
+    if FLAGS.data_dir is None and not FLAGS.report_only:
+        raise InputError(
+            "--data_dir is required: the folder that holds your data files"
+        )
+    for name in ["workdir"] if FLAGS.report_only else ["workdir", "data_dir"]:
         expect(f"a folder for --{name}", FLAGS[name].value, bool(FLAGS[name].value))
     systems, cores = chosen_systems(), jobs.choose_cores(FLAGS.jobs)
     to = folder_named(FLAGS.workdir)

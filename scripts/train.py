@@ -60,7 +60,7 @@ def main(args: list[str]) -> None:
         else:
             how |= {"group_size": FLAGS.group_size}
             before, after = [], training.train_seeds(journal, prepare_fn, teller, **how)
-    times = text.time_lines(clock.seconds, total=clock.total(), cache=cache.state)
+    times = text.time_text(clock.seconds, total=clock.total(), cache=cache.state)
     kept = [] if journal.workdir.path is None else [f"results in {FLAGS.workdir}"]
     print("", *before, times, *kept, *faults, *after, sep="\n")
 
@@ -105,8 +105,8 @@ def introduce(journal: Journal) -> list[str]:
     experiment, seeds = journal.experiment, journal.seeds
     many = len(seeds) > 1
     of = f"seeds {seeds[0]} to {seeds[-1]}" if many else f"seed {seeds[0]}"
-    print(text.environment_lines(journal.environment))
-    print(text.run_lines(experiment, of), end="\n\n")
+    print(text.environment_text(journal.environment))
+    print(text.run_text(experiment, of), end="\n\n")
     print(text.summary(experiment.recipe.model), end="\n\n")
     faults = text.fault_lines(experiment.faults)
     print(*faults, sep="\n", end="\n\n" if faults else "", flush=True)

@@ -175,6 +175,12 @@ def test_bad_input_is_told_in_a_line(call, args, complaint):
         call(system(house("one")), args=args)
 
 
+def test_a_folder_of_data_is_asked_for(call):
+    complaint = "^--data_dir is required: the folder that holds your data files$"
+    with pytest.raises(InputError, match=complaint):
+        call(system(house("one")), data=False)
+
+
 @pytest.mark.parametrize(
     ("program", "status", "said"),
     [

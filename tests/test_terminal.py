@@ -149,7 +149,7 @@ def test_what_is_trained_fits_with_the_longest_names(experiment):
     for dataset in (*SOURCES, "tfds:cats_vs_dogs_of_long_name"):
         recipe = override(experiment.recipe, dataset=dataset, strategy=LONG["strategy"])
         named = experiment._replace(recipe=recipe)
-        lines = text.run_lines(named, "seeds 0 to 4294967295")
+        lines = text.run_text(named, "seeds 0 to 4294967295")
         check_fits(lines)
         assert f"dataset {dataset} (" in lines
     for own in RECIPES.values():
@@ -164,7 +164,7 @@ def test_the_environment_fits_and_counts_in_plain_english():
         **{"platform": "gpu", "num_processes": 2, "num_cores": 1},
         "commit": "0123456789+",
     }
-    told = text.environment_lines(environment)
+    told = text.environment_text(environment)
     check_fits(told)
     assert "8 NVIDIA H100 80GB HBM3 (GPU) devices of 2 processes, 1 core;" in told
 
@@ -181,7 +181,7 @@ def test_seeds_fit():
 def test_times_fit_and_come_to_a_total():
     parts = ("load", "prepare", "write", "compile", "train", "evaluate", "predict")
     seconds = dict.fromkeys(parts, 1234.56)
-    told = text.time_lines(seconds, total=8642.0, cache="partly warm")
+    told = text.time_text(seconds, total=8642.0, cache="partly warm")
     check_fits(told)
     assert told.endswith("total 8642.00 (compile cache partly warm)")
 
@@ -189,7 +189,7 @@ def test_times_fit_and_come_to_a_total():
 def test_comparisons_of_strategies_and_rules_fit(experiment):
     objection = "gradient off by 1.0e+00, 2.2e+05 times the bound, and what else it is"
     agreement = Agreement(1.0, 1.0, 1.0, 1.0, 1, 10**10, (objection, objection))
-    check_fits(agreements.head_lines())
+    check_fits(agreements.head_text())
     for name in STRATEGIES:
         own = experiment._replace(recipe=override(experiment.recipe, strategy=name))
         told = agreements.strategy_row(own, agreement)

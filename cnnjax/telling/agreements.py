@@ -19,7 +19,7 @@ NOTE = (
 )
 
 
-def head_lines() -> str:
+def head_text() -> str:
     """Return the head of the table, under a note on its columns."""
     return f"{wrap(NOTE, indent='')}\n\n{row(HEAD, WIDTHS)}"
 

@@ -30,7 +30,7 @@ def comparison_lines(a: Outcome, b: Outcome, found: Mapping[str, Any]) -> list[s
     return [
         *side_lines("A", a),
         *side_lines("B", b),
-        settings_line(a, b),
+        settings_text(a, b),
         "",
         *map(wrap, lines),
         wrap(f"verdict: {found['verdict']}"),
@@ -51,7 +51,7 @@ def side_lines(name: str, outcome: Outcome) -> list[str]:
     return [f"{name}  {outcome.path}", *told, *_score_lines(outcome)]
 
 
-def settings_line(a: Outcome, b: Outcome) -> str:
+def settings_text(a: Outcome, b: Outcome) -> str:
     """Say in which settings of their recipes the runs differ, the first few by name."""
     found = [
         f"{path} {json.dumps(left)} against {json.dumps(right)}"

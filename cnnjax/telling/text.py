@@ -47,12 +47,12 @@ def summary(config: ModelConfig) -> str:
     )
 
 
-def environment_lines(environment: Mapping[str, Any]) -> str:
+def environment_text(environment: Mapping[str, Any]) -> str:
     """Say what a run is measured on."""
     return flow(environment_parts(environment), sep="; ")
 
 
-def run_lines(experiment: Experiment, seeds: str) -> str:
+def run_text(experiment: Experiment, seeds: str) -> str:
     """Say what is about to be trained; `seeds` says from which seeds."""
     recipe = experiment.recipe
     sizes = (
@@ -110,7 +110,7 @@ def metric_text(name: str, value: float) -> str:
     return f"{100 * value:.2f} %" if name == "accuracy" else f"{value:.4f}"
 
 
-def time_lines(seconds: Mapping[str, float], *, total: float, cache: str) -> str:
+def time_text(seconds: Mapping[str, float], *, total: float, cache: str) -> str:
     """Say where the time of a run went; `cache` is the state of the compile cache."""
     parts = [f"{part} {spent:.2f}" for part, spent in seconds.items()]
     whole = f"total {total:.2f} (compile cache {cache})"
