@@ -5,4 +5,4 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent / "scripts"))
 
-import _start  # noqa: F401
+import _script  # noqa: F401  # before what imports JAX

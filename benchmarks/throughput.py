@@ -29,7 +29,8 @@ from results import Results
 from cnnjax.base.errors import InputError, expect, unknown_name
 from cnnjax.experiments import recipes
 from cnnjax.experiments.experiment import Experiment
-from cnnjax.measuring import advice
+from cnnjax.measuring.advice import advise
+from cnnjax.measuring.advice_text import advice_lines
 from cnnjax.measuring.timing import spread
 from cnnjax.results.environment import describe_environment, environment_line
 
@@ -88,7 +89,7 @@ def main(args: list[str]) -> None:
             told = f"{name} on {experiment.recipe.dataset}, batch {size}"
             print(f"\n{told}", flush=True)
             if FLAGS.advise:
-                print(*advice.advice_lines(advice.advise(experiment)), sep="\n")
+                print(*advice_lines(advise(experiment)), sep="\n")
             else:
                 for task in TASKS:
                     group = [

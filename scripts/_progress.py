@@ -1,52 +1,72 @@
-"""A live bar with rate and time left where the output is a terminal, else lines."""
+"""A bar at the bottom of a terminal, with lines above it; elsewhere the lines alone."""
 
 from __future__ import annotations
 
 import shutil
 import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Self
 
+import _script  # noqa: F401  # before what imports JAX
 from tqdm import tqdm
 
 from cnnjax.experiments.experiment import Experiment
+from cnnjax.measuring import advice
+from cnnjax.measuring.advice_text import advice_lines
+from cnnjax.measuring.candidates import candidates_for
+
+POLL_SECONDS = 1.0
+STEPS = "{desc} |{bar}| {n_fmt}/{total_fmt}, {elapsed}"
+EPOCHS = "{l_bar}{bar}| {n_fmt}/{total_fmt} epochs{postfix}"
+WAITING = "{desc}, {elapsed}"
 
 
-class Progress:
-    """Examples trained on so far, out of all epochs. The bar starts with training."""
+class Bar:
+    """How much of something is done. It is drawn at the first move, on a terminal."""
 
-    def __init__(self, experiment: Experiment, *, runs: int = 1) -> None:
-        """Draw nothing yet: what is compiled first must not count in the rate.
-
-        There are so many runs, one after another, of which the experiment is one.
-        """
-        self._total = runs * experiment.examples_per_epoch * experiment.loop.epochs
-        self._of_epoch = 0
+    def __init__(self, total: int, **how: Any) -> None:
+        """Draw nothing yet: what comes first must not count in the rate."""
+        self._total, self._how = total, how
         self._bar: tqdm | None = None
+        self._polled = time.monotonic()
 
-    def update(self, done: int, total: int) -> None:
-        """Move the bar to `done` of the `total` examples of the present epoch."""
-        if not sys.stdout.isatty():
-            return
-        if self._bar is None:
-            columns = shutil.get_terminal_size(fallback=(80, 24)).columns
-            self._bar = tqdm(
-                total=self._total,
-                unit=" examples",
-                unit_scale=True,
-                file=sys.stdout,
-                leave=False,
-                ncols=columns or 80,
-            )
-        self._bar.update(max(0, done - self._of_epoch))
-        self._of_epoch = done % total
+    def move(self, done: int, note: str = "") -> None:
+        """Draw so much of the whole, and a note beside it."""
+        if (bar := self._drawn()) is not None:
+            bar.set_postfix_str(note, refresh=False)
+            bar.update(done - bar.n)
+            bar.refresh()
+
+    def step(self, what: str) -> None:
+        """Count what went on as done, and say what is going on now."""
+        begun = self._bar is not None
+        if (bar := self._drawn()) is not None:
+            bar.set_description_str(what, refresh=False)
+            bar.update(int(begun))
+            bar.refresh()
+
+    def poll(self, state: Callable[[], tuple[int, str]]) -> None:
+        """Move to a state that is asked for, about once a second."""
+        now = time.monotonic()
+        if sys.stdout.isatty() and now >= self._polled + POLL_SECONDS:
+            self._polled = now
+            self.move(*state())
 
     def write(self, line: str) -> None:
-        """Print a line above the bar."""
+        """Print a line, above the bar where there is one."""
         if self._bar is None:
             print(line, flush=True)
         else:
             self._bar.write(line)
 
-    def __enter__(self) -> Progress:
+    def _drawn(self) -> tqdm | None:
+        if self._bar is None and self._total and sys.stdout.isatty():
+            self._bar = _draw(total=self._total, **self._how)
+        return self._bar
+
+    def __enter__(self) -> Self:
         """Return the bar."""
         return self
 
@@ -54,3 +74,77 @@ class Progress:
         """Wipe the bar away."""
         if self._bar is not None:
             self._bar.close()
+
+
+class Training(Bar):
+    """Examples trained on so far, out of all epochs; before that, the compiling."""
+
+    def __init__(self, experiment: Experiment, *, runs: int = 1) -> None:
+        """Begin; there are so many runs, one after another, like the experiment's."""
+        total = runs * experiment.examples_per_epoch * experiment.loop.epochs
+        super().__init__(total, unit=" examples", unit_scale=True)
+        self._done = self._of_epoch = 0
+        self._waiting = Waiting("compiling")
+
+    def update(self, done: int, total: int) -> None:
+        """Move the bar to `done` of the `total` examples of the present epoch."""
+        self._waiting.end()
+        self._done += max(0, done - self._of_epoch)
+        self._of_epoch = done % total
+        if (bar := self._drawn()) is not None:
+            bar.update(self._done - bar.n)
+
+    def write(self, line: str) -> None:
+        """Print a line, above the bar where there is one."""
+        self._waiting.end()
+        super().write(line)
+
+    def __exit__(self, *_: object) -> None:
+        """Wipe the bar away."""
+        self._waiting.end()
+        super().__exit__()
+
+
+class Waiting:
+    """What is waited for, and for how long by now; elsewhere than on a terminal once.
+
+    A thread counts the seconds: what is waited for says nothing itself.
+    """
+
+    def __init__(self, what: str) -> None:
+        """Begin to wait."""
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._count, args=(what,), daemon=True)
+        if sys.stdout.isatty():
+            self._thread.start()
+        else:
+            print(what, flush=True)
+
+    def end(self) -> None:
+        """Wipe the line away; a second call does nothing."""
+        if self._thread.is_alive():
+            self._ended.set()
+            self._thread.join()
+
+    def _count(self, what: str) -> None:
+        bar = _draw(desc=what, total=1, bar_format=WAITING)
+        while not self._ended.wait(POLL_SECONDS):
+            bar.refresh()
+        bar.close()
+
+
+def advise(experiment: Experiment) -> advice.Advice:
+    """Try every strategy that is worth it, and print the table of what was found."""
+    print("strategy auto: trying what there is, a minute or two", flush=True)
+    total = len(candidates_for(experiment)) + advice.ROUNDS
+    with Bar(total, bar_format=STEPS) as bar:
+        found = advice.advise(experiment, on_step=bar.step)
+    print(*advice_lines(found)[:-1], sep="\n", end="\n\n")
+    return found
+
+
+def _draw(**how: Any) -> tqdm:
+    # Asked for here: where a terminal does not know its size, tqdm would hide the bar.
+    columns, rows = shutil.get_terminal_size(fallback=(80, 24))
+    size = {"ncols": columns or 80, "nrows": rows or 24}
+    return tqdm(file=sys.stdout, leave=False, **size, **how)

@@ -1,4 +1,8 @@
-"""What every script shares: one-line errors with exit status 2, and a compile cache."""
+"""What every script shares: help, one-line errors with exit status 2, an early start.
+
+Import it before anything that imports JAX, which reads variables of the environment as
+it is imported: what it refuses is told as bad input is.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,36 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-import _streams
-import jax
+try:
+    import jax
+except Exception as error:
+    said = " ".join(str(error).split())
+    ours = {name: at for name, at in os.environ.items() if name.startswith("JAX_")}
+    refused = [name for name in ours if name.lower() in said.lower()]
+    refused = refused or [name for name, at in ours.items() if repr(at) in said]
+    if not refused:
+        raise
+    name = max(refused, key=len)
+    told = f"{name}={ours[name]}: {said}; unset it, or change it"
+    print(f"{Path(sys.argv[0]).name}: error: {told}", file=sys.stderr)
+    sys.exit(2)
+if backend := os.environ.get("MPLBACKEND"):
+    try:
+        import matplotlib  # noqa: F401
+    except ValueError:
+        # Pictures are written into files, without a backend: none is worth a training.
+        del os.environ["MPLBACKEND"]
+        told = f"MPLBACKEND={backend}: Matplotlib has no such backend; left out"
+        print(f"{Path(sys.argv[0]).name}: warning: {told}", file=sys.stderr)
+        for name in list(sys.modules):  # what is half imported
+            if name.partition(".")[0] == "matplotlib":
+                del sys.modules[name]
+
 from absl import app, flags, logging
 
+from cnnjax.base import streams
 from cnnjax.base.errors import InputError
+from cnnjax.telling.usage import Flag, usage
 
 HERE = Path(__file__).parent
 # What others call the flags of these scripts.
@@ -34,6 +63,18 @@ ALIASES = {
     "recipe": ("arch", "config", "model"),
     "workdir": ("logdir", "out", "outdir", "output", "output_dir"),
 }
+# Which flags --help shows together; all others are the script's own.
+GROUPS = {
+    "data": "dataset data_dir num_train",
+    "training": "recipe epochs batch_size shuffle initializer seed num_seeds "
+    "group_size evaluate_every precision matmul_precision fault",
+    "optimizer": "algorithm learning_rate l2 momentum b1 b2 eps schedule "
+    "min_learning_rate cosine_epochs cosine_unit",
+    "devices": "strategy num_devices model_devices microbatch_size",
+    "cluster": "coordinator_address num_processes process_index distributed "
+    "heartbeat_seconds join_seconds",
+    "output": "workdir overwrite log_steps output_dir out json",
+}
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -42,12 +83,12 @@ def run(main: Callable[[list[str]], None]) -> None:
     Nothing of the script is left behind: a notebook may run it again.
     """
     name = Path(sys.argv[0]).name
-    _streams.mend()
+    streams.mend()
 
     def parse(argv: list[str]) -> list[str]:
         own = argv[: argv.index("--")] if "--" in argv else argv
         if {"--help", "-h", "--helpshort"} & set(own):
-            app.usage(shorthelp=True, writeto_stdout=True)
+            print(help_text(main.__globals__["__doc__"]))
             sys.exit(0)
         return flags.FLAGS(argv)
 
@@ -68,59 +109,35 @@ def refuse_arguments(args: list[str]) -> None:
         raise InputError(f"expected flags only, got {args[0]!r}; write --name=value")
 
 
-class CompileCache:
-    """JAX's persistent compile cache in the user's cache folder, and its use so far."""
-
-    def __init__(self) -> None:
-        """Switch the cache on. Do it before anything is compiled."""
-        self.hits = self.misses = 0
-        folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-        if folder is None and (own := cache_folder()) is not None:
-            folder = str(own / "xla")
-        jax.config.update("jax_compilation_cache_dir", folder)
-        # The defaults leave out what compiles in under a second: everything, here.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-        jax.monitoring.register_event_listener(self._count)
-
-    @contextlib.contextmanager
-    def off(self) -> Iterator[None]:
-        """Compile without it."""
-        from jax.experimental.compilation_cache.compilation_cache import reset_cache
-
-        jax.config.update("jax_enable_compilation_cache", False)
-        reset_cache()
-        try:
-            yield
-        finally:
-            jax.config.update("jax_enable_compilation_cache", True)
-            reset_cache()
-
-    @property
-    def state(self) -> str:
-        """Say whether what was compiled so far came out of the cache."""
-        if not self.hits:
-            return "cold"
-        return "partly warm" if self.misses else "warm"
-
-    def _count(self, event: str, **_: object) -> None:
-        self.hits += event == "/jax/compilation_cache/cache_hits"
-        self.misses += event == "/jax/compilation_cache/cache_misses"
+def help_text(about: str) -> str:
+    """Return what --help prints: the script's own flags first, then the groups."""
+    own = {
+        flag.name: flag for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+    }
+    groups = {name: names.split() for name, names in GROUPS.items()}
+    grouped = {name for names in groups.values() for name in names}
+    groups = {"this script": [name for name in own if name not in grouped], **groups}
+    shown = {
+        group: [_help_of(own[name]) for name in names if name in own]
+        for group, names in groups.items()
+    }
+    return usage(about, {group: lines for group, lines in shown.items() if lines})
 
 
-def cache_folder() -> Path | None:
-    """Return the folder of what is only a convenience; None: there is none to write.
-
-    It is made where it is not there yet.
-    """
-    from platformdirs import user_cache_path
-
-    try:
-        folder = user_cache_path("cnnjax").expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
-    except (RuntimeError, OSError):  # no home is known; it cannot be made
-        return None
-    return folder if os.access(folder, os.W_OK) else None
+def _help_of(flag: flags.Flag) -> Flag:
+    """Return a flag as --help shows it."""
+    if flag.boolean:
+        return Flag(f"--[no]{flag.name}", flag.help)
+    meaning, _, _ = flag.help.partition(";\n")  # absl says of some: repeat this option
+    if values := getattr(flag.parser, "enum_values", None):
+        meaning = meaning.removeprefix(f"<{'|'.join(values)}>: ")
+        meaning = f"{meaning} One of {', '.join(values)}."
+    kind = {"int": "N", "float": "X"}.get(flag.flag_type(), "NAME")
+    kind = "DIR" if flag.name.endswith("dir") else kind
+    listed = isinstance(flag.default, list)
+    default = ",".join(flag.default or ()) if listed else flag.default
+    told = "" if default is None else str(default)
+    return Flag(f"--{flag.name}={kind}", meaning, told)
 
 
 @contextlib.contextmanager
@@ -142,7 +159,7 @@ def _telling(name: str) -> Iterator[None]:
     except BrokenPipeError:  # the reader of our output has gone
         _leave(141)
     except OSError as error:  # the system's refusal, whatever was asked of it
-        refused = error.filename is None and error.errno in _streams.REFUSALS
+        refused = error.filename is None and error.errno in streams.REFUSALS
         _leave(_tell(name, f"{'cannot write to stdout: ' if refused else ''}{error}"))
     except Exception:
         if not jax.distributed.is_initialized():
@@ -181,7 +198,7 @@ def _leave(status: int) -> NoReturn:
 
     The rest may be waiting for this one; they end when its heartbeat is missing.
     """
-    _streams.drop_what_is_refused()
+    streams.drop_what_is_refused()
     if jax.distributed.is_initialized():
         sys.stderr.flush()
         os._exit(status)

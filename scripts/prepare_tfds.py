@@ -2,7 +2,7 @@
 
 No TensorFlow is needed. Example:
 
-    python scripts/prepare_tfds.py --dataset=mnist --data_dir=data --output_dir=tfds
+    python scripts/prepare_tfds.py --dataset=mnist --output_dir=tfds
     python scripts/train.py --dataset=tfds:mnist --data_dir=tfds
 """
 
@@ -13,9 +13,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # python -I leaves it out
 
-import _start  # noqa: F401  # before what imports JAX
-
-# isort: split
 import _script
 import tensorflow_datasets as tfds
 from absl import flags
@@ -23,10 +20,11 @@ from absl import flags
 from cnnjax.data import load_dataset
 from cnnjax.data.mnist import OFFICIAL
 from cnnjax.data.tfds_builder import prepare_for_tfds
+from cnnjax.telling.layout import wrap
 
 DATASET = flags.DEFINE_enum("dataset", "mnist", list(OFFICIAL), "Dataset to prepare.")
 DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Folder of the four idx files; not given: they are downloaded."
+    "data_dir", None, "Folder of the four idx files. Default: download them."
 )
 OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Folder to prepare the dataset in.", required=True
@@ -41,10 +39,8 @@ def main(args: list[str]) -> None:
     folder = prepare_for_tfds(dataset, output_dir=OUTPUT_DIR.value)
     num_train = len(dataset.train.labels)
     num_test = len(dataset.test.labels) if dataset.test else 0
-    print(
-        f"prepared {dataset.name}: {num_train} training and {num_test} test examples "
-        f"in {folder}"
-    )
+    sizes = f"{num_train} training and {num_test} test examples"
+    print(wrap(f"prepared {dataset.name}: {sizes} in {folder}"))
 
 
 if __name__ == "__main__":

@@ -679,7 +679,31 @@ MUTANTS = (
         "int(split.fraction * num_examples)",
         ("tests/test_data_order.py",),
     ),
-    # What is written.
+    # What is written, and what is told.
+    Mutant(
+        "missing_field",
+        "A record of a run may lack a field that its schema declares.",
+        "cnnjax/results/schema.py",
+        'wrong += [f"{name} is missing"] if field.always else []',
+        "continue",
+        ("tests/test_schema.py",),
+    ),
+    Mutant(
+        "diverged_are_those_left_out",
+        "Of several seeds, those that the mean leaves out are kept as diverged.",
+        "cnnjax/experiments/journal.py",
+        '"seeds_diverged": found.diverged,',
+        '"seeds_diverged": found.not_finite,',
+        ("tests/test_divergence.py",),
+    ),
+    Mutant(
+        "divergence_is_thinned_out",
+        "Of many fast epochs, the one in which a run diverges may not be shown.",
+        "cnnjax/telling/epochs.py",
+        "(ends or news or slow or",
+        "(ends or slow or",
+        ("tests/test_terminal.py",),
+    ),
     Mutant(
         "label_and_prediction_exchanged",
         "In predictions.csv, label and prediction are exchanged.",

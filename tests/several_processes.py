@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import _processes
+import _flags
 import _script
 import jax
 import jax.numpy as jnp
@@ -24,11 +24,13 @@ from test_strategy_laws import TINY
 from cnnjax import devices
 from cnnjax.base.errors import InputError
 from cnnjax.data.order import take_batch
+from cnnjax.devices import processes
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.gradients.padding import pad_batch
 from cnnjax.strategies import STRATEGIES, Options, make_strategy
 from cnnjax.training.evaluation import make_evaluate
 
+_flags.define_cluster()
 OUTPUT = flags.DEFINE_string("output", None, "Folder.")
 
 
@@ -58,7 +60,7 @@ def refusal_of(name: str, experiment: Experiment, mesh: Mesh) -> str:
 def main(args: list[str]) -> None:
     """Compute the same in all processes, and note it."""
     jax.config.update("jax_num_cpu_devices", 3)  # one more than the mesh takes
-    _processes.join()
+    processes.join(_flags.cluster())
     mesh = devices.make_mesh(2)
     experiment = experiment_of(TINY, strategy="shard_map")
     noted = {"mesh": [device.process_index for device in mesh.devices.flat]}
@@ -117,7 +119,7 @@ def main(args: list[str]) -> None:
     ]
     np.savez(Path(OUTPUT.value) / f"{jax.process_index()}.npz", **noted)
     different = jnp.full(2, jax.process_index())
-    _processes.together(lambda: different, same=lambda array: array)
+    processes.together(lambda: different, same=lambda array: array)
 
 
 if __name__ == "__main__":

@@ -108,6 +108,21 @@ def test_nothing_asks_for_a_strategy_or_a_loss_by_its_name(module):
         assert NAMED.findall(path.read_text()) == []
 
 
+SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
+
+
+def test_scripts_are_thin_and_have_three_helpers_at_most():
+    """One for flags, one that wraps them all, one for what moves on a terminal."""
+    helpers = [path for path in SCRIPTS if path.name.startswith("_")]
+    assert [path.stem for path in helpers] == ["_flags", "_progress", "_script"]
+    lengths = {
+        path.name: len(path.read_text().splitlines())
+        for path in SCRIPTS
+        if path not in helpers
+    }
+    assert {name: length for name, length in lengths.items() if length > 120} == {}
+
+
 REFUSALS = ("raise InputError", "raise unknown_name", "expect(", "settle(self")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 from absl import flags
 
 from cnnjax.base.errors import InputError
-from cnnjax.results.outcomes import pair_predictions, read_outcome
+from cnnjax.results.outcomes import read_outcome
+from cnnjax.results.pairing import pair_predictions
 from cnnjax.statistics import (
     compare_means,
     compare_pairs,
@@ -63,15 +65,21 @@ def edit(run: str, file: str, **fields) -> None:
     path.write_text("\n".join(lines))
 
 
+FOLDED = re.compile(r"\n(?:  |     |      )(?=\S)")  # a line that goes on
+
+
 @pytest.fixture
 def compare(capsys):
-    """Run the script's main; return its text, or with as_json its object."""
+    """Run the script's main; return its text unfolded, or with as_json its object."""
 
     def run(*args: str, as_json: bool = False):
         flags.FLAGS(["compare_runs.py", f"--json={as_json}"])
         compare_runs.main(list(args))
         out = capsys.readouterr().out
-        return json.loads(out) if as_json else out
+        if as_json:
+            return json.loads(out)
+        assert all(len(s) <= 80 or s[:3] in ("A  ", "B  ") for s in out.splitlines())
+        return FOLDED.sub(" ", out)
 
     yield run
     flags.FLAGS(["compare_runs.py", "--json=False"])

@@ -26,7 +26,8 @@ from cnnjax.results.outcomes import dead_classes, read_outcome
 from cnnjax.strategies import STRATEGIES, Options, make_strategy
 from cnnjax.studies.reporting.files import write_report
 from cnnjax.studies.reproduction.plan import plan
-from cnnjax.telling.text import divergence_of_run, interval_lines, seed_line
+from cnnjax.telling.seeds import interval_lines, seed_line
+from cnnjax.telling.text import divergence_of_run
 from cnnjax.training.records import EpochRecord
 from cnnjax.types import NO_PREDICTION, Examples, Metrics
 

@@ -27,7 +27,7 @@ from cnnjax.experiments.runs import Run, run
 from cnnjax.faults import switch_in
 from cnnjax.laws.comparison import largest_error
 from cnnjax.statistics import mean_interval
-from cnnjax.telling.text import interval_lines
+from cnnjax.telling.seeds import interval_lines
 from cnnjax.training.loop import take
 
 pytestmark = pytest.mark.xdist_group("ensembles")

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -295,10 +296,11 @@ def test_what_is_a_convenience_makes_no_difference(environment, run):
 
 ADVICE = """
 from cnnjax.measuring import advice
-def advise(_):
-    found = advice.Candidate("jit", None)
-    return type("Advice", (), {"best": type("Tried", (), {"candidate": found})})
-advice.advise, advice.advice_lines, advice.advice_line = advise, lambda _: [""], str
+from cnnjax.measuring.timing import Spread
+def advise(*_, **__):
+    found = advice.Tried(advice.Candidate("jit"), Spread(1.0, 1.0, 1.0, 1), 1.0, 0.0)
+    return advice.Advice((found,), 8)
+advice.advise = advise
 """
 
 
@@ -361,8 +363,12 @@ def test_a_flag_by_another_name(script, run):
     assert "Unknown command line flag 'zzz'" in refusal(run(script, "--zzz"))
 
 
+def no_version(name: str) -> str:
+    raise metadata.PackageNotFoundError(name)
+
+
 def test_a_checkout_without_git_and_metadata(monkeypatch):
     monkeypatch.setenv("PATH", "/dev/null")
-    monkeypatch.setattr("cnnjax.results.environment.PACKAGES", ("no-such-package",))
+    monkeypatch.setattr(metadata, "version", no_version)
     described = describe_environment()
-    assert described["commit"] == described["no-such-package"] == "unknown"
+    assert described["commit"] == described["jax"] == "unknown"

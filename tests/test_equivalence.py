@@ -148,8 +148,10 @@ def test_the_script_fails_with_a_fault(run_script):
     done = run_script(*flags, "--num_steps=2")
     assert done.returncode == 1, done.stderr
     lines = done.stdout.splitlines()
-    assert "  DISAGREES: gradient off by 1.0e+00" in lines[-3]
-    assert lines[-2].startswith("FAULT n_times_too_large: Gradients are N devices")
+    assert max(map(len, lines)) <= 80
+    assert lines[-5].endswith("  DISAGREES")
+    assert lines[-4].startswith("  gradient off by 1.0e+00")
+    assert lines[-3].startswith("FAULT n_times_too_large: Gradients are N devices")
     assert lines[-1] == "0 of 1 strategies agree with the serial reference"
 
 

@@ -251,7 +251,7 @@ def test_an_initializer_is_chosen_by_name():
 FLAGS_MAKE_THE_RUN = """
 import sys
 sys.path.insert(0, "scripts")
-import train
+import _flags, train
 from absl import flags
 from absl.testing import flagsaver
 from cnnjax.studies.published import SYSTEMS
@@ -260,7 +260,7 @@ for system in SYSTEMS.values():
         with flagsaver.flagsaver():
             rest = flags.FLAGS(["train.py", *run.flags()])
             assert rest == ["train.py"], rest
-            assert train._recipe_flags.recipe_from_flags() == run.settled(), run.name
+            assert _flags.recipe_from_flags() == run.settled(), run.name
             assert tuple(flags.FLAGS.fault) == run.faults, run.name
             assert flags.FLAGS.evaluate_every == run.evaluate_every, run.name
 print("all")
@@ -290,7 +290,9 @@ def test_the_script_lists_recipes_and_runs(list_recipes):
     assert "test accuracy, epoch 10: 98.68 %  [reported]" in done.stdout
     assert "parameters: 535,818, exactly 535,818  [reported]" in done.stdout
     flags = "--recipe=adam_cosine_cnn --dataset=mnist --fault=overwritten_conv_gradient"
-    assert f"python scripts/train.py {flags}\n" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    pasted = re.sub(r" \\\n +", " ", done.stdout)
+    assert f"python scripts/train.py {flags}\n" in pasted
     assert "IPU" not in done.stdout
 
 

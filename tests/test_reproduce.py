@@ -11,8 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-import _campaign
-import _jobs
 import pytest
 import reproduce
 from absl import flags
@@ -23,8 +21,14 @@ from cnnjax.studies import published
 from cnnjax.studies.published.run import System
 from cnnjax.studies.reporting.files import write_report
 from cnnjax.studies.reproduction.plan import finished, plan
+from cnnjax.studies.runner import campaign, jobs
 
 ROOT = Path(__file__).parent.parent
+
+
+def unfolded(text: str) -> str:
+    """Return lines as they were before they were broken to fit a terminal."""
+    return text.replace("\n  ", " ")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,7 @@ def houses(tmp_path_factory) -> str:
 @pytest.fixture
 def call(monkeypatch, capsys, tmp_path, houses):
     """Call the script's main with systems; return (status, its lines, its errors)."""
-    monkeypatch.setattr(_jobs.signal, "signal", lambda *_: None)  # pytest's stay
+    monkeypatch.setattr(jobs.signal, "signal", lambda *_: None)  # pytest's stay
     cache = os.environ["JAX_COMPILATION_CACHE_DIR"]
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", cache)
 
@@ -72,9 +76,9 @@ def test_two_runs_are_trained_reported_and_not_trained_again(call, tmp_path):
     assert "0 of 2 jobs are done already" in out
     assert "B two seed 0: done" in out
     assert re.search(
-        r"2 in band, 0 out of band, \d+ no band, 0 open; "
-        r"published 0 like ours, 0 not; \d+ s$",
-        out.strip(),
+        r"Of 8 published figures: 2 within the expected range, 0 outside, 6 without a "
+        r"range, 0 not trained yet\.\n\d+ s in all$",
+        unfolded(out.strip()),
     )
     workdir = tmp_path / "w"
     report = (workdir / "report.md").read_text()
@@ -107,7 +111,7 @@ def test_a_failed_job_is_told_and_the_others_go_on(call, tmp_path):
     run = house("broken", faults=("one_dropout_mask_for_all",))  # there is no dropout
     status, out, err = call(system(run, house("sound")))
     assert status == 1
-    assert "B broken seed 0: FAILED with status 2: train.py: error: " in out
+    assert "B broken seed 0: FAILED with status 2: train.py: error: " in unfolded(out)
     assert err.startswith("FAILED B broken seed 0: train.py: error: ")
     assert "B sound seed 0: done" in out
     report = (tmp_path / "w" / "report.md").read_text()
@@ -125,7 +129,7 @@ def test_missing_data_is_explained_and_the_rest_reported(call, tmp_path):
             write_job(job, test_loss=0.01, train_seconds=0.083)
     status, out, err = call(systems)
     assert (status, err) == (0, "")
-    assert "left out: mnist is missing: " in out
+    assert "left out: mnist is missing: " in unfolded(out)
     report = (tmp_path / "w" / "report.md").read_text()
     assert report.count("open: mnist is missing, see above") == 2
     assert report.count("train-images-idx3-ubyte") == 1  # once, above all tables
@@ -171,6 +175,12 @@ def test_bad_input_is_told_in_a_line(call, args, complaint):
         call(system(house("one")), args=args)
 
 
+def test_a_folder_of_data_is_asked_for(call):
+    complaint = "^--data_dir is required: the folder that holds your data files$"
+    with pytest.raises(InputError, match=complaint):
+        call(system(house("one")), data=False)
+
+
 @pytest.mark.parametrize(
     ("program", "status", "said"),
     [
@@ -192,10 +202,10 @@ def test_a_job_that_cannot_say_why_it_ended(
 ):
     script = tmp_path / "train.py"
     script.write_text(f"import os\n{program}\n")
-    monkeypatch.setattr(_jobs, "TRAIN", script)
+    monkeypatch.setattr(reproduce, "TRAIN", script)
     ended, out, err = call(system(house("one")))
     assert ended == 1
-    assert f"B one seed 0: FAILED with status {status}: {said}" in out
+    assert f"B one seed 0: FAILED with status {status}: {said}" in unfolded(out)
     assert err == f"FAILED B one seed 0: {said}\n"
     complaint = tmp_path / "w/B/one/seed_0.stderr"
     assert complaint.read_text().endswith(f"{said}\n")
@@ -212,10 +222,10 @@ def test_a_report_that_fails_ends_no_training(call, monkeypatch, tmp_path):
             raise InputError("no room")
         write_report(*args, **kwargs)
 
-    monkeypatch.setattr(_campaign, "write_report", write)
+    monkeypatch.setattr(campaign, "write_report", write)
     status, out, err = call(system(house("one"), house("two")), args=("--jobs=1",))
     assert (status, err) == (0, "")
-    assert out.count("no report for now: no room") == 1
+    assert unfolded(out).count("no report for now: no room") == 1
     assert "2 of 2 jobs done" in (tmp_path / "w" / "report.md").read_text()
 
 
@@ -227,7 +237,7 @@ def test_a_report_is_of_all_that_is_finished(call, monkeypatch, tmp_path):
         written.append(findings)
         write_report(folder, findings, **kwargs)
 
-    monkeypatch.setattr(_campaign, "write_report", write)
+    monkeypatch.setattr(campaign, "write_report", write)
     to = tmp_path / "w"
     one = system(house("one", seeds=3, quick_epochs=2), house("no"), letter="A")
     two, three = system(house("two")), system(house("three"), letter="C")
@@ -282,7 +292,7 @@ _script.run(reproduce.main)
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks into /proc")
 def test_sigterm_ends_the_children_and_says_how_to_go_on(tmp_path, houses):
-    paths = [str(ROOT / "scripts"), str(ROOT / "tests")]
+    paths = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "tests")]
     process = subprocess.Popen(
         [sys.executable, "-c", DRIVER, f"--data_dir={houses}", f"--workdir={tmp_path}"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},

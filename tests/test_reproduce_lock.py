@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import errno
 
-import _lock
 import pytest
 
 from cnnjax.base.errors import InputError
+from cnnjax.studies.runner.lock import alone_in
 
 
 def test_nobody_else_works_in_the_same_folder(tmp_path):
     with (
-        _lock.alone_in(tmp_path),
+        alone_in(tmp_path),
         pytest.raises(InputError, match="another reproduce.py"),
-        _lock.alone_in(tmp_path),
+        alone_in(tmp_path),
     ):
         pass
-    with _lock.alone_in(tmp_path):
+    with alone_in(tmp_path):
         pass
 
 
@@ -29,5 +29,5 @@ def test_a_folder_that_cannot_be_locked_is_told_as_that(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     complaint = "cannot lock .*: No locks available; choose another --workdir"
-    with pytest.raises(InputError, match=complaint), _lock.alone_in(tmp_path):
+    with pytest.raises(InputError, match=complaint), alone_in(tmp_path):
         pass

@@ -9,9 +9,9 @@ import pytest
 from published_runs import findings_of, house, image, system, write_job
 
 from cnnjax.studies.published.run import Figure
+from cnnjax.studies.reporting.counts import counts_line
 from cnnjax.studies.reporting.files import write_report
 from cnnjax.studies.reporting.rows import end_rows_of, rows_of
-from cnnjax.studies.reporting.tables import counts_line
 from cnnjax.studies.reproduction.ends import ends_of
 from cnnjax.studies.reproduction.plan import plan
 
@@ -104,7 +104,11 @@ def test_published_values_like_ours_are_counted_and_all_numbers_are_kept(tmp_pat
         line = {"epoch": 1, "train_loss": loss, "train_accuracy": accuracy}
         write_job(job, lines=[line])
     findings = findings_of(systems, jobs)
-    assert counts_line(findings).endswith("; published 1 like ours, 1 not")
+    assert counts_line(findings) == (
+        "Of 5 published figures: 0 within the expected range, 0 outside, 5 without a "
+        "range, 0 not trained yet. Of those without a range, 1 of 2 that could be "
+        "compared are like ours."
+    )
     write_report(tmp_path, findings, facts=[], others={})
     report = (tmp_path / "report.md").read_text()
     assert "| like ours | unlike ours |" in report

@@ -12,8 +12,10 @@ import pytest
 from cnnjax import experiments, load_dataset, override
 from cnnjax.base.errors import InputError
 from cnnjax.experiments import recipes
-from cnnjax.measuring import advice, timing
-from cnnjax.measuring.advice import Advice, Candidate, Tried
+from cnnjax.measuring import advice, candidates, timing
+from cnnjax.measuring.advice import Advice, Tried
+from cnnjax.measuring.advice_text import advice_lines
+from cnnjax.measuring.candidates import Candidate
 from cnnjax.measuring.timing import Spread
 
 
@@ -85,18 +87,19 @@ def test_a_compile_time_is_repaid_by_faster_updates():
     assert advice.repaid_after(jit, eager) == pytest.approx(20.0)
     assert advice.repaid_after(eager, jit) == math.inf  # slower, later on
     assert advice.repaid_after(tried("jit", 0.01), tried("serial", 0.02)) == 0.0
-    lines = advice.advice_lines(Advice((jit, eager), 64))
+    lines = advice_lines(Advice((jit, eager), 64))
     assert lines[-1] == (
-        "use jit: 6,400 examples/s, eager comes to 582; it is ahead of every slower "
-        "one after 20 updates"
+        "use jit: 6,400 examples/s, eager 582; its longer compilation pays off after "
+        "20 updates"
     )
+    assert max(map(len, lines[:-1])) <= 80
 
 
 def test_the_first_to_be_ready_is_ahead_until_it_is_caught_up():
     fast, ready = tried("vmap", 0.0100, build=2.0), tried("jit", 0.0102, build=1.0)
-    table = advice.advice_lines(Advice((fast, ready), 64))
-    ends = [(line.split()[0], line[72:].strip()) for line in table[1:3]]
-    assert ends == [("vmap", "until update 5,000"), ("jit", "the best")]
+    table = advice_lines(Advice((fast, ready), 64))
+    ends = [(line.split()[0], line[68:].strip()) for line in table[1:3]]
+    assert ends == [("vmap", "until 5,000"), ("jit", "the best")]
 
 
 @pytest.fixture(scope="module")
@@ -109,16 +112,16 @@ def experiment():
 
 @pytest.mark.slow  # train.py --strategy=auto is tried quickly
 def test_advice_is_measured_on_right_gradients(experiment):
-    candidates = [Candidate("jit"), Candidate("jit", 4)]
-    found = advice.advise(experiment, candidates, num_rounds=1, round_seconds=0.01)
-    assert {one.candidate for one in found.tried} == {*candidates}
+    pair = [Candidate("jit"), Candidate("jit", 4)]
+    found = advice.advise(experiment, pair, num_rounds=1, round_seconds=0.01)
+    assert {one.candidate for one in found.tried} == {*pair}
     assert found.tried[0].step_seconds.median <= found.tried[1].step_seconds.median
     assert all(one.gradient_error <= 1e-5 for one in found.tried)
     assert all(one.build_seconds > 0 for one in found.tried)
 
 
 def test_a_wrong_gradient_is_not_advised(experiment, monkeypatch):
-    right = advice.make_strategy
+    right = candidates.make_strategy
 
     def twice(name, loss_fn, options):
         strategy = right(name, loss_fn, options)
@@ -129,13 +132,13 @@ def test_a_wrong_gradient_is_not_advised(experiment, monkeypatch):
 
         return strategy._replace(value_and_grad=value_and_grad)
 
-    monkeypatch.setattr(advice, "make_strategy", twice)
+    monkeypatch.setattr(candidates, "make_strategy", twice)
     with pytest.raises(InputError, match="off by 1.0e"):
         advice.advise(experiment, [Candidate("jit")], num_rounds=1)
 
 
 def test_candidates_fit_the_batch_and_the_devices(experiment):
-    names = {str(one) for one in advice.candidates_for(experiment)}
+    names = {str(one) for one in candidates.candidates_for(experiment)}
     assert {"jit", "serial", "vmap", "eager", "factored"} <= names
     for strategy in ("jit", "factored"):  # the batch has 8
         assert f"{strategy} in microbatches of 8" not in names
@@ -150,8 +153,8 @@ def test_candidates_fit_the_batch_and_the_devices(experiment):
     ],
 )
 def test_flat_products_are_tried_where_they_pay(monkeypatch, recipe, backend, tried):
-    monkeypatch.setattr(advice.jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(candidates.jax, "default_backend", lambda: backend)
     chosen = override(recipes.get_recipe(recipe), dataset="digits", batch_size=64)
     own = experiments.prepare(chosen, load_dataset("digits"))
-    found = advice.candidates_for(own)
+    found = candidates.candidates_for(own)
     assert {one.microbatch_size for one in found if one.strategy == "factored"} == tried

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from cnnjax.base.errors import InputError, unknown_name
 from cnnjax.models.stack import Dense
 from cnnjax.results import workdir
-from cnnjax.telling import text
+from cnnjax.telling import examples
 from cnnjax.telling.plots import draw_curves
 from cnnjax.types import Examples
 
@@ -108,13 +108,14 @@ def test_curves_are_a_picture(names, tmp_path):
 def test_examples_as_text():
     image = np.array([[[0], [255]], [[128], [0]]], np.uint8)
     labelled = Examples(image[None], np.array([7]))
-    shown = text.example_as_text(labelled, 0)
+    shown = examples.example_as_text(labelled, 0)
     assert shown == "  @@\n++\ntest example 0, label 7"
     rows = Examples(np.array([[0.5, 1.0]]), np.array([[0.25]]))
     assert (
-        text.example_as_text(rows, 0) == "test example 0: [0.500, 1.000], target 0.2500"
+        examples.example_as_text(rows, 0)
+        == "test example 0: [0.500, 1.000], target 0.2500"
     )
-    predicted = text.prediction_line(rows, 0, np.array([0.3]))
+    predicted = examples.prediction_line(rows, 0, np.array([0.3]))
     assert predicted == "test example 0: target 0.2500, predicted 0.3000"
 
 

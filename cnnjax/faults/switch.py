@@ -10,7 +10,7 @@ from cnnjax.base.errors import InputError, expect
 from cnnjax.experiments.experiment import Experiment, check_division_of, scale_of
 from cnnjax.experiments.recipes import Recipe
 from cnnjax.faults.catalogue import corrupted, get_fault
-from cnnjax.faults.fault import Fault, clash, unmet
+from cnnjax.faults.fault import OF_GRADIENT, Fault, clash, unmet
 from cnnjax.faults.needs import setting_of
 from cnnjax.faults.of_training import Feed
 from cnnjax.gradients.objective import Objective, make_objective
@@ -55,6 +55,36 @@ def switch_in(experiment: Experiment, names: Sequence[str]) -> Experiment:
         means_fn=corrupted("report", experiment.means_fn, faults),
         faults=tuple(names),
     )
+
+
+def with_gradient_faults(
+    rows: Sequence[Experiment], names: Sequence[str], *, rules_too: bool
+) -> list[Experiment]:
+    """Build the strategy of each row, with the faults that could matter there.
+
+    With `rules_too`, what clips is left out: it is switched into the per-example rules.
+
+    Raises:
+        InputError: a fault that is not known, corrupts no gradient, or could matter
+            nowhere.
+    """
+    places: list[list[str]] = [[] for _ in rows]
+    for fault in map(get_fault, names):
+        if fault.place == "clipping" and rules_too:
+            continue
+        if fault.place not in (*OF_GRADIENT, "clipping"):
+            raise InputError(
+                f"fault {fault.name!r} leaves every gradient right: it corrupts the "
+                f"{fault.place}; train.py shows what it does"
+            )
+        settings = [setting_of(row) for row in rows]
+        missing = [unmet(fault, setting) for setting in settings]
+        if all(missing):
+            fits = [setting.strategy in fault.needs.strategies for setting in settings]
+            raise InputError(missing[fits.index(True) if True in fits else 0])
+        for place, needed in zip(places, missing, strict=True):
+            place += [] if needed else [fault.name]
+    return list(map(switch_in, rows, places))
 
 
 def wrong_objective(recipe: Recipe, faults: Sequence[Fault]) -> Objective:

@@ -16,10 +16,10 @@ import numpy as np
 
 from cnnjax.base.errors import InputError
 from cnnjax.experiments.experiment import Experiment
-from cnnjax.experiments.overrides import override
 from cnnjax.gradients.shares import serial_value_and_grad
 from cnnjax.laws.comparison import TOLERANCES, largest_error
 from cnnjax.laws.references import first_batches
+from cnnjax.measuring.candidates import Candidate, candidates_for, with_candidate
 from cnnjax.measuring.timing import (
     Spread,
     interleave,
@@ -27,27 +27,13 @@ from cnnjax.measuring.timing import (
     spread,
     steps_that_fill,
 )
-from cnnjax.models.stack import Conv
-from cnnjax.strategies import STRATEGIES, make_strategy, mesh_of
 from cnnjax.training.updates import LoopConfig, compile_updates
+from cnnjax.types import Batch, Params
 
-MICROBATCHES = (8, 16, 32)
 ROUNDS = 5
 ROUND_SECONDS = 0.3
 # A candidate that is faster by less than this may be so by chance.
 CLOSE = 0.03
-
-
-class Candidate(NamedTuple):
-    """A way to compute the mean gradient."""
-
-    strategy: str
-    microbatch_size: int | None = None
-
-    def __str__(self) -> str:
-        """Return it in words: "jit in microbatches of 16"."""
-        size = self.microbatch_size
-        return self.strategy + (f" in microbatches of {size}" if size else "")
 
 
 class Tried(NamedTuple):
@@ -73,41 +59,18 @@ class Advice(NamedTuple):
         return min(close, key=lambda one: one.build_seconds)
 
 
-def candidates_for(experiment: Experiment) -> list[Candidate]:
-    """Return what is worth trying for an experiment, on the devices that it may use.
-
-    `factored` differs from `jit` in convolutions, and pays on a CPU. Per-example norms
-    are left out: they are for those who want the norms. So is `pmap`, the legacy form
-    of `shard_map`.
-    """
-    size = experiment.loop.batch_size
-    names = ["eager", "serial", "jit", "vmap"]
-    num_devices = mesh_of(experiment.options).size
-    if num_devices > 1:
-        names += ["sharded", "shard_map"]
-    in_parts = ["jit"] + ["shard_map"] * (num_devices > 1)
-    convolves = any(isinstance(one, Conv) for one in experiment.recipe.model.layers)
-    if convolves and jax.default_backend() == "cpu":
-        names.append("factored")
-        in_parts.append("factored")
-    found = [Candidate(name) for name in names]
-    for name in in_parts:
-        part = size // (num_devices if STRATEGIES[name].divides else 1)
-        found += [Candidate(name, micro) for micro in MICROBATCHES if micro < part]
-    return found
-
-
 def advise(
     experiment: Experiment,
     candidates: Sequence[Candidate] | None = None,
     *,
     num_rounds: int = ROUNDS,
     round_seconds: float = ROUND_SECONDS,
-    on_tried: Callable[[str], None] = lambda _: None,
+    on_step: Callable[[str], None] = lambda _: None,
 ) -> Advice:
     """Check and time every candidate on an experiment; the parameters are not changed.
 
-    The experiment's own strategy plays no part. `on_tried` is told what is going on.
+    The experiment's own strategy plays no part. `on_step` is told what comes next: each
+    candidate, then each round of timing.
 
     Raises:
         InputError: a candidate's gradient is not the reference's.
@@ -118,28 +81,20 @@ def advise(
     _, expected = reference(experiment.params, batch)
     errors, builds, timers, steps = {}, {}, {}, {}
     for candidate in candidates:
+        on_step(str(candidate))
         own = with_candidate(experiment, candidate)
-        on_tried(str(candidate))
-        value_and_grad = own.strategy.value_and_grad
-        if own.strategy.run != "eager":
-            value_and_grad = jax.jit(value_and_grad)
-        _, grads = value_and_grad(
-            own.strategy.put_state(own.params), own.strategy.put_batch(batch)
-        )
-        error = largest_error(jax.tree.map(np.asarray, grads), expected)
-        if not error <= TOLERANCES[own.recipe.model.dtype]:
-            raise InputError(
-                f"expected the reference's gradient of {candidate}, got one that is "
-                f"off by {error:.1e}: this is a bug; compare_strategies.py tells more"
-            )
-        errors[candidate] = error
+        errors[candidate] = _gradient_error(own, batch, expected, name=str(candidate))
         jax.clear_caches()
         timers[candidate], steps[candidate], builds[candidate] = _timer(
             own, round_seconds
         )
     for timer in timers.values():
         timer()  # what was compiled for the first is forgotten by the last
-    times = interleave(timers, num_rounds=num_rounds)
+    times: dict[Candidate, list[float]] = {candidate: [] for candidate in candidates}
+    for number in range(1, num_rounds + 1):
+        on_step(f"timing, round {number} of {num_rounds}")
+        for candidate, (seconds,) in interleave(timers, num_rounds=1).items():
+            times[candidate].append(seconds)
     tried = [
         Tried(
             candidate,
@@ -153,12 +108,23 @@ def advise(
     return Advice(tuple(tried), experiment.loop.batch_size)
 
 
-def with_candidate(experiment: Experiment, candidate: Candidate) -> Experiment:
-    """Return the experiment under a candidate's strategy."""
-    recipe = override(experiment.recipe, strategy=candidate.strategy)
-    options = experiment.options._replace(microbatch_size=candidate.microbatch_size)
-    strategy = make_strategy(candidate.strategy, experiment.objective, options)
-    return experiment._replace(recipe=recipe, options=options, strategy=strategy)
+def _gradient_error(
+    experiment: Experiment, batch: Batch, expected: Params, *, name: str
+) -> float:
+    """Return how far a candidate's gradient is off; raise InputError where too far."""
+    strategy = experiment.strategy
+    value_and_grad = strategy.value_and_grad
+    if strategy.run != "eager":
+        value_and_grad = jax.jit(value_and_grad)
+    params = strategy.put_state(experiment.params)
+    _, grads = value_and_grad(params, strategy.put_batch(batch))
+    error = largest_error(jax.tree.map(np.asarray, grads), expected)
+    if not error <= TOLERANCES[experiment.recipe.model.dtype]:
+        raise InputError(
+            f"expected the reference's gradient of {name}, got one that is off by "
+            f"{error:.1e}: this is a bug; compare_strategies.py tells more"
+        )
+    return error
 
 
 def repaid_after(one: Tried, other: Tried) -> float:
@@ -174,46 +140,6 @@ def repaid_after(one: Tried, other: Tried) -> float:
     if cost <= 0:
         return 0.0 if gain >= 0 else math.inf
     return cost / gain if gain > 0 else math.inf
-
-
-def advice_lines(advice: Advice) -> list[str]:
-    """Say the advice as a table, with the reason in the last line."""
-    best = advice.best
-    line = "{:<32}{:>12}{:>14}{:>12}  {}"
-    head = ("strategy", "examples/s", "ms an update", "ready in", "the best is ahead")
-    lines = [line.format(*head)]
-    for one in advice.tried:
-        step = 1e3 * one.step_seconds.median
-        cells = (_rate(advice, one), f"{step:.3g}", f"{one.build_seconds:.2f} s")
-        ahead = "the best" if one is best else _when_ahead(best, one)
-        lines.append(line.format(str(one.candidate), *cells, ahead))
-    return [*lines, advice_line(advice)]
-
-
-def advice_line(advice: Advice) -> str:
-    """Say in one line what is the fastest here, and why."""
-    best = advice.best
-    others = [one for one in advice.tried if one is not best]
-    line = f"use {best.candidate}: {_rate(advice, best)} examples/s"
-    if others:
-        next_one = min(others, key=lambda one: one.step_seconds.median)
-        line += f", {next_one.candidate} comes to {_rate(advice, next_one)}"
-        compiled_later = [repaid_after(best, one) for one in others]
-        worst = max((n for n in compiled_later if n < math.inf), default=0.0)
-        line += f"; it is ahead of every slower one after {math.ceil(worst):,} updates"
-    return line
-
-
-def _when_ahead(best: Tried, one: Tried) -> str:
-    """Say when the best is ahead of another, which may be a little faster."""
-    after = repaid_after(best, one)
-    if after == math.inf:  # the best is ready first, until the other catches up
-        return f"until update {repaid_after(one, best):,.0f}"
-    return "after its first update" if after < 1 else f"after {after:,.0f} updates"
-
-
-def _rate(advice: Advice, one: Tried) -> str:
-    return f"{advice.batch_size / one.step_seconds.median:,.0f}"
 
 
 def _timer(

@@ -6,7 +6,7 @@ import datetime
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 from cnnjax.base.errors import InputError, expect
+from cnnjax.results.schema import ENVIRONMENT, record
 
 # Virtual ones of a CPU are made in a second or two; ten thousand take many minutes.
 MOST_DEVICES = 1024
@@ -28,7 +29,7 @@ def describe_environment() -> dict[str, Any]:
         InputError: the platform that JAX is told to use is not there.
     """
     device = find_devices()[0]
-    return {
+    found = {
         "python": platform.python_version(),
         **{name: _version(name) for name in PACKAGES},
         "platform": device.platform,
@@ -45,6 +46,7 @@ def describe_environment() -> dict[str, Any]:
         "commit": _commit(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+    return record(ENVIRONMENT, found)
 
 
 def find_devices() -> Sequence[Any]:
@@ -88,15 +90,28 @@ def check_variables() -> None:
             expect(f"{held} by {COUNT_FLAG} in XLA_FLAGS", value, possible)
 
 
-def environment_line(environment: dict[str, Any]) -> str:
+def environment_line(environment: Mapping[str, Any]) -> str:
     """Say the environment in one line."""
+    return "; ".join(environment_parts(environment))
+
+
+def environment_parts(environment: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Say the versions, the hardware and the commit of an environment.
+
+    >>> here = dict(python="3.11", jax="1", flax="2", optax="3", commit="abc")
+    >>> here |= dict(num_devices=4, device_kind="cpu", platform="cpu", num_cores=1)
+    >>> environment_parts({**here, "num_processes": 2})[1:]
+    ('4 CPU devices of 2 processes, 1 core', 'commit abc')
+    """
     e = environment
-    versions = " ".join(f"{name} {e[name]}" for name in ("jax", "flax", "optax"))
-    processes = f" of {e['num_processes']} processes" if e["num_processes"] > 1 else ""
-    return (
-        f"Python {e['python']}, {versions}; {e['num_devices']} x {e['device_kind']} "
-        f"({e['platform']}){processes}, {e['num_cores']} cores; commit {e['commit']}"
-    )
+    versions = ", ".join(f"{name} {e[name]}" for name in ("jax", "flax", "optax"))
+    kind, platform = e["device_kind"], e["platform"].upper()
+    kind = platform if kind.upper() == platform else f"{kind} ({platform})"
+    hardware = f"{e['num_devices']} {kind} device{'s' * (e['num_devices'] != 1)}"
+    if e["num_processes"] > 1:
+        hardware += f" of {e['num_processes']} processes"
+    hardware += f", {e['num_cores']} core{'s' * (e['num_cores'] != 1)}"
+    return f"Python {e['python']}, {versions}", hardware, f"commit {e['commit']}"
 
 
 def _version(package: str) -> str:

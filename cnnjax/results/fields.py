@@ -1,13 +1,14 @@
-"""JSON that a run left, read field by field: somebody may have edited it since."""
+"""A run's JSON files, read field by field: somebody may have edited them since."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from cnnjax.base.errors import InputError
+from cnnjax.results.schema import CONFIG, EPOCH, NAMES, NUMBERS, RESULT, Schema
 
 MOST_LEVELS = 50  # of brackets in brackets; what runs write has fewer than 10
 WORDS = {
@@ -15,7 +16,8 @@ WORDS = {
     int: "a whole number from 0",
     float: "a number",
     bool: "true or false",
-    list: "a list of names",
+    NAMES: "a list of names",
+    NUMBERS: "a list of whole numbers from 0",
     dict: "an object",
 }
 
@@ -53,13 +55,14 @@ def parse(path: Path, text: str) -> dict[str, Any]:
 
 
 def field(
-    path: Path, row: Mapping[str, Any], name: str, kind: type, *, of: str = ""
+    path: Path, row: Mapping[str, Any], name: str, *, schema: Schema, of: str = ""
 ) -> Any:
-    """Return a field of a run's file, of the type that train.py writes.
+    """Return a field of a run's file, of the type that the schema declares.
 
     Raises:
         InputError: it is missing, or of another type (see `WORDS`).
     """
+    kind = schema.kind(name)
     value: Any = row.get(name)
     if not _is_a(kind, value):
         unknown = name in row and value is None and kind is float
@@ -71,15 +74,55 @@ def field(
     return float(value) if kind is float else value
 
 
-def _is_a(kind: type, value: Any) -> bool:
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return a run's config.json, in which every field has its type.
+
+    Raises:
+        InputError: there is none, it is damaged, or a field is of another type.
+    """
+    path = folder / CONFIG.file
+    return _checked(path, read_text(path), CONFIG)
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """Return a run's result.json, in which every field has its type, or is None.
+
+    Raises:
+        InputError: there is none, it is damaged, or a field is of another type.
+    """
+    path = folder / RESULT.file
+    return _checked(path, read_text(path), RESULT)
+
+
+def read_epochs(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's metrics.jsonl, one per epoch, as `read_result`.
+
+    Raises:
+        InputError: there is none, a line is damaged, or a field is of another type.
+    """
+    path = folder / EPOCH.file
+    return [_checked(path, line, EPOCH) for line in read_text(path).splitlines()]
+
+
+def _checked(path: Path, text: str, schema: Schema) -> dict[str, Any]:
+    """Read an object; fields that are not declared, or missing, are no fault of it."""
+    row = parse(path, text)
+    for name, value in row.items():
+        if name in schema.fields and value is not None:
+            field(path, row, name, schema=schema)
+    return row
+
+
+def _is_a(kind: Any, value: Any) -> bool:
     if isinstance(value, bool):
         return kind is bool
     if kind is float and isinstance(value, int):
         return abs(value) < 2**1023  # float64 holds it
     if kind is int:
         return isinstance(value, int) and value >= 0
-    if kind is list:
-        return isinstance(value, list) and all(_is_a(str, item) for item in value)
+    if kind in (NAMES, NUMBERS):
+        (of,) = get_args(kind)
+        return isinstance(value, list) and all(_is_a(of, item) for item in value)
     return isinstance(value, kind) and (kind is not str or value.isprintable())
 
 

@@ -1,23 +1,22 @@
-"""What a finished run scored, read back from the folder that it left."""
+"""The score of a finished run, read back from its folder."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
 
-from cnnjax.base.errors import InputError, expect, shown
+from cnnjax.base.errors import InputError, expect
 from cnnjax.models.losses import LOSSES
 from cnnjax.results.fields import field, parse, read_text
+from cnnjax.results.predictions import Predicted, read_predictions
+from cnnjax.results.schema import CONFIG, RESULT, SEED, Schema
 from cnnjax.results.workdir import folder_named
 
 METRICS = ("test_accuracy", "test_loss")  # the first that a run has is its score
-HEADER = "seed,example,label,prediction"
 # Two programs may decide a tie in two ways, so accuracy and predictions may differ by
 # this share of the examples.
 TIES = 0.005
@@ -44,17 +43,6 @@ class Outcome(NamedTuple):
         return loss is not None and not loss.classifies
 
 
-class PairedPredictions(NamedTuple):
-    """What two runs of one seed each say of the same test examples.
-
-    A prediction is `types.NO_PREDICTION`, -1, where the network predicts no class.
-    """
-
-    labels: Int[np.ndarray, " examples"]
-    predictions_a: Int[np.ndarray, " examples"]
-    predictions_b: Int[np.ndarray, " examples"]
-
-
 def read_outcome(path: str) -> Outcome:
     """Read config.json, result.json, and seeds.jsonl where the run was of many seeds.
 
@@ -68,37 +56,28 @@ def read_outcome(path: str) -> Outcome:
         started = (folder / "config.json").exists()
         what = "is of an unfinished run" if started else "holds no run of train.py"
         raise InputError(f"{path} {what}: it has no result.json")
-    result = parse(folder / "result.json", read_text(folder / "result.json"))
-    rows = [result]
-    seeds = folder / "seeds.jsonl"
-    if seeds.exists():
-        rows = [parse(seeds, line) for line in read_text(seeds).splitlines()]
-        expect(f"at least one seed in {seeds}", 0, bool(rows))
+    path_of_result = folder / RESULT.file
+    result = parse(path_of_result, read_text(path_of_result))
+    source, schema, rows = path_of_result, RESULT, [result]
+    if (folder / SEED.file).exists():
+        source, schema = folder / SEED.file, SEED
+        rows = [parse(source, line) for line in read_text(source).splitlines()]
+        expect(f"at least one seed in {source}", 0, bool(rows))
     metric = next((name for name in METRICS if name in rows[0]), METRICS[-1])
-    source = seeds if seeds.exists() else folder / "result.json"
     scores: dict[int, float] = {}
     diverged: dict[int, int | None] = {}
     for row in rows:
-        seed = field(source, row, "seed", int)
+        seed = field(source, row, "seed", schema=schema)
         expect(f"each seed once in {source}", seed, seed not in scores)
-        of = f" of seed {seed}"
-        score = field(source, row, metric, float, of=of)
-        what = f"a finite {metric} of seed {seed} in {source}"
-        expect(what, score, math.isfinite(score))
-        scores[seed] = score
-        present = {name for name, value in row.items() if value is not None}
-        lost = "diverged" in row and field(source, row, "diverged", bool, of=of)
-        lost |= "test_loss" in row.keys() - present
-        if "test_loss" in present:
-            lost |= not math.isfinite(field(source, row, "test_loss", float, of=of))
-        count = None
-        if "test_no_prediction" in present:
-            count = field(source, row, "test_no_prediction", int, of=of)
+        scores[seed] = _score(source, row, metric, schema=schema)
+        lost, count = _divergence(source, row, schema=schema)
         if lost:
             diverged[seed] = count
-    names = ("recipe", "dataset")
-    recipe, dataset = (field(folder / "result.json", result, n, str) for n in names)
-    file = folder / "config.json"
+    recipe, dataset = (
+        field(path_of_result, result, name, schema=RESULT)
+        for name in ("recipe", "dataset")
+    )
+    file = folder / CONFIG.file
     config = {"faults": [], "recipe": {}, **parse(file, read_text(file))}
     outcome = Outcome(
         path=folder,
@@ -107,12 +86,39 @@ def read_outcome(path: str) -> Outcome:
         metric=metric,
         scores=scores,
         diverged=diverged,
-        faults=tuple(field(file, config, "faults", list)),
+        faults=tuple(field(file, config, "faults", schema=CONFIG)),
         settings=_settings(file, config),
     )
     if metric == "test_accuracy" and not outcome.faults:
         _check_accuracies(outcome, source)
     return outcome
+
+
+def _score(
+    source: Path, row: Mapping[str, Any], metric: str, *, schema: Schema
+) -> float:
+    """Return what a row scored; raise InputError where it is not finite."""
+    of = f" of seed {row['seed']}"
+    score = field(source, row, metric, schema=schema, of=of)
+    expect(f"a finite {metric}{of} in {source}", score, math.isfinite(score))
+    return score
+
+
+def _divergence(
+    source: Path, row: Mapping[str, Any], *, schema: Schema
+) -> tuple[bool, int | None]:
+    """Return whether a run diverged, and its test examples without a prediction."""
+
+    def of_row(name: str) -> Any:
+        return field(source, row, name, schema=schema, of=f" of seed {row['seed']}")
+
+    present = {name for name, value in row.items() if value is not None}
+    lost = "diverged" in row and of_row("diverged")
+    lost |= "test_loss" in row.keys() - present
+    if "test_loss" in present:
+        lost |= not math.isfinite(of_row("test_loss"))
+    counted = "test_no_prediction" in present
+    return lost, of_row("test_no_prediction") if counted else None
 
 
 def _check_accuracies(outcome: Outcome, source: Path) -> None:
@@ -122,7 +128,7 @@ def _check_accuracies(outcome: Outcome, source: Path) -> None:
         expect(what, score, 0 <= score <= 1)
     if outcome.regresses or not (outcome.path / "predictions.csv").exists():
         return
-    for seed, rows in _read_predictions(outcome).items():
+    for seed, rows in predictions_of(outcome).items():
         right = sum(label == own for label, own in rows.values())
         uncounted = outcome.diverged.get(seed, 0) is None
         if not uncounted and abs(right / len(rows) - outcome.scores[seed]) > TIES:
@@ -153,63 +159,22 @@ def dead_classes(
     return np.setdiff1d(labels, predictions).tolist()
 
 
-def pair_predictions(a: Outcome, b: Outcome) -> PairedPredictions:
-    """Read predictions.csv of two runs of one seed each, example by example.
+def predictions_of(outcome: Outcome) -> dict[int, Predicted]:
+    """Return the predictions of a run, by seed.
 
     Raises:
-        InputError: a file is missing or damaged, a run is of a regression or of many
-            seeds, or the test examples are not the same.
+        InputError: it is a regression, or predictions.csv is missing or damaged.
     """
-    for each in (a, b):
-        expect(
-            f"a run of one seed in {each.path}", len(each.scores), len(each.scores) == 1
-        )
-    (rows_a,), (rows_b,) = (_read_predictions(each).values() for each in (a, b))
-    same = rows_a.keys() == rows_b.keys() and all(
-        rows_a[example][0] == rows_b[example][0] for example in rows_a
-    )
-    if not same:
-        raise InputError(
-            f"{a.path} and {b.path} were tested on different examples; where a recipe "
-            "holds examples out, the seed chooses them: train both with the same --seed"
-        )
-    return PairedPredictions(
-        np.array([label for label, _ in rows_a.values()]),
-        np.array([prediction for _, prediction in rows_a.values()]),
-        np.array([rows_b[example][1] for example in rows_a]),
-    )
-
-
-def _read_predictions(outcome: Outcome) -> dict[int, dict[int, tuple[int, int]]]:
-    """Return (label, prediction) by example, by seed."""
-    path = outcome.path / "predictions.csv"
     if outcome.regresses:
         raise InputError(
             f"{outcome.path} is of a regression, which predicts no classes to pair; "
             "train several seeds of each (--num_seeds), and compare their means"
         )
-    if not path.exists():
-        raise InputError(f"{outcome.path} has no predictions.csv; train that run again")
-    header, *lines = read_text(path).splitlines() or [""]
-    expect(f"the columns {HEADER} in {path}", header, header == HEADER)
-    expect(f"at least one test example in {path}", 0, bool(lines))
-    by_seed: dict[int, dict[int, tuple[int, int]]] = {}
-    four = re.compile(",".join([r"(-?\d{1,10})"] * 4), re.ASCII)
-    for number, line in enumerate(lines, start=2):
-        where = f"in line {number} of {path}"
-        cells = four.fullmatch(line)
-        if cells is None:
-            raise InputError(f"expected four whole numbers {where}, got {shown(line)}")
-        seed, example, label, prediction = map(int, cells.groups())
-        expect(f"the seed of the run {where}", seed, seed in outcome.scores)
-        rows = by_seed.setdefault(seed, {})
-        expect(f"each example once {where}", example, example not in rows)
-        rows[example] = (label, prediction)
-    return by_seed
+    return read_predictions(outcome.path, seeds=outcome.scores)
 
 
 def _settings(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    settings = _by_path(field(path, config, "recipe", dict))
+    settings = _by_path(field(path, config, "recipe", schema=CONFIG))
     for name, value in settings.items():
         holds = not isinstance(value, float) or math.isfinite(value)
         expect(f"a finite {name} in {path}", value, holds)

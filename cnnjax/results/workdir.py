@@ -1,4 +1,4 @@
-"""The folder that a run leaves behind, and the promise not to overwrite another's."""
+"""The folder of a run's results, and the promise not to overwrite another's."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from jaxtyping import PyTree
 from safetensors.numpy import save
 
 from cnnjax.base.errors import InputError, expect
+from cnnjax.results.schema import PREDICTIONS
 
 FILES = (
     "config.json",
@@ -93,11 +94,11 @@ class Workdir(NamedTuple):
         pairs = enumerate(zip(labels.tolist(), predictions.tolist(), strict=True))
         lines = [f"{seed},{index},{label},{own}" for index, (label, own) in pairs]
         if not (self.path / "predictions.csv").exists():
-            lines.insert(0, "seed,example,label,prediction")
+            lines.insert(0, PREDICTIONS)
         self.append_lines("predictions.csv", lines)
 
     def write_params(self, params: PyTree) -> None:
-        """Write params.safetensors: one tensor a leaf, named "layer/kernel".
+        """Write params.safetensors: one tensor per leaf, named "layer/kernel".
 
         Raises:
             InputError: the system refuses to write; nothing is left half-written.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from cnnjax.studies.published.run import Figure
+from cnnjax.studies.reporting.counts import counts
 from cnnjax.studies.reporting.ends_table import ends_table
 from cnnjax.studies.reporting.pictures import Picture
 from cnnjax.studies.reporting.words import (
@@ -63,26 +63,6 @@ def run_section(findings: RunFindings, picture: Picture | None) -> str:
     if picture is not None:
         parts.append(f"![{text(picture.title)}](pictures/{picture.name})")
     return "\n\n".join(part for part in parts if part)
-
-
-def counts(findings: Iterable[RunFindings]) -> Counter[str]:
-    """Return how many figures are in band, out of it, without one, and open.
-
-    Of those without, "like" and "unlike" count the published values that could be one
-    more seed of ours, and those that could not.
-    """
-    figures = [judged for one in findings for judged in one.figures]
-    counted: Counter[str] = Counter(judged.verdict for judged in figures)
-    counted["like"] = sum(judged.like_ours is True for judged in figures)
-    counted["unlike"] = sum(judged.like_ours is False for judged in figures)
-    return counted
-
-
-def counts_line(findings: Iterable[RunFindings]) -> str:
-    """Say the counts in one line."""
-    counted = counts(findings)
-    verdicts = ", ".join(f"{counted[verdict]} {verdict}" for verdict in VERDICTS)
-    return f"{verdicts}; published {counted['like']} like ours, {counted['unlike']} not"
 
 
 def _summary(findings: Sequence[RunFindings]) -> str:

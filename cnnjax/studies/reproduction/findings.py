@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnnjax.base.errors import InputError
 from cnnjax.models.stack import layer_rows
+from cnnjax.results.fields import read_epochs, read_result
 from cnnjax.results.outcomes import dead_classes
+from cnnjax.results.predictions import read_predictions
 from cnnjax.studies.published.run import Figure, PublishedRun, System
 from cnnjax.studies.reproduction.plan import Job
 from cnnjax.studies.reproduction.verdicts import Judged, judge
@@ -28,7 +27,7 @@ class Trained(NamedTuple):
 
     job: Job
     result: Mapping[str, Any]  # result.json
-    lines: Sequence[Mapping[str, Any]]  # metrics.jsonl: a line an epoch
+    lines: Sequence[Mapping[str, Any]]  # metrics.jsonl: one line per epoch
     dead_classes: tuple[int, ...] | None  # never predicted; None: no classes
 
     @property
@@ -68,24 +67,16 @@ class RunFindings(NamedTuple):
 
 
 def read_trained(job: Job) -> Trained:
-    """Read what train.py left of a finished job.
+    """Read the results of a finished job.
 
     Raises:
         InputError: a file is missing or damaged.
     """
-    result = _read(job.folder / "result.json", json.loads)
-    lines = _read(
-        job.folder / "metrics.jsonl",
-        lambda text: [json.loads(line) for line in text.splitlines()],
-    )
-    dead, path = None, job.folder / "predictions.csv"
-    if path.exists():  # of a classifier
-        rows = _read(path, lambda text: list(csv.DictReader(text.splitlines())))
-        try:
-            labels = [int(row["label"]) for row in rows]
-            dead = tuple(dead_classes(labels, [int(row["prediction"]) for row in rows]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path} is damaged: {error!r}") from error
+    result, lines = read_result(job.folder), read_epochs(job.folder)
+    dead = None
+    if (job.folder / "predictions.csv").exists():  # of a classifier
+        rows = read_predictions(job.folder, seeds=(job.seed,))[job.seed].values()
+        dead = tuple(dead_classes(*zip(*rows, strict=True)))
     return Trained(job, result, lines, dead)
 
 
@@ -172,10 +163,3 @@ def _row_of(figure: Figure, trained: Trained) -> Mapping[str, Any] | None:
         return trained.result
     lines = [line for line in trained.lines if line.get("epoch") == figure.epoch]
     return lines[0] if lines else None
-
-
-def _read(path: Path, parse: Callable[[str], Any]) -> Any:
-    try:
-        return parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error

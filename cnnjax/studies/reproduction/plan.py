@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from cnnjax.data.dataset import Dataset
 from cnnjax.data.splits import count_train
 from cnnjax.experiments.recipes import Recipe
 from cnnjax.models.stack import layer_rows
+from cnnjax.results.fields import read_config
 from cnnjax.results.workdir import plain
 from cnnjax.studies.published.run import PublishedRun, System
 
@@ -53,7 +53,7 @@ class Job:
         return self.recipe.epochs == self.run.settled().epochs
 
     def flags(self, data_dir: str) -> list[str]:
-        """Return the flags of train.py; what an interrupted run left is replaced."""
+        """Return the flags of train.py; an interrupted run is replaced."""
         return [
             *self.run.flags(),
             *([] if self.whole else [f"--epochs={self.recipe.epochs}"]),
@@ -121,7 +121,7 @@ def finished(systems: Iterable[System], *, workdir: Path) -> list[Job]:
 
 
 def check_settings(job: Job) -> None:
-    """Refuse a folder whose run is another than the job's: it would count as it.
+    """Refuse a folder that holds a different run, which would be counted as this job.
 
     Raises:
         InputError: recipe, faults or seed are not the job's, or the file is damaged.
@@ -131,11 +131,8 @@ def check_settings(job: Job) -> None:
         if job.done:
             raise InputError(f"{job.folder} has a result.json but no config.json")
         return
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        found = {name: config.get(name) for name in ("recipe", "faults", "seed")}
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} is damaged: {error}") from error
+    config = read_config(job.folder)
+    found = {name: config.get(name) for name in ("recipe", "faults", "seed")}
     wanted = plain(
         {"recipe": job.recipe, "faults": list(job.run.faults), "seed": job.seed}
     )

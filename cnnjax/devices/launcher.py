@@ -1,19 +1,84 @@
-"""Watch over processes that need each other, and find out who failed first."""
+"""Start processes that need each other, watch them, and find out who failed first."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
+
+from cnnjax.devices import proxies
 
 MARGIN_SECONDS = 10  # after the heartbeat time, until what has not ended is killed
 TOGETHER_SECONDS = 0.5  # what fails within this time may have failed on its own
 TAIL_LINES = 30
+
+
+def launch(
+    command: Sequence[str], *, num_processes: int, heartbeat_seconds: int
+) -> int:
+    """Run a Python script as several processes that join each other; return a status.
+
+    It is that of the process that failed first, or 128 + the signal that it was lost
+    by. Process 0 prints as it likes; of the others it is told only why they failed.
+    """
+    joining = {
+        "coordinator_address": free_address(),
+        "num_processes": num_processes,
+        "heartbeat_seconds": heartbeat_seconds,
+    }
+    processes: list[subprocess.Popen] = []
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [Path(folder) / str(index) for index in range(num_processes)]
+        try:
+            for index, output in enumerate(outputs):
+                own = {**joining, "process_index": index}
+                processes.append(start(command, own, output=output))
+            assert processes[0].stderr is not None
+            voice = Voice(processes[0].stderr)
+            blamed = watch(processes, voice, heartbeat_seconds=heartbeat_seconds)
+        finally:
+            end(processes)
+        voice.finish()
+        if not blamed:
+            return 0
+        status = processes[blamed[0]].returncode
+        if status > 0:
+            gave_up = {0} if processes[0].returncode > 0 else set()
+            tell_why(sorted(gave_up.union(blamed)), voice, outputs)
+    return status if status > 0 else 128 - status
+
+
+def free_address() -> str:
+    """Return a port of this machine that nobody listens to."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def start(
+    command: Sequence[str], joining: dict[str, object], *, output: Path
+) -> subprocess.Popen:
+    """Start one of the processes; all but process 0 write into a file."""
+    index = joining["process_index"]
+    added = [f"--{name}={value}" for name, value in joining.items()]
+    # By itself the coordinator would listen to other machines, too.
+    bind = {"JAX_COORDINATOR_BIND_ADDRESS": str(joining["coordinator_address"])}
+    with output.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, *command, *added],
+            env={**proxies.without(os.environ), **bind},
+            stdin=subprocess.DEVNULL,
+            stdout=file if index else None,
+            stderr=file if index else subprocess.PIPE,
+        )
 
 
 class Voice:

@@ -1,16 +1,13 @@
-"""The jobs of one call of reproduce.py, what is known of each, and the report."""
+"""The jobs of one reproduction, what is known of each, and the report."""
 
 from __future__ import annotations
 
 import datetime
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import _jobs
-
-import cnnjax
+from cnnjax import data
 from cnnjax.base.errors import InputError
 from cnnjax.data.dataset import Dataset
 from cnnjax.studies import published
@@ -27,6 +24,7 @@ from cnnjax.studies.reproduction.findings import (
 )
 from cnnjax.studies.reproduction.others import others_of
 from cnnjax.studies.reproduction.plan import Job
+from cnnjax.studies.runner.jobs import why_failed
 
 
 class Campaign:
@@ -42,15 +40,17 @@ class Campaign:
         scale: plan.Scale,
         data_dir: str | None,
         to: Path,
+        command: Sequence[str],
     ) -> None:
         """Read what is done, and load every data set once; `to` is the workdir.
 
-        Without a `data_dir` none is loaded: then nothing can be trained.
+        Without a `data_dir` none is loaded: then nothing can be trained. The report
+        quotes the `command`.
 
         Raises:
             InputError: a folder there holds another run, or a damaged one.
         """
-        self.scale, self.to = scale, to
+        self.scale, self.to, self.command = scale, to, command
         self.jobs = plan.plan(systems, scale=scale, workdir=to)
         finished = plan.finished(published.SYSTEMS.values(), workdir=to)
         self.reported = list(
@@ -67,7 +67,7 @@ class Campaign:
         names = dict.fromkeys(job.recipe.dataset for job in self.reported)
         for name in names if data_dir is not None else ():
             try:
-                self.datasets[name] = cnnjax.load_dataset(name, data_dir=data_dir)
+                self.datasets[name] = data.load_dataset(name, data_dir=data_dir)
             except InputError as error:
                 self.missing[name] = f"{name} is missing: {error}"
 
@@ -103,7 +103,7 @@ class Campaign:
         """Say why a job is not trained."""
         if job.recipe.dataset in self.missing:
             return self.missing[job.recipe.dataset]
-        said = _jobs.why_failed(job)
+        said = why_failed(job)
         return f"failed: {said}" if said else NOT_YET
 
     def findings(self) -> list[RunFindings]:
@@ -125,7 +125,7 @@ class Campaign:
         done = f"{self.num_done} of {len(self.jobs)} jobs done"
         facts = [
             f"written {now}, scale {self.scale}, {done}",
-            f"command: `{shlex.join(['python', *sys.argv])}`",
+            f"command: `{shlex.join(self.command)}`",
             *measured_on(self.trained.values()),
         ]
         findings = self.findings()

@@ -16,7 +16,6 @@ from typing import NamedTuple
 from cnnjax.base.errors import expect
 from cnnjax.studies.reproduction.plan import Job
 
-TRAIN = Path(__file__).with_name("train.py")
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 10  # to end after SIGTERM, until SIGKILL
 
@@ -74,13 +73,24 @@ def choose_cores(num_jobs: int | None) -> list[int]:
     return there[:wanted]
 
 
+class Program(NamedTuple):
+    """What trains a job, and on which data."""
+
+    script: Path  # train.py
+    data_dir: str
+
+    def command(self, job: Job) -> list[str]:
+        """Return the command line that trains a job."""
+        return [sys.executable, str(self.script), *job.flags(self.data_dir)]
+
+
 def run_jobs(
-    jobs: Sequence[Job], *, data_dir: str, on_cores: Sequence[int], watch: Watch
+    jobs: Sequence[Job], *, program: Program, on_cores: Sequence[int], watch: Watch
 ) -> None:
     """Train all jobs; those that need one core only side by side, each on its own.
 
     They come first; then the others, one after another, with every core. A job that
-    fails does not keep the others. Whatever ends this function ends all that runs: a
+    fails does not stop the others. Whatever ends this function ends all that runs: a
     signal does, by SystemExit(128 + signal).
     """
     narrow = deque(job for job in jobs if job.run.one_core)
@@ -92,9 +102,10 @@ def run_jobs(
             free = [core for core in on_cores if core not in taken]
             while narrow and free:
                 job, core = narrow.popleft(), free.pop(0)
-                running.append(_start(job, data_dir=data_dir, core=core))
+                running.append(_start(program.command(job), job, core=core))
             if wide and not running:
-                running.append(_start(wide.popleft(), data_dir=data_dir, core=None))
+                job = wide.popleft()
+                running.append(_start(program.command(job), job, core=None))
             time.sleep(POLL_SECONDS)
             if watch.stop.number is not None:
                 sys.exit(128 + watch.stop.number)
@@ -116,8 +127,8 @@ def why_failed(job: Job) -> str:
     return lines[-1] if lines else ""
 
 
-def _start(job: Job, *, data_dir: str, core: int | None) -> Running:
-    """Start train.py on a job, kept on a core; what it says on stderr is kept."""
+def _start(command: Sequence[str], job: Job, *, core: int | None) -> Running:
+    """Start the training of a job on a core; what it prints on stderr is kept."""
     job.complaint.parent.mkdir(parents=True, exist_ok=True)
     before, wanted = cores(), cores() if core is None else [core]
     pins = hasattr(os, "sched_setaffinity")
@@ -126,7 +137,7 @@ def _start(job: Job, *, data_dir: str, core: int | None) -> Running:
             if pins:
                 os.sched_setaffinity(0, wanted)  # the child inherits it
             process = subprocess.Popen(
-                [sys.executable, str(TRAIN), *job.flags(data_dir)],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=complaint,

@@ -1,0 +1,187 @@
+"""What a run's files hold: every field's name, type and unit, declared once.
+
+Writers build a record by `record`, which refuses a field that is not declared, and one
+that is missing. Readers ask `Schema.kind` for a field's type. NaN and infinities are
+written as null, as JSON has neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any, NamedTuple
+
+PREDICTIONS = "seed,example,label,prediction"  # the columns of predictions.csv
+
+# Of a recipe's loss and of its layers, in nats or squared units; fractions from 0 to 1.
+METRICS = {"loss": float, "accuracy": float, "grad_norm": float, "examples": int}
+NAMES, NUMBERS = list[str], list[int]  # kinds of a list
+WRITTEN_AS = {float: Real, int: Integral, NAMES: list | tuple, NUMBERS: list | tuple}
+PARTS = ("load", "prepare", "write", "compile", "train", "evaluate", "predict")
+
+
+class Field(NamedTuple):
+    """One field of a record."""
+
+    kind: Any  # str, int, float, bool, dict, NAMES or NUMBERS
+    what: str  # what it is, and its unit
+    always: bool = True  # else it is left out where a run has no such thing
+    null: bool = False  # None where there is none
+
+
+class Schema(NamedTuple):
+    """The fields of one kind of record, in the order in which they are written."""
+
+    file: str
+    fields: Mapping[str, Field]
+
+    def kind(self, name: str) -> Any:
+        """Return the type of a field."""
+        return self.fields[name].kind
+
+
+def record(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record of these values, in the order of the schema.
+
+    Raises:
+        ValueError: a field is missing, is not declared, or is of another type: a fault
+            of whoever builds the record.
+    """
+    wrong = [f"{name} is not declared" for name in values if name not in schema.fields]
+    for name, field in schema.fields.items():
+        if name not in values:
+            wrong += [f"{name} is missing"] if field.always else []
+        elif not _fits(field, values[name]):
+            wrong.append(f"{name} is no {field.kind}: {values[name]!r}")
+    if wrong:
+        raise ValueError(f"a record of {schema.file}: {'; '.join(wrong)}")
+    return {name: values[name] for name in schema.fields if name in values}
+
+
+def _fits(field: Field, value: Any) -> bool:
+    if value is None:
+        return field.null
+    if isinstance(value, bool):
+        return field.kind is bool
+    return isinstance(value, WRITTEN_AS.get(field.kind, field.kind))
+
+
+def _measured(prefix: str, *, null: bool = False) -> dict[str, Field]:
+    """Return the fields of the metrics of one set of examples: "test_loss"."""
+    what = f"of the {prefix} examples: nats or squared units, a fraction, or a count"
+    return {f"{prefix}_{m}": Field(k, what, False, null) for m, k in METRICS.items()}
+
+
+SECONDS = {
+    f"{part}_seconds": Field(float, f"wall seconds of the part {part!r}", False)
+    for part in PARTS
+}
+
+ENVIRONMENT = Schema(
+    "result.json, environment",
+    {
+        "python": Field(str, "version"),
+        "cnnjax": Field(str, "version"),
+        "jax": Field(str, "version"),
+        "jaxlib": Field(str, "version"),
+        "flax": Field(str, "version"),
+        "optax": Field(str, "version"),
+        "numpy": Field(str, "version"),
+        "platform": Field(str, "cpu, gpu or tpu"),
+        "device_kind": Field(str, "what JAX calls the first device"),
+        "num_devices": Field(int, "devices of all processes"),
+        "num_processes": Field(int, "processes that train together"),
+        "num_cores": Field(int, "CPU cores that the process may use", null=True),
+        "machine": Field(str, "architecture of the CPU"),
+        "x64": Field(bool, "whether JAX computes in float64"),
+        "matmul_precision": Field(str, "JAX's setting", null=True),
+        "xla_flags": Field(str, "the variable XLA_FLAGS"),
+        "commit": Field(str, "of the checkout, + where it was changed"),
+        "date": Field(str, "of the measurement, in UTC"),
+    },
+)
+
+CONFIG = Schema(
+    "config.json",
+    {
+        "recipe": Field(dict, "every field of the recipe, as it is trained"),
+        "seed": Field(int, "of parameters, split, order and dropout", False),
+        "seeds": Field(NUMBERS, "where several seeds are trained", False),
+        "faults": Field(NAMES, "names of the faults that are switched in"),
+        "microbatch_size": Field(int, "examples taken at a time", False, True),
+        "command": Field(NAMES, "the command line"),
+    },
+)
+
+EPOCH = Schema(
+    "metrics.jsonl",
+    {
+        "seed": Field(int, "where several seeds are trained", False),
+        "epoch": Field(int, "epochs done, from 1"),
+        "step": Field(int, "updates done"),
+        "learning_rate": Field(float, "of the epoch's first update"),
+        **_measured("train"),
+        **_measured("test"),
+        "seconds": Field(float, "wall seconds of the training calls"),
+        "examples_per_second": Field(float, "in training"),
+    },
+)
+
+SEED = Schema(
+    "seeds.jsonl",
+    {
+        "seed": Field(int, "of the run"),
+        **_measured("test"),
+        "dead_classes": Field(NUMBERS, "classes that are never predicted"),
+        "diverged": Field(bool, "whether a loss was ever not finite"),
+        "test_no_prediction": Field(int, "test examples without a class", null=True),
+        "train_seconds": Field(float, "wall seconds of the training calls"),
+    },
+)
+
+_OF_BOTH = {
+    "recipe": Field(str, "name of the recipe"),
+    "dataset": Field(str, "name of the dataset"),
+    "strategy": Field(str, "name of the strategy"),
+    "seed": Field(int, "the seed, or the first of several"),
+}
+
+RESULT = Schema(
+    "result.json",
+    {
+        **_OF_BOTH,
+        "faults": Field(NAMES, "names of the faults that are switched in"),
+        "epochs": Field(int, "passes over the training data"),
+        **_measured("test"),
+        **SECONDS,
+        "total_seconds": Field(float, "wall seconds since the start"),
+        "examples_per_second": Field(float, "in training; none: no epoch", null=True),
+        "diverged": Field(bool, "whether a loss was ever not finite"),
+        "test_no_prediction": Field(int, "test examples without a class", null=True),
+        "parameters": Field(int, "numbers that are trained"),
+        "macs_per_example": Field(int, "multiply-adds of one forward pass"),
+        "compile_cache": Field(str, "cold, partly warm or warm"),
+        "environment": Field(dict, "see ENVIRONMENT"),
+    },
+)
+
+RESULT_OF_SEEDS = Schema(
+    "result.json",
+    {
+        **_OF_BOTH,
+        "num_seeds": Field(int, "seeds that are trained"),
+        "group_size": Field(int, "seeds trained at once, as one program"),
+        "faults": Field(NAMES, "names of the faults that are switched in"),
+        "epochs": Field(int, "passes over the training data"),
+        "test_accuracy": Field(float, "mean over the seeds, a fraction", False, True),
+        "test_loss": Field(float, "mean over the seeds", False, True),
+        "test_accuracy_over_seeds": Field(dict, "a MeanInterval", False, True),
+        "test_loss_over_seeds": Field(dict, "a MeanInterval", False, True),
+        "seeds_not_finite": Field(NUMBERS, "seeds left out of the mean"),
+        "seeds_diverged": Field(NUMBERS, "seeds with a loss that was not finite"),
+        **SECONDS,
+        "total_seconds": Field(float, "wall seconds since the start"),
+        "compile_cache": Field(str, "cold, partly warm or warm"),
+        "environment": Field(dict, "see ENVIRONMENT"),
+    },
+)

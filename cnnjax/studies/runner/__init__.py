@@ -1,0 +1,1 @@
+"""Published runs trained as processes: which, on which cores, and how far they are."""

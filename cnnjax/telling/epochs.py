@@ -1,0 +1,122 @@
+"""The table of a run's epochs: one row per epoch, and fewer of many fast ones."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from cnnjax.telling.layout import row, wrap
+from cnnjax.training.records import EpochRecord
+
+MOST_FAST_ROWS = 40  # of one run, of epochs that take less than SLOW_SECONDS
+SLOW_SECONDS = 1.0
+TIMES = {"seconds": 7, "examples/s": 10, "lr": 8}  # the last columns, and their widths
+
+
+class Column(NamedTuple):
+    """How a metric is headed: a title over the names of its columns."""
+
+    title: str
+    names: tuple[str, ...] = ("train", "test")
+    width: int = 7
+
+
+COLUMNS = {
+    "accuracy": Column("accuracy %", width=6),
+    "grad_norm": Column("grad", ("norm",)),  # the tests have none
+}
+
+
+class EpochTable:
+    """Which epochs of a run are shown, and how: a head, then a row for each.
+
+    The first epoch is shown, the last, the one in which the loss ceases to be finite,
+    every one that takes a second, and of faster ones every so many.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        """Begin the table of a run of so many epochs."""
+        self._epochs, self._stride = epochs, -(-epochs // MOST_FAST_ROWS)
+        self._shown, self._diverged = 0, False
+
+    def lines(self, record: EpochRecord) -> list[str]:
+        """Return what is to be printed of an epoch: often nothing."""
+        news = record.diverged and not self._diverged
+        self._diverged |= record.diverged
+        ends = record.epoch in (1, self._epochs)
+        slow = record.seconds >= SLOW_SECONDS
+        if not (ends or news or slow or record.epoch % self._stride == 0):
+            return []
+        head = [] if self._shown else head_lines(record)
+        self._shown += 1
+        return [*head, epoch_row(record), *(warning(record) if news else [])]
+
+    def left_out(self, *, kept: bool) -> list[str]:
+        """Say that some epochs are not shown; `kept`: metrics.jsonl has them.
+
+        >>> EpochTable(200).left_out(kept=True)
+        ['0 of 200 epochs are shown; metrics.jsonl has them all']
+        """
+        if self._shown == self._epochs:
+            return []
+        where = "metrics.jsonl has them all" if kept else "--workdir=DIR keeps them all"
+        return [f"{self._shown} of {self._epochs} epochs are shown; {where}"]
+
+
+def head_lines(record: EpochRecord) -> list[str]:
+    """Return the head of the table: a metric over its columns, then their names."""
+    titles, names = ["     "], ["epoch"]
+    for column in map(_column, _metrics(record)):
+        width = len(column.names) * (column.width + 2) - 2
+        titles.append(f" {column.title} ".center(width, "-"))
+        names += [f"{name:>{column.width}}" for name in column.names]
+    names += [f"{name:>{width}}" for name, width in TIMES.items()]
+    return ["  ".join(titles), "  ".join(names)]
+
+
+def epoch_row(record: EpochRecord) -> str:
+    """Return the row of an epoch: each metric in training and on the test, and time."""
+    cells, widths = [f"{record.epoch:>5}"], [5]
+    for name in _metrics(record):
+        column = _column(name)
+        for _, of in zip(column.names, (record.train, record.test or {}), strict=False):
+            cells.append(_cell(name, of.get(name)))
+            widths.append(column.width)
+    cells += [f"{record.seconds:.2f}", f"{record.examples_per_second:,.0f}"]
+    cells.append(f"{record.learning_rate:.3g}")
+    return row(cells, [*widths, *TIMES.values()])
+
+
+def warning(record: EpochRecord, *, of: str = "") -> list[str]:
+    """Return a warning where a loss of an epoch is not finite, else no line.
+
+    `of` says which run the epoch is of, where there are several.
+    """
+    if not record.diverged:
+        return []
+    name, loss = "loss", record.train["loss"]
+    if math.isfinite(loss) and record.test is not None:
+        name, loss = "test loss", record.test["loss"]
+    line = f"{of}warning: the {name} of epoch {record.epoch} is {loss}: the run has "
+    return [wrap(f"{line}diverged; a lower learning rate may help")]
+
+
+def _metrics(record: EpochRecord) -> list[str]:
+    return sorted(record.train, key=lambda name: name != "loss")
+
+
+def _column(name: str) -> Column:
+    return COLUMNS.get(name, Column(name))
+
+
+def _cell(name: str, value: float | None) -> str:
+    """Write a metric into its column; None: it was not measured.
+
+    >>> _cell("loss", 1.37722), _cell("loss", 123456.0), _cell("accuracy", 0.98)
+    ('1.3772', '1.2e+05', '98.00')
+    """
+    if value is None:
+        return "-"
+    text = f"{100 * value:.2f}" if name == "accuracy" else f"{value:.4f}"
+    width = _column(name).width
+    return text if len(text) <= width else f"{float(text):.{width - 5}g}"

@@ -1,0 +1,79 @@
+"""What the runs of several seeds say in a terminal: each one, and all together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from cnnjax.experiments.ensembles import SeedRun
+from cnnjax.statistics import MeanInterval
+from cnnjax.telling.layout import flow, wrap
+from cnnjax.telling.text import metric_text, unpredicted
+
+
+def seed_line(seed_run: SeedRun) -> str:
+    """Say how the run of one seed ended."""
+    test = seed_run.run.test
+    parts = [f"seed {seed_run.seed:>3}"]
+    parts += [f"test {name} {metric_text(name, test[name])}" for name in _named(test)]
+    parts.append(f"{sum(record.seconds for record in seed_run.run.records):.1f} s")
+    if seed_run.run.diverged:
+        parts.append(f"diverged{unpredicted(seed_run.run)}")
+    if seed_run.dead_classes:
+        dead = ", ".join(map(str, seed_run.dead_classes))
+        parts.append(f"never predicts {dead}")
+    return flow(parts, sep="  ", indent=" " * 10)
+
+
+def interval_lines(
+    metric: str,
+    over_seeds: MeanInterval | None,
+    *,
+    not_finite: Sequence[int] = (),
+    diverged: Sequence[int] = (),
+) -> list[str]:
+    """Say what the seeds have in common: mean, deviation, and two intervals.
+
+    They are of the seeds whose metric is finite; None: there is none. Seeds that have
+    diverged and still have one (an accuracy: no prediction is a wrong one) count.
+
+    >>> interval_lines("loss", None, not_finite=[3, 4], diverged=[3, 4])
+    ['left out, as their test loss is not finite: seed 3, seed 4',
+     'test loss: no seed is left to take a mean of']
+    """
+    lines = _left_out(metric, not_finite, diverged)
+    if over_seeds is None:
+        return [*lines, f"test {metric}: no seed is left to take a mean of"]
+    n, mean, std, student, bootstrap = over_seeds
+    seeds = f"{n} seed{'s' if n > 1 else ''}"
+    lines.append(f"test {metric}, {seeds}: mean {metric_text(metric, mean)}")
+    if std is None:
+        return lines
+    lines[-1] += f", standard deviation {metric_text(metric, std)}"
+    if student is None or bootstrap is None:
+        return [*lines, "no interval of the mean: the seeds are all alike"]
+    for name, (low, high) in (("Student", student), ("bootstrap", bootstrap)):
+        bounds = f"{metric_text(metric, low)} to {metric_text(metric, high)}"
+        lines.append(f"95 % interval of the mean: {bounds} ({name})")
+    return lines
+
+
+def _left_out(
+    metric: str, not_finite: Sequence[int], diverged: Sequence[int]
+) -> list[str]:
+    """Name the seeds that diverged, and those that the mean leaves out."""
+    lines = []
+    if counted := [seed for seed in diverged if seed not in not_finite]:
+        lines.append(f"diverged, and counted as they are: {_seeds(counted)}")
+    if not_finite:
+        left_out = _seeds(not_finite)
+        lines.append(f"left out, as their test {metric} is not finite: {left_out}")
+    return [wrap(line) for line in lines]
+
+
+def _seeds(seeds: Iterable[int]) -> str:
+    return ", ".join(f"seed {seed}" for seed in seeds)
+
+
+def _named(test: Mapping[str, float]) -> list[str]:
+    """Return the metrics of a test that are told, the deciding one first."""
+    return [name for name in ("accuracy", "loss") if name in test]

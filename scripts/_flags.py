@@ -1,0 +1,237 @@
+"""The flags that several scripts have, by groups, and what is made of them.
+
+A script defines the groups that it wants as it is imported, and adopts them:
+`flags.adopt_module_key_flags(_flags)`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import _progress
+import jax
+from absl import flags
+
+from cnnjax import devices, experiments, faults, strategies
+from cnnjax.base.compile_cache import CompileCache
+from cnnjax.base.errors import InputError, expect, unknown_name
+from cnnjax.data.dataset import Dataset
+from cnnjax.devices.processes import HEARTBEAT_SECONDS, Cluster, expect_one
+from cnnjax.experiments import ensembles, recipes
+from cnnjax.experiments.overrides import override
+from cnnjax.experiments.placement import Placement
+from cnnjax.measuring import advice_cache
+from cnnjax.models import initializers
+from cnnjax.telling.layout import wrap
+
+FLAGS = flags.FLAGS
+AUTO = "auto"  # of --strategy
+OVERRIDES = (
+    *("precision", "epochs", "batch_size", "num_train", "shuffle", "matmul_precision"),
+    *("initializer", "algorithm", "learning_rate", "l2", "momentum", "b1", "b2", "eps"),
+    *("schedule", "min_learning_rate", "cosine_epochs", "cosine_unit", "strategy"),
+)
+
+# Besides the recipe's: what each of several processes must be given alike.
+SAME = (
+    *("seed", "evaluate_every", "microbatch_size"),
+    *("num_devices", "model_devices", "fault"),
+)
+
+
+def define_recipe() -> None:
+    """Define what is trained, on which data and devices.
+
+    The flags of `OVERRIDES` override one field of the recipe each; left out, it is as
+    published.
+    """
+    text, choice = flags.DEFINE_string, flags.DEFINE_enum
+    whole, number = flags.DEFINE_integer, flags.DEFINE_float
+    divided = ", ".join(strategies.names_of(divides=True))
+
+    text("dataset", None, "Data set. Default: the recipe's own, or digits (no files).")
+    text("data_dir", None, "Folder that holds your data files.")
+    whole("num_train", None, "Use only the first N training examples.")
+
+    named = ", ".join(recipes.RECIPES)
+    text("recipe", recipes.DEFAULT_RECIPE, f"What to train: {named}.")
+    whole("epochs", None, "Passes over the training data.")
+    whole("batch_size", None, "Examples per update.")
+    whole("seed", 0, "Seed of parameters, split, order and dropout.")
+    orders = ["every_epoch", "once", "never"]
+    choice("shuffle", None, orders, "When to shuffle the training examples.")
+    drawn = list(initializers.INITIALIZERS)
+    choice("initializer", None, drawn, "How to draw the first parameters.")
+    types = ["bfloat16", "float32", "float64"]
+    meaning = "Type of the arithmetic; with bfloat16 the parameters stay float32."
+    choice("precision", None, types, meaning)
+    meaning = "Precision of products on a GPU or TPU; highest: full float32."
+    choice("matmul_precision", None, ["default", "high", "highest"], meaning)
+    meaning = "Train with a known bug (repeatable); list in docs/faults.md."
+    flags.DEFINE_multi_string("fault", [], meaning)
+
+    choice("algorithm", None, ["adam", "sgd"], "Optimizer.")
+    number("learning_rate", None, "Learning rate; with a schedule, the highest.")
+    number("l2", None, "L2 coefficient, added as l2 * weight to a weight's gradient.")
+    number("momentum", None, "SGD's momentum.")
+    number("b1", None, "Adam's beta1.")
+    number("b2", None, "Adam's beta2.")
+    number("eps", None, "Adam's epsilon, outside the root.")
+    choice("schedule", None, ["constant", "cosine"], "Schedule of the learning rate.")
+    number("min_learning_rate", None, "Learning rate at the end of a cosine.")
+    whole("cosine_epochs", None, "Epochs until a cosine ends.")
+    choice("cosine_unit", None, ["epoch", "step"], "How often a cosine falls.")
+
+    meaning = f"How to compute gradients: {', '.join(strategies.STRATEGIES)}; in "
+    meaning += "train.py also auto, the fastest here. Default: the recipe's own."
+    text("strategy", None, meaning)
+    meaning = "Devices to divide a batch over; a CPU makes as many virtual ones. "
+    meaning += f"For {divided}. Default: all; of several processes, in each."
+    whole("num_devices", None, meaning, lower_bound=1)
+    meaning = (
+        "Devices that share one copy of the dense kernels, each a part. For sharded."
+    )
+    whole("model_devices", 1, meaning, lower_bound=1)
+    meaning = "Examples that a device takes at a time: less memory, the same gradient."
+    whole("microbatch_size", None, meaning, lower_bound=1)
+
+
+def define_training() -> None:
+    """Define how a recipe is trained and tested, and where results are kept."""
+    whole, switch = flags.DEFINE_integer, flags.DEFINE_bool
+    whole("num_seeds", 1, "Seeds to train, counted from --seed.", lower_bound=1)
+    meaning = "Of several seeds, how many to train at once, as one program."
+    whole("group_size", ensembles.GROUP_SIZE, meaning, lower_bound=1)
+    meaning = "Epochs between tests; 0: only at the end."
+    whole("evaluate_every", 1, meaning, lower_bound=0)
+    meaning = "Folder for the results; without it, none are kept."
+    flags.DEFINE_string("workdir", None, meaning)
+    switch("overwrite", False, "Replace an earlier run in --workdir.")
+    switch("log_steps", False, "Keep the loss of every update, in steps.csv.")
+
+
+def define_cluster() -> None:
+    """Define which processes train together: see `cluster`."""
+    whole = flags.DEFINE_integer
+    meaning = "HOST:PORT where process 0 waits for the others."
+    flags.DEFINE_string("coordinator_address", None, meaning)
+    whole("num_processes", None, "Processes that train together.", lower_bound=1)
+    whole("process_index", None, "Index of this process, from 0.", lower_bound=0)
+    meaning = "Join the processes of a Slurm, Open MPI, Kubernetes or TPU cluster."
+    flags.DEFINE_bool("distributed", False, meaning)
+    meaning = "Seconds until a silent process counts as lost, and the others end. "
+    meaning += f"Default: {HEARTBEAT_SECONDS}."
+    whole("heartbeat_seconds", None, meaning, lower_bound=1)
+    meaning = "Seconds to wait for the other processes at the start. Default: 10 times "
+    meaning += "--heartbeat_seconds."
+    whole("join_seconds", None, meaning, lower_bound=1)
+
+
+def seeds() -> range:
+    """Return the seeds that the flags ask for.
+
+    Raises:
+        InputError: several in several processes, or some that are too large.
+    """
+    asked = range(FLAGS.seed, FLAGS.seed + FLAGS.num_seeds)
+    if len(asked) > 1:
+        name = f"--num_seeds={len(asked)}"
+        expect_one(name, hint="give each its own --seed and --workdir")
+        fits = asked[-1] <= experiments.LAST_SEED
+        expect("seeds up to 2**32 - 1", f"{asked[0]} to {asked[-1]}", fits)
+    return asked
+
+
+def refuse_idle() -> None:
+    """Raise InputError for a flag that would do nothing beside the others."""
+    workdir, many = FLAGS.workdir, FLAGS.num_seeds
+    kept, grouped = workdir is not None, FLAGS.group_size != ensembles.GROUP_SIZE
+    expect("--workdir with --overwrite", workdir, kept or not FLAGS.overwrite)
+    expect("--workdir with --log_steps", workdir, kept or not FLAGS.log_steps)
+    expect("--num_seeds=1 with --log_steps", many, many == 1 or not FLAGS.log_steps)
+    expect("several --num_seeds with --group_size", many, many > 1 or not grouped)
+
+
+def same(experiment: experiments.Experiment) -> tuple:
+    """Return what each of several processes must be given alike."""
+    given = repr([FLAGS[name].value for name in SAME])
+    one = experiment
+    return one.recipe, given, one.train, one.test, one.params
+
+
+def cluster() -> Cluster:
+    """Return which processes train together, by the flags."""
+    given: dict[str, Any] = {name: FLAGS[name].value for name in Cluster._fields}
+    return Cluster(**given)
+
+
+def start_jax() -> None:
+    """Set precision and devices, before anything else asks JAX for a device.
+
+    Raises:
+        InputError: more devices than a batch has examples; or JAX has started in this
+            process, with fewer devices.
+    """
+    jax.config.update("jax_enable_x64", FLAGS.precision == "float64")
+    if FLAGS.num_devices is not None:
+        size = FLAGS.batch_size or recipes.get_recipe(FLAGS.recipe).batch_size
+        placement().make_devices(batch_size=size)
+
+
+def placement() -> Placement:
+    """Return the devices that the flags ask for."""
+    return Placement(
+        num_devices=FLAGS.num_devices,
+        model_devices=FLAGS.model_devices,
+        microbatch_size=FLAGS.microbatch_size,
+    )
+
+
+def settle(
+    recipe: recipes.Recipe, dataset: Dataset, cache: CompileCache
+) -> tuple[recipes.Recipe, strategies.Options]:
+    """Return the recipe with its strategy and options: those of the flags, or the best.
+
+    With --strategy=auto it says what was chosen, and why.
+
+    Raises:
+        InputError: the flags do not fit together, or the data set does not fit.
+    """
+    if FLAGS.strategy != AUTO:
+        return recipe, placement().strict_options_for(recipe)
+    expect_one("--strategy=auto", hint="name a strategy")
+    if FLAGS.microbatch_size is not None or FLAGS.model_devices > 1:
+        raise InputError(
+            "--strategy=auto chooses the microbatch and cuts no kernels: leave "
+            "--microbatch_size and --model_devices out, or name a strategy"
+        )
+    recipe = override(recipe, strategy="jit")
+    options = strategies.Options(devices.make_mesh(FLAGS.num_devices))
+    experiment = experiments.prepare(recipe, dataset, options=options)
+    choice = advice_cache.choose(experiment, advise=_progress.advise, cache=cache)
+    print(wrap(f"strategy auto: {choice.why}"))
+    print(wrap(f"({choice.remembered})"), end="\n\n", flush=True)
+    return choice.recipe_and_options(experiment)
+
+
+def recipe_from_flags(*, or_auto: bool = False) -> recipes.Recipe:
+    """Return the recipe that the flags ask for, with strategy and dataset settled.
+
+    With `or_auto`, --strategy=auto leaves the recipe's own strategy to be replaced.
+
+    Raises:
+        InputError: an unknown name, or a value that the recipe refuses.
+    """
+    recipe = recipes.get_recipe(FLAGS.recipe)
+    for name in ("dataset", "data_dir", "strategy"):
+        expect(f"a value for --{name}", FLAGS[name].value, FLAGS[name].value != "")
+    for name in FLAGS.fault:
+        faults.get_fault(name)
+    named = None if or_auto and FLAGS.strategy == AUTO else FLAGS.strategy
+    if named is not None and named not in strategies.STRATEGIES:
+        raise unknown_name("strategy", named, strategies.STRATEGIES)
+    dataset = FLAGS.dataset
+    if dataset is None and FLAGS.data_dir is None:
+        dataset = recipes.default_dataset(recipe)
+    overrides = {name: FLAGS[name].value for name in OVERRIDES} | {"strategy": named}
+    return override(recipe, dataset=dataset, **overrides)
