@@ -104,14 +104,13 @@ def prepare(
 def introduce(journal: Journal) -> list[str]:
     """Say what is trained, on what; return the warnings of faults, to be said again."""
     experiment, seeds = journal.experiment, journal.seeds
-    many = len(seeds) > 1
-    of = f"seeds {seeds[0]} to {seeds[-1]}" if many else f"seed {seeds[0]}"
+    of = f"seeds {seeds[0]} to {seeds[-1]}" if seeds[1:] else f"seed {seeds[0]}"
     print(text.environment_text(journal.environment))
     print(text.run_text(experiment, of), end="\n\n")
     print(text.summary(experiment.recipe.model), end="\n\n")
     faults = text.fault_lines(experiment.faults)
     print(*faults, sep="\n", end="\n\n" if faults else "", flush=True)
-    if not many:
+    if not seeds[1:]:
         shown = training.choose_example(journal)
         print(examples.example_as_text(experiment.test, shown), end="\n\n", flush=True)
     return faults
