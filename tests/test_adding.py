@@ -23,6 +23,7 @@ from cnnjax.laws.comparison import largest_error
 from cnnjax.models.kinds import Flatten, Sizes
 from cnnjax.models.losses import LOSSES, OutputLoss, predicted_class
 from cnnjax.models.stack import Dense
+from cnnjax.results.schema import EPOCH, record
 from cnnjax.strategies import STRATEGIES, Options, Row, names_of
 from cnnjax.training.optimizers import ALGORITHMS
 
@@ -69,6 +70,8 @@ def test_a_loss_is_one_entry(monkeypatch):
     ended = cnnjax.fit(recipe, dataset)
     assert ended.test.keys() == {"loss", "margin", "examples"}
     assert ended.no_prediction == 0
+    written = record(EPOCH, ended.records[0].to_json())
+    assert {"train_margin", "test_margin"} <= written.keys()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,11 +29,21 @@ class Field(NamedTuple):
     null: bool = False  # None where there is none
 
 
+OWN_METRIC = Field(float, "a metric of the loss, averaged over examples", False)
+
+
 class Schema(NamedTuple):
     """The fields of one kind of record, in the order in which they are written."""
 
     file: str
     fields: Mapping[str, Field]
+    # "train" and "test": a loss may have metrics of its own, "test_margin".
+    measured: tuple[str, ...] = ()
+
+    def field(self, name: str) -> Field | None:
+        """Return the field of this name; None: it is not declared."""
+        own = name.partition("_")[0] in self.measured
+        return self.fields.get(name, OWN_METRIC if own else None)
 
     def kind(self, name: str) -> Any:
         """Return the type of a field."""
@@ -47,15 +57,18 @@ def record(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: a field is missing, is not declared, or is of another type: a fault
             of whoever builds the record.
     """
-    wrong = [f"{name} is not declared" for name in values if name not in schema.fields]
-    for name, field in schema.fields.items():
-        if name not in values:
-            wrong += [f"{name} is missing"] if field.always else []
-        elif not _fits(field, values[name]):
-            wrong.append(f"{name} is no {field.kind}: {values[name]!r}")
+    needed = [name for name, field in schema.fields.items() if field.always]
+    wrong = [f"{name} is missing" for name in needed if name not in values]
+    for name, value in values.items():
+        field = schema.field(name)
+        if field is None:
+            wrong.append(f"{name} is not declared")
+        elif not _fits(field, value):
+            wrong.append(f"{name} is no {field.kind}: {value!r}")
     if wrong:
         raise ValueError(f"a record of {schema.file}: {'; '.join(wrong)}")
-    return {name: values[name] for name in schema.fields if name in values}
+    ordered = [name for name in schema.fields if name in values]
+    return {name: values[name] for name in dict.fromkeys((*ordered, *values))}
 
 
 def _fits(field: Field, value: Any) -> bool:
@@ -125,6 +138,7 @@ EPOCH = Schema(
         "seconds": Field(float, "wall seconds of the training calls"),
         "examples_per_second": Field(float, "in training"),
     },
+    measured=("train", "test"),
 )
 
 SEED = Schema(
@@ -137,6 +151,7 @@ SEED = Schema(
         "test_no_prediction": Field(int, "test examples without a class", null=True),
         "train_seconds": Field(float, "wall seconds of the training calls"),
     },
+    measured=("test",),
 )
 
 _OF_BOTH = {
@@ -163,6 +178,7 @@ RESULT = Schema(
         "compile_cache": Field(str, "cold, partly warm or warm"),
         "environment": Field(dict, "see ENVIRONMENT"),
     },
+    measured=("test",),
 )
 
 RESULT_OF_SEEDS = Schema(
