@@ -1,4 +1,4 @@
-"""Eight CPU devices before any array; no silent rank promotion; shapes checked."""
+"""Eight CPU devices before any array; no silent rank promotion; shapes on request."""
 
 import atexit
 import os
@@ -27,7 +27,8 @@ flags = os.environ.get("XLA_FLAGS", "").replace(
 )
 os.environ["XLA_FLAGS"] = flags.strip()
 jax.config.update("jax_numpy_rank_promotion", "raise")
-install_import_hook("cnnjax", "beartype.beartype")
+if os.environ.get("CHECK_TYPES"):  # of every call: a third of the time of most tests
+    install_import_hook("cnnjax", "beartype.beartype")
 
 
 @pytest.fixture(scope="session")
