@@ -40,7 +40,7 @@ class Recipe:
     strategy: str = "jit"
 
     def __post_init__(self) -> None:
-        """Raise InputError for values that no run could mean."""
+        """Raise InputError for invalid values."""
         settle(
             self,
             name=instance_of(str),

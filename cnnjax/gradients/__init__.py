@@ -1,4 +1,4 @@
-"""ONE device: the gradient rules, and what is done with each example's gradient."""
+"""ONE device: the gradient rules, and the reductions of per-example gradients."""
 
 from cnnjax.gradients.shares import (
     Each,

@@ -37,7 +37,7 @@ class LoopConfig:
     examples_per_epoch: int | None = None
 
     def __post_init__(self) -> None:
-        """Raise InputError for values that no run could mean."""
+        """Raise InputError for invalid values."""
         settle(
             self,
             batch_size=whole,

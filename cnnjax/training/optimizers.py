@@ -41,7 +41,7 @@ class Adam:
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
-        """Raise InputError for values that no run could mean."""
+        """Raise InputError for invalid values."""
         settle(self, b1=FRACTION, b2=FRACTION, eps=POSITIVE)
 
     def rule(self, schedule: optax.Schedule) -> optax.GradientTransformation:
@@ -56,7 +56,7 @@ class Sgd:
     momentum: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raise InputError for values that no run could mean."""
+        """Raise InputError for invalid values."""
         settle(self, momentum=FRACTION)
 
     def rule(self, schedule: optax.Schedule) -> optax.GradientTransformation:
@@ -83,7 +83,7 @@ class Cosine:
     cosine_unit: CosineUnit = "epoch"
 
     def __post_init__(self) -> None:
-        """Raise InputError for values that no run could mean."""
+        """Raise InputError for invalid values."""
         settle(
             self,
             cosine_epochs=at_least(1),
@@ -115,7 +115,7 @@ class OptimizerConfig:
     l2: float = 0.0  # gradient of a weight += l2 * weight; biases have none
 
     def __post_init__(self) -> None:
-        """Raise InputError for values that no run could mean."""
+        """Raise InputError for invalid values."""
         settle(
             self,
             algorithm=as_algorithm,
