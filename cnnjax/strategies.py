@@ -133,12 +133,12 @@ def make_strategy(
     if cut_among > 1 and not row.device_map.cuts_kernels:
         raise InputError(
             f"strategy {name!r} expected one device along the axis 'model', got "
-            f"{cut_among}; only {_listed(cuts_kernels=True)} cuts kernels"
+            f"{cut_among}; only {_listed(cuts_kernels=True)} partitions kernels"
         )
     if jax.process_count() > 1 and not row.device_map.across_processes:
         raise InputError(
-            f"strategy {name!r} runs in one process, and here are "
-            f"{jax.process_count()}; use {', '.join(names_of(across_processes=True))}"
+            f"strategy {name!r} expected one process, got {jax.process_count()}; use "
+            f"{', '.join(names_of(across_processes=True))}"
         )
     return row(objective, options)
 
@@ -154,11 +154,11 @@ def checked(options: Options) -> Options:
     mesh, size = options.mesh, options.microbatch_size
     axes = mesh if mesh is None else getattr(mesh, "axis_names", mesh)
     ours = mesh is None or axes == (AXIS, MODEL)
-    expect("a mesh as devices.make_mesh makes it", axes, ours)
+    expect("a mesh made by devices.make_mesh", axes, ours)
     if mesh is not None:
-        what = "a mesh of devices, as devices.make_mesh makes it"
+        what = "a mesh of devices, made by devices.make_mesh"
         expect(what, mesh, isinstance(mesh, Mesh))
-        what = "a mesh as devices.make_mesh makes it, with axes of AxisType.Auto"
+        what = "a mesh made by devices.make_mesh, with axes of AxisType.Auto"
         expect(what, mesh.axis_types, set(mesh.axis_types) == {AxisType.Auto})
     size = optional(at_least(1))("microbatch_size", size)
     what = "reduction (see gradients.reductions)"

@@ -214,8 +214,8 @@ def test_faults_can_be_combined():
 )
 def test_faults_of_which_one_would_be_lost_are_refused(names, part):
     message = (
-        f"fault {names[0]!r} replaces the {part}, and {names[1]!r} would be lost "
-        "beside it; switch in one of the two"
+        f"fault {names[0]!r} replaces the {part}, and would hide {names[1]!r}; use "
+        "only one of the two"
     )
     for order in (names, names[::-1]):
         assert clash([FAULTS["last_batch_loss_reported"], *map(FAULTS.get, order)])

@@ -230,13 +230,13 @@ def test_factors_are_asked_for(name):
 
 @pytest.mark.parametrize("reduction", [*reductions.REDUCTIONS.values()])
 def test_the_batch_at_once_has_no_gradient_of_an_example(reduction):
-    with pytest.raises(InputError, match="forms no gradient of an example, got one"):
+    with pytest.raises(InputError, match="forms no per-example gradients, got one"):
         rules.batch(Objective(lambda *_: None), reduction(1.0))
 
 
 def test_factors_cannot_do_what_changes_more_than_the_length():
     own = reductions.Reduction(lambda grads: reductions.Reduced(grads, {}, {}))
-    with pytest.raises(InputError, match="which factors cannot; use 'vmap'"):
+    with pytest.raises(InputError, match="the rule factored cannot do; use 'vmap'"):
         rules.factored(tiny_experiment("float32").objective, own)
 
 

@@ -57,16 +57,16 @@ def check_settings() -> None:
     """Raise InputError for a setting under which nothing runs, or runs correctly."""
     if offset := _value("jax_random_seed_offset"):
         raise InputError(
-            f"expected jax_random_seed_offset=0, got {offset}: a run would not be that "
-            "of the seed in its record; give another seed instead"
+            f"expected jax_random_seed_offset=0, got {offset}: the record of a run "
+            "would name the wrong seed; use another seed instead"
         )
     for way in ("host_to_device", "device_to_host"):
         guard = _value(f"jax_transfer_guard_{way}")
         if guard in ("disallow", "disallow_explicit"):
             raise InputError(
                 f"expected jax_transfer_guard_{way} to allow transfers, got {guard!r}: "
-                "data goes to the device, and results come back; guard a compiled "
-                "step of your own instead, as of Strategy.value_and_grad"
+                "data is copied to the device, and results back; guard only your own "
+                "compiled step, such as one of Strategy.value_and_grad"
             )
 
 
@@ -74,8 +74,8 @@ def check_compiles(what: str) -> None:
     """Raise InputError if jax_disable_jit is set: there is no program to inspect."""
     if _value("jax_disable_jit"):
         raise InputError(
-            f"expected jax_disable_jit=False, got True: {what} looks at compiled "
-            "programs; to step through one strategy, train with it"
+            f"expected jax_disable_jit=False, got True: {what} inspects compiled "
+            "programs; to debug a strategy, train with it instead"
         )
 
 
@@ -96,8 +96,8 @@ def check_mesh(own: Mesh | AbstractMesh | None) -> None:
     theirs = jax.sharding.get_abstract_mesh()
     if not theirs.empty and (own is None or theirs != own.abstract_mesh):
         raise InputError(
-            f"expected no mesh but the strategy's own, got jax.set_mesh of the axes "
-            f"{theirs.axis_names}; set none here, or choose a strategy of one device"
+            f"expected no mesh except the strategy's own, got jax.set_mesh with axes "
+            f"{theirs.axis_names}; do not set a mesh, or use a strategy of one device"
         )
 
 

@@ -76,5 +76,5 @@ def _check_values(array: np.ndarray, what: str, *, limits: np.finfo | np.iinfo) 
     raise InputError(
         f"{what}: expected finite numbers that {limits.dtype} holds, got others in "
         f"{wrong.sum()} of {len(array)} examples, first in number {first} "
-        f"({array[first].min()} to {array[first].max()}); leave them out, or mend them"
+        f"({array[first].min()} to {array[first].max()}); leave them out or fix them"
     )

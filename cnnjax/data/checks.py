@@ -26,7 +26,7 @@ def check_dataset(dataset: Dataset) -> Dataset:
     if isinstance(names, str) or not (isinstance(names, Sequence) or np.ndim(names)):
         raise InputError(
             f"dataset {dataset.name!r}: expected class_names to be a tuple of names, "
-            f"of none for a regression, got {shown(names)}"
+            f"empty for a regression, got {shown(names)}"
         )
 
     def checked(examples: Examples, part: str) -> Examples:
@@ -134,7 +134,7 @@ def _as_classes(labels: np.ndarray, what: str, num_classes: int | None) -> np.nd
         raise InputError(f"{expected}, got {_each(labels)}; {_way_to_classes(labels)}")
     low, high = int(labels.min()), int(labels.max())
     if low < 0:
-        way = f"{low} marks nothing here: leave those examples out, or {NUMBERED}"
+        way = f"{low} has no meaning here: leave those examples out, or {NUMBERED}"
     elif num_classes is None or high < num_classes:
         return labels.astype(np.int32, copy=False)
     elif (low, high) == (1, num_classes):
@@ -149,7 +149,7 @@ def _way_to_classes(labels: np.ndarray) -> str:
         return "convert them with labels.astype(np.int32)"
     if labels.ndim == 2 and labels.shape[1] == 1:
         return "use labels[:, 0].astype(np.int32)"
-    return "of one-hot rows the classes are labels.argmax(axis=1)"
+    return "for one-hot labels, use labels.argmax(axis=1)"
 
 
 def _kind(array: np.ndarray) -> str:

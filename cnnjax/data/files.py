@@ -98,7 +98,7 @@ def misspelled(folders: Iterable[Path], names: Iterable[str]) -> str:
         for found in found_there:
             name = right.get(found.casefold(), found)
             if found != name:
-                return f"; rename {folder / found} to {name}: its case counts"
+                return f"; rename {folder / found} to {name}: names are case-sensitive"
     return ""
 
 
@@ -191,4 +191,4 @@ def _stream(url: str, output_file: str, _: object) -> None:
 
 def _reason(path: Path, error: OSError) -> str:
     lost = isinstance(error, FileNotFoundError) and path.is_symlink()
-    return "a link that leads nowhere" if lost else error.strerror or str(error)
+    return "a broken link" if lost else error.strerror or str(error)

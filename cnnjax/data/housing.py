@@ -119,7 +119,7 @@ def _cells(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
         except csv.Error as error:
             raise InputError(
                 f"{where}: expected cells whose quotes are closed on the same line, "
-                f"got {shown(line.strip())} ({error}); mend the quotes"
+                f"got {shown(line.strip())} ({error}); close the quotes"
             ) from error
         yield where, cells
 

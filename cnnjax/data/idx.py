@@ -151,9 +151,9 @@ def _images(file: File) -> np.ndarray:
 def _labels(file: File) -> np.ndarray:
     labels = _parse(file, kind="labels")
     if labels.ndim != 1 or labels.dtype.kind == "f":
-        way_out = "write the classes alone, as integers"
+        way_out = "write only the classes, as integers"
         if labels.ndim == 2 and labels.shape[1] == 8:
-            way_out = "of QMNIST's 8 columns the first is the class: write it alone"
+            way_out = "write only the first of QMNIST's 8 columns, the class"
         raise InputError(
             f"{file.path}: expected labels as integers, one per image, got "
             f"{_type(labels)}; {way_out}"
@@ -175,7 +175,7 @@ def _parse(file: File, *, kind: str) -> np.ndarray:
     path, content = file
     swapped = (
         f"{path}: its header is little-endian, an idx file is big-endian throughout; "
-        "write it anew, of NumPy with .astype('>i4') and the like"
+        "write it as big-endian, for example from NumPy with .astype('>i4')"
     )
     if content[2:4] == bytes(2) and 0 < content[0] < 9 and content[1] in TYPES:
         raise InputError(swapped)

@@ -48,7 +48,7 @@ def make_mesh(num_devices: int | None = None, *, model_devices: int = 1) -> Mesh
     platform = here[0].platform
     hint = " (see --num_devices)" if platform == "cpu" else ""
     each = " of every process" if len(processes) > 1 else ""
-    what = f"num_devices from 1 to the {fewest} {platform} devices{each} that are here"
+    what = f"num_devices from 1 to the {fewest} available {platform} devices{each}"
     count = whole_number(what + hint, count, least=1, most=fewest)
     devices = [device for process in processes for device in process[:count]]
     what = f"model_devices to divide the {len(devices)} devices"

@@ -65,5 +65,5 @@ def check_pixels(
         raise InputError(
             f"recipe {recipe.name!r} divides pixels by 255, and expects 0 to 255; got "
             f"{part} pixels from {low:g} to {high:g} ({inputs.dtype}); give pixels 0 "
-            "to 255, or the recipe preprocessing=Identity(), which divides by nothing"
+            "to 255, or the recipe preprocessing=Identity(), which does not scale them"
         )

@@ -69,8 +69,8 @@ def clash(faults: Sequence[Fault]) -> str | None:
         for part in one.replaces:
             if part in other.touches:
                 return (
-                    f"fault {one.name!r} replaces the {part}, and {other.name!r} would "
-                    "be lost beside it; switch in one of the two"
+                    f"fault {one.name!r} replaces the {part}, and would hide "
+                    f"{other.name!r}; use only one of the two"
                 )
     return None
 

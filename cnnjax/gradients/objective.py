@@ -89,8 +89,8 @@ def factors_of(objective: Objective) -> FactorsFn:
 
     def refuse(*_: Any) -> Any:
         raise InputError(
-            "a factored gradient expected Objective(loss_fn, factors_fn=...), got an "
-            "objective without; make one with factors.make_factors_fn, or use another "
+            "expected Objective(loss_fn, factors_fn=...) for a factored gradient, got "
+            "no factors_fn; make one with factors.make_factors_fn, or use another "
             "strategy: 'jit' for the mean, 'vmap' for norms and clipping"
         )
 

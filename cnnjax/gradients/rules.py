@@ -41,8 +41,8 @@ def batch(objective: Objective, reduction: Reduction = reductions.mean) -> Share
     """
     if reduction.needs != "nothing":
         raise InputError(
-            "expected the reduction mean for the batch at once, which forms no "
-            f"gradient of an example, got one that needs its {reduction.needs}; use "
+            "expected the reduction mean for the rule batch, which forms no "
+            f"per-example gradients, got one that needs {reduction.needs!r}; use "
             "'vmap' or 'factored'"
         )
     return batch_share(objective.loss_fn)
@@ -85,8 +85,8 @@ def factored(objective: Objective, reduction: Reduction = reductions.mean) -> Sh
         case "gradient":
             return factored_shares.full_share(factors_fn)
     raise InputError(
-        "expected a reduction that keeps a gradient or shortens it, got one that "
-        "changes it otherwise, which factors cannot; use 'vmap'"
+        "expected a reduction that keeps or shortens gradients, got one that changes "
+        "them in another way, which the rule factored cannot do; use 'vmap'"
     )
 
 

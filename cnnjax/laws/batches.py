@@ -56,7 +56,7 @@ def short(batch: Batch) -> Batch:
 
 
 def nearly_empty(batch: Batch) -> Batch:
-    """Turn all but the first fifth into padding; some devices then have nothing else."""
+    """Turn all but the first fifth into padding, so some devices have only padding."""
     return padded_after(batch, max(1, size_of(batch) // 5))
 
 

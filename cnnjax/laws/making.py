@@ -76,7 +76,7 @@ def _build(
     strategy: str | Strategy | Builder, objective: Objective, options: Options
 ) -> Strategy:
     if isinstance(strategy, Strategy):
-        what = "no options beside a Strategy, which is built already"
+        what = "no options with a Strategy, which is built already"
         expect(what, options, options == NO_OPTIONS)
         return strategy
     if isinstance(strategy, str):

@@ -83,7 +83,7 @@ LAWS: dict[str, Law] = {
         mutant="reversed_gradient",
     ),
     "placement_is_kept": Law(
-        "The gradient lies on the devices where the parameters lie.",
+        "The gradient is placed as the parameters are.",
         costs.placement_is_kept,
         mutant="state_on_one_device",
     ),
@@ -99,7 +99,7 @@ LAWS: dict[str, Law] = {
         applies=divided,
     ),
     "a_step_traces_once": Law(
-        "Full and short batches run by one program.",
+        "One program runs full and short batches.",
         costs.a_step_traces_once,
         mutant="shape_follows_the_padding",
         applies=compiled,

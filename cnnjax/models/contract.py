@@ -113,9 +113,9 @@ def alone() -> Iterator[None]:
         if "unbound axis name" not in str(error):
             raise  # an error in the caller's own code
         raise InputError(
-            "expected a loss of ONE example, which knows no batch and no devices, got "
-            f"one that asks for a named axis ({error}); return the value of the "
-            "example alone: means over the batch are taken by the strategy"
+            "expected a loss of ONE example, without axes of a batch or of devices, "
+            f"got one that uses a named axis ({error}); return the value of the one "
+            "example: the strategy takes means over the batch"
         ) from error
     except AssertionError as error:
         of_jax = "jax" in traceback.extract_tb(error.__traceback__)[-1].filename

@@ -112,7 +112,7 @@ def init(key: Key[Array, ""], config: ModelConfig) -> Params:
     for dtype in (config.dtype, config.param_dtype):
         if jax.dtypes.canonicalize_dtype(dtype) != dtype:
             raise InputError(
-                f"expected a JAX that has {dtype}, got one that has only "
+                f"expected JAX with {dtype}, got JAX with only "
                 f"{jax.dtypes.canonicalize_dtype(dtype)}; call "
                 'jax.config.update("jax_enable_x64", True) first'
             )

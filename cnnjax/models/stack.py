@@ -152,7 +152,7 @@ def layer_rows(config: ModelConfig) -> tuple[LayerRow, ...]:
             raise InputError(f"layer {name}: {layer} does not fit an input of {shape}")
         if min(sizes.output_shape) < 1:
             raise InputError(
-                f"layer {name}: {layer} leaves nothing of an input of {shape}; "
+                f"layer {name}: {layer} has no output for an input of {shape}; "
                 "use a larger image or a smaller kernel or window"
             )
         rows.append(LayerRow(name=name, layer=layer, input_shape=shape, sizes=sizes))
