@@ -20,7 +20,7 @@ from cnnjax.data.order import example_keys
 from cnnjax.gradients import reductions
 from cnnjax.gradients.microbatches import DEALT, NEIGHBOURS, microbatched
 from cnnjax.gradients.padding import pad_batch
-from cnnjax.gradients.per_example import rows_share
+from cnnjax.gradients.per_example import per_example_share
 from cnnjax.gradients.rules import factored
 from cnnjax.gradients.shares import Share, batch_share, serial_share, with_each
 from cnnjax.strategies import STRATEGIES, Options
@@ -210,7 +210,7 @@ def test_each_device_holds_its_own_piece_of_a_batch(num_devices):
 
 
 @pytest.mark.parametrize(
-    ("rule", "cut"), [(serial_share, "dealt"), (rows_share, "neighbours")]
+    ("rule", "cut"), [(serial_share, "dealt"), (per_example_share, "neighbours")]
 )
 def test_what_is_kept_of_each_example_stays_in_its_place(rule, cut):
     batch = make_batch(13)

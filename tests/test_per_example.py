@@ -265,7 +265,8 @@ def test_a_norm_to_clip_to_is_above_what_squares_lose(max_norm):
 
 
 @pytest.mark.parametrize(
-    ("positions", "form"), [(1, factors.Factors), (2, factors.Rows), (9, factors.Rows)]
+    ("positions", "form"),
+    [(1, factors.Factors), (2, factors.LayerGradients), (9, factors.LayerGradients)],
 )
 def test_what_is_not_formed_has_one_position(positions, form):
     rng = np.random.default_rng(0)
@@ -281,10 +282,10 @@ def test_what_is_not_formed_has_one_position(positions, form):
         np.einsum("b,bif->if", coefficients, kernels),
         np.einsum("b,bpf->f", coefficients, cotangents),
     )
-    for gradients in (added_up, factors.rows_of(both)):
+    for gradients in (added_up, factors.layer_gradients(both)):
         norms = factors.squared_norms(gradients)
         np.testing.assert_allclose(norms, expected, rtol=1e-5)
-    for gradients in (added_up, both, factors.rows_of(both)):
+    for gradients in (added_up, both, factors.layer_gradients(both)):
         found_sums = factors.weighted_sum(gradients, coefficients)
         for one, right in zip(found_sums, sums, strict=True):
             assert largest_error(one, right) <= 1e-5

@@ -13,7 +13,7 @@ from cnnjax.gradients.factors import (
     Values,
     added_up,
     flat_sum,
-    rows_of,
+    layer_gradients,
     squared_norms,
     weighted_sum,
 )
@@ -68,7 +68,7 @@ def full_share(factors_fn: FactorsFn) -> ShareFn:
 
     def share(params: Params, batch: Batch, total: Array) -> Share:
         values, factors = factors_fn(params, batch, jnp.ones_like(batch.weights))
-        rows = {layer: rows_of(f)._asdict() for layer, f in factors.items()}
+        rows = {layer: layer_gradients(f)._asdict() for layer, f in factors.items()}
         rows = jax.tree.map(
             lambda p, r: r.reshape(-1, *p.shape).astype(p.dtype), params, rows
         )

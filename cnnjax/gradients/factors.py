@@ -44,7 +44,7 @@ class Factors(NamedTuple):
     cotangents: Float[Array, "batch positions features"]  # loss by pre-activation
 
 
-class Rows(NamedTuple):
+class LayerGradients(NamedTuple):
     """The per-example gradients of one layer: the products of its factors."""
 
     kernel: Float[Array, "batch fan_in features"]
@@ -96,22 +96,22 @@ def make_factors_fn(
     return factors_fn
 
 
-def rows_of(factors: Factors) -> Rows:
+def layer_gradients(factors: Factors) -> LayerGradients:
     """Form X^T D, and the sum of D over positions, for each example."""
-    return Rows(
+    return LayerGradients(
         _product("bpi,bpf->bif", *factors), widen(factors.cotangents).sum(axis=1)
     )
 
 
-def added_up(factors: Factors) -> Factors | Rows:
+def added_up(factors: Factors) -> Factors | LayerGradients:
     """Form the per-example gradients if there are several positions; else keep factors.
 
     With several positions each gradient is a sum, whose norm needs the sum itself.
     """
-    return rows_of(factors) if factors.inputs.shape[1] > 1 else factors
+    return layer_gradients(factors) if factors.inputs.shape[1] > 1 else factors
 
 
-def squared_norms(gradients: Factors | Rows) -> Float[Array, " batch"]:
+def squared_norms(gradients: Factors | LayerGradients) -> Float[Array, " batch"]:
     """Return |X^T D|^2 + |sum of D|^2 for each example: of kernel and bias together.
 
     `Factors` have one position. With rows x and d of X and D, the gradients of kernel
@@ -119,7 +119,7 @@ def squared_norms(gradients: Factors | Rows) -> Float[Array, " batch"]:
     vector |(x, 1)| d, whose entries do not exceed the norm; |x|^2 and |d|^2 alone could
     be out of float32's range.
     """
-    if isinstance(gradients, Rows):
+    if isinstance(gradients, LayerGradients):
         return _squares(gradients.kernel) + _squares(gradients.bias)
     inputs, cotangents = map(widen, gradients)
     squares = _squares(inputs)
@@ -138,10 +138,10 @@ def squared_norms(gradients: Factors | Rows) -> Float[Array, " batch"]:
 
 
 def weighted_sum(
-    gradients: Factors | Rows, coefficients: Float[Array, " batch"]
+    gradients: Factors | LayerGradients, coefficients: Float[Array, " batch"]
 ) -> tuple[Float[Array, "fan_in features"], Float[Array, " features"]]:
     """Return sum_i c_i g_i, for the gradients g_i of the kernel and of the bias."""
-    if isinstance(gradients, Rows):
+    if isinstance(gradients, LayerGradients):
         coefficients = coefficients.astype(gradients.kernel.dtype)
         kernel = _product("b,bif->if", coefficients, gradients.kernel)
         return kernel, _product("b,bf->f", coefficients, gradients.bias)

@@ -41,7 +41,7 @@ def example_share(loss_fn: LossFn) -> ShareFn:
     return share
 
 
-def rows_share(loss_fn: LossFn, reduction: ReductionFn) -> ShareFn:
+def per_example_share(loss_fn: LossFn, reduction: ReductionFn) -> ShareFn:
     """Form the per-example gradients, reduce each of them, then add them up.
 
     Here they are materialised: they take the memory of the parameters times the batch.

@@ -12,7 +12,7 @@ from cnnjax.base.errors import InputError
 from cnnjax.gradients import factored as factored_shares
 from cnnjax.gradients import reductions
 from cnnjax.gradients.objective import Objective, factors_of
-from cnnjax.gradients.per_example import example_share, rows_share
+from cnnjax.gradients.per_example import example_share, per_example_share
 from cnnjax.gradients.reductions import Reduction
 from cnnjax.gradients.shares import ShareFn, batch_share, serial_share
 
@@ -60,7 +60,7 @@ def per_example(
     """
     if reduction.needs == "nothing":
         return example_share(objective.loss_fn)
-    return rows_share(objective.loss_fn, reduction)
+    return per_example_share(objective.loss_fn, reduction)
 
 
 def factored(objective: Objective, reduction: Reduction = reductions.mean) -> ShareFn:
