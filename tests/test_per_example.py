@@ -18,7 +18,7 @@ from cnnjax.faults import corrupted_routes, get_fault
 from cnnjax.gradients import factored, factors, reductions, rules
 from cnnjax.gradients.microbatches import microbatched
 from cnnjax.gradients.objective import Objective
-from cnnjax.gradients.shares import batch_share, each_over, whole, with_each
+from cnnjax.gradients.shares import batch_share, each_over, value_and_grad_of, with_each
 from cnnjax.laws.comparison import TOLERANCES, largest_error
 from cnnjax.models import layers
 from cnnjax.models.stack import Conv, Dense, Flatten, MaxPool
@@ -161,7 +161,9 @@ def test_without_rows_memory_is_that_of_the_batch_gradient(name):
     batch = make_batch(experiment, 128)
 
     def temporary_bytes(share):
-        program = jax.jit(whole(share)).lower(experiment.params, batch).compile()
+        program = (
+            jax.jit(value_and_grad_of(share)).lower(experiment.params, batch).compile()
+        )
         return program.memory_analysis().temp_size_in_bytes
 
     allowed = 1.5 * temporary_bytes(batch_share(experiment.loss_fn))

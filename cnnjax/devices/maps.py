@@ -22,7 +22,7 @@ from cnnjax.devices.mesh import AXIS, partition, replicate, shardings, split
 from cnnjax.devices.partitioning import MODEL, check_cuts
 from cnnjax.gradients import padding
 from cnnjax.gradients.microbatches import DEALT, NEIGHBOURS, Cut
-from cnnjax.gradients.shares import ShareFn, canonical, ready, whole
+from cnnjax.gradients.shares import ShareFn, canonical, ready, value_and_grad_of
 from cnnjax.models.contract import alone, check_params
 from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
 
@@ -58,7 +58,7 @@ def over_sharded_jit(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
         InputError: while it is traced, an axis "model" along which no parameter can be
             partitioned.
     """
-    global_value_and_grad = whole(share)
+    global_value_and_grad = value_and_grad_of(share)
 
     def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
         check_mesh(mesh)
@@ -160,7 +160,7 @@ class DeviceMap:
     def value_and_grad(self, share: ShareFn, mesh: Mesh | None) -> ValueAndGradFn:
         """Build the `value_and_grad` of a share that runs on these devices."""
         if self.over is None or mesh is None:
-            return whole(share)
+            return value_and_grad_of(share)
         return self.over(share, mesh)
 
 

@@ -52,13 +52,13 @@ def of_body(
 
 def mean_of_local_means(share: ShareFn) -> ValueAndGradFn:
     """Take the mean of each part, then the mean of these means."""
-    local = gradients.whole(share)
+    local = gradients.value_and_grad_of(share)
     return lambda params, part: lax.pmean(local(params, part), AXIS)
 
 
 def sum_of_local_means(share: ShareFn) -> ValueAndGradFn:
     """Take the mean of each part, then the sum of these means."""
-    local = gradients.whole(share)
+    local = gradients.value_and_grad_of(share)
     return lambda params, part: lax.psum(local(params, part), AXIS)
 
 
@@ -147,7 +147,7 @@ FAULTS = (
         seen="shard_map with check_vma=False, or pmap, with a missing collective.",
         place="device map",
         needs=_TWO_DEVICES,
-        corrupt=of_body(gradients.whole),
+        corrupt=of_body(gradients.value_and_grad_of),
         replaces=("device map",),
     ),
     Fault(

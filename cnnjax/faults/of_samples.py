@@ -17,7 +17,7 @@ from cnnjax.faults.needs import (
 )
 from cnnjax.gradients import factored, factors, padding
 from cnnjax.gradients.objective import Objective, factors_of
-from cnnjax.gradients.shares import batch_value_and_grad, whole
+from cnnjax.gradients.shares import batch_value_and_grad, value_and_grad_of
 from cnnjax.models.stack import Conv
 from cnnjax.strategies import NO_OPTIONS, Options, names_of
 from cnnjax.types import Batch, Metrics, Params, Strategy
@@ -82,7 +82,7 @@ def share_activations(builder: Builder) -> Builder:
         share = factored.scaled_share(wrong_factors, jnp.ones_like)
 
         def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
-            metrics, grads = whole(share)(params, batch)
+            metrics, grads = value_and_grad_of(share)(params, batch)
             means = {k: v for k, v in metrics.means.items() if k != "grad_norm"}
             return metrics._replace(means=means), grads
 

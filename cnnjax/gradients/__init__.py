@@ -13,8 +13,8 @@ from cnnjax.gradients.shares import (
     ready,
     serial_share,
     serial_value_and_grad,
+    value_and_grad_of,
     weighted,
-    whole,
     with_each,
 )
 
@@ -31,7 +31,7 @@ __all__ = [
     "ready",
     "serial_share",
     "serial_value_and_grad",
+    "value_and_grad_of",
     "weighted",
-    "whole",
     "with_each",
 ]

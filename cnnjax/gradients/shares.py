@@ -105,7 +105,7 @@ def batch_share(loss_fn: LossFn) -> ShareFn:
     return share
 
 
-def whole(share: ShareFn) -> ValueAndGradFn:
+def value_and_grad_of(share: ShareFn) -> ValueAndGradFn:
     """Build `value_and_grad(params, batch) -> (Metrics, grads)` from a share.
 
     The share of the entire batch in itself is the mean.
@@ -189,12 +189,12 @@ def ready(batch: Batch, *, multiple: int = 1) -> tuple[Batch, Float[Array, ""]]:
 
 def serial_value_and_grad(loss_fn: LossFn) -> ValueAndGradFn:
     """Go through the batch one example at a time: the reference of every strategy."""
-    return whole(serial_share(loss_fn))
+    return value_and_grad_of(serial_share(loss_fn))
 
 
 def batch_value_and_grad(loss_fn: LossFn) -> ValueAndGradFn:
     """Differentiate the weighted mean loss of the batch at once."""
-    return whole(batch_share(loss_fn))
+    return value_and_grad_of(batch_share(loss_fn))
 
 
 def weighted(values: Array, weights: Array) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from cnnjax.data.order import example_keys, take_batch
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.gradients import reductions
-from cnnjax.gradients.shares import serial_share, whole
+from cnnjax.gradients.shares import serial_share, value_and_grad_of
 from cnnjax.laws.law import Exact, make_exact
 from cnnjax.training.step import init_state, make_train_step
 from cnnjax.types import Batch, LossFn, Metrics, Params, ValueAndGradFn
@@ -47,7 +47,7 @@ def first_batches(experiment: Experiment, *, batch_size: int) -> tuple[Batch, Ba
 
 def reference_value_and_grad(loss_fn: LossFn) -> ValueAndGradFn:
     """Build the serial `value_and_grad`, which also reports the mean norm."""
-    return whole(serial_share(loss_fn, reductions.norms))
+    return value_and_grad_of(serial_share(loss_fn, reductions.norms))
 
 
 def comparable(reference: Metrics, reported: Metrics) -> Metrics:
