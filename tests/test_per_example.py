@@ -18,7 +18,12 @@ from cnnjax.faults import corrupted_routes, get_fault
 from cnnjax.gradients import factored, factors, reductions, rules
 from cnnjax.gradients.microbatches import microbatched
 from cnnjax.gradients.objective import Objective
-from cnnjax.gradients.shares import batch_share, each_over, value_and_grad_of, with_each
+from cnnjax.gradients.shares import (
+    batch_share,
+    each_over,
+    value_and_grad_of,
+    with_per_example,
+)
 from cnnjax.laws.comparison import TOLERANCES, largest_error
 from cnnjax.models import layers
 from cnnjax.models.stack import Conv, Dense, Flatten, MaxPool
@@ -41,7 +46,7 @@ def share_of(route, name, experiment, max_norm=MAX_NORM):
 
 
 def examine(share, experiment, batch):
-    return jax.jit(with_each(share))(experiment.params, batch)
+    return jax.jit(with_per_example(share))(experiment.params, batch)
 
 
 def short_batch(experiment):

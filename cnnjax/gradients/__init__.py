@@ -15,7 +15,7 @@ from cnnjax.gradients.shares import (
     serial_value_and_grad,
     value_and_grad_of,
     weighted,
-    with_each,
+    with_per_example,
 )
 
 __all__ = [
@@ -33,5 +33,5 @@ __all__ = [
     "serial_value_and_grad",
     "value_and_grad_of",
     "weighted",
-    "with_each",
+    "with_per_example",
 ]

@@ -120,7 +120,7 @@ def value_and_grad_of(share: ShareFn) -> ValueAndGradFn:
     return value_and_grad
 
 
-def with_each(share: ShareFn) -> ExamineFn:
+def with_per_example(share: ShareFn) -> ExamineFn:
     """Build `examine(params, batch) -> (Metrics, grads, each)` from a share.
 
     It returns the means, and the values that the share keeps for each example. The
@@ -150,7 +150,7 @@ def each_over(share: ShareFn) -> Callable[[Params, Batch, Each], Each]:
     which is donated. Per-example gradients take the memory of the parameters times the
     batch: on a CPU, allocating new memory costs more than computing them.
     """
-    examine = with_each(share)
+    examine = with_per_example(share)
 
     def each(params: Params, batch: Batch, old: Each) -> Each:
         del old  # donated: the results take its place

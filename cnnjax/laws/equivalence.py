@@ -16,7 +16,7 @@ from cnnjax.experiments.experiment import Experiment
 from cnnjax.gradients import reductions, rules
 from cnnjax.gradients.reductions import Reduction
 from cnnjax.gradients.rules import Rule
-from cnnjax.gradients.shares import with_each
+from cnnjax.gradients.shares import with_per_example
 from cnnjax.laws.cases import Case
 from cnnjax.laws.comparison import TOLERANCES, largest_error
 from cnnjax.laws.excess import Excess, excess, objections
@@ -137,13 +137,15 @@ def assess_rule(
     """
     batch, params = reference.batches[1], experiment.params  # the short one
     objective = experiment.objective
-    serial = jax.jit(with_each(rules.serial(objective, reductions.norms)))
+    serial = jax.jit(with_per_example(rules.serial(objective, reductions.norms)))
     median = float(np.median(serial(params, batch)[2]["grad_norm"]))
     max_norm = max(median, reductions.LEAST_MAX_NORM)
     reduced = reduction(max_norm)
     share = rule(objective, reduced)
-    program = jax.jit(with_each(share)).lower(params, batch).compile()
-    expected = jax.jit(with_each(rules.serial(objective, reduced)))(params, batch)
+    program = jax.jit(with_per_example(share)).lower(params, batch).compile()
+    expected = jax.jit(with_per_example(rules.serial(objective, reduced)))(
+        params, batch
+    )
     actual = program(params, batch)
     relative = _error(actual, expected)
     return RuleAgreement(
