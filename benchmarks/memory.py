@@ -25,7 +25,7 @@ from cnnjax.experiments.overrides import override
 from cnnjax.gradients import rules
 from cnnjax.gradients.microbatches import microbatched
 from cnnjax.gradients.reductions import REDUCTIONS
-from cnnjax.gradients.shares import ShareFn, with_each
+from cnnjax.gradients.shares import ShareFn, with_per_example
 from cnnjax.laws import references
 from cnnjax.laws.programs import temporary_bytes
 from cnnjax.results.environment import describe_environment, environment_line
@@ -98,7 +98,7 @@ def _mebibytes(
 ) -> float:
     if size is not None:
         share = microbatched(share, size=size)
-    program = jax.jit(with_each(share)).lower(experiment.params, batch).compile()
+    program = jax.jit(with_per_example(share)).lower(experiment.params, batch).compile()
     needed = temporary_bytes(program)
     if needed is None:
         raise InputError("expected a backend that analyses memory; use a CPU or a GPU")

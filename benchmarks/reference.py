@@ -20,7 +20,7 @@ from cnnjax.experiments import recipes
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.experiments.overrides import override
 from cnnjax.gradients import reductions, rules
-from cnnjax.gradients.shares import with_each
+from cnnjax.gradients.shares import with_per_example
 from cnnjax.models.losses import LOSSES
 from cnnjax.models.stack import ModelConfig, layer_rows
 from cnnjax.results.workdir import plain
@@ -141,7 +141,7 @@ def results(experiment: Experiment, tasks: set[Task]) -> dict[Task, Tree]:
         if task != "mean":
             reduction = reductions.REDUCTIONS[task](MAX_NORM)
         share = rules.serial(experiment.objective, reduction)
-        _, grads, each = jax.jit(with_each(share))(experiment.params, batch)
+        _, grads, each = jax.jit(with_per_example(share))(experiment.params, batch)
         own = grads if task == "mean" else each_of(task, grads, each)
         found[task] = jax.tree.map(np.asarray, own)
     return found

@@ -1,4 +1,4 @@
-"""cnnjax: small convolutional networks, trained in every parallel form of JAX.
+"""cnnjax: train small CNNs in JAX in every parallel form.
 
 The model does not know that there is a batch; the loss does not know that there are
 devices; the training step does not know which strategy it runs.
@@ -27,7 +27,7 @@ from cnnjax.training.step import init_state, make_train_step
 from cnnjax.types import Batch, Examples, Metrics, Strategy, TrainState
 
 __version__ = "0.1.0"
-forward()  # the names that modules had before they moved into rooms
+forward()  # old module names, from before the modules moved into rooms
 
 __all__ = [
     "FAULTS",

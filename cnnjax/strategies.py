@@ -1,13 +1,13 @@
 """The table of strategies: gradient rule x device map.
 
-A row is called with an objective (or the loss of one example alone) and `Options`, and
-returns a `Strategy`: one way to compute the mean gradient of a batch. All rows compute
-the same one: `tests/test_strategy_laws.py` holds each against the laws, so that a new
-row is tested at once. What is done with each example's gradient before it is added, a
-reduction, is the third choice: `Options.reduction`, for any rule that forms gradients
-of examples.
+A row of the table is called with an objective (or just the loss of one example) and
+`Options`, and returns a `Strategy`: one way to compute the mean gradient of a batch.
+All rows compute the same gradient: `tests/test_strategy_laws.py` checks every row
+against the laws, so a new row is tested automatically. The third choice is the
+reduction, applied to each per-example gradient before the sum: `Options.reduction`, for
+any rule that forms per-example gradients.
 
-Nothing outside asks for a row's name; it asks for its fields.
+Other modules never test for a strategy by name, only for the fields of its row.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ from cnnjax.types import LossFn, Params, Strategy
 
 
 class Options(NamedTuple):
-    """What a row can be told, besides the objective."""
+    """Options common to all strategies."""
 
     mesh: Mesh | None = None  # None: all devices
-    # Examples taken at a time, by each device (`sharded`: by all); None: all at once.
+    # Examples per microbatch, on each device (`sharded`: on all); None: all at once.
     microbatch_size: int | None = None
-    reduction: Reduction | None = None  # of each example's gradient; None: the row's
+    reduction: Reduction | None = None  # of per-example gradients; None: the row's own
 
 
 NO_OPTIONS = Options()
 
 
 class Row(NamedTuple):
-    """How a mean gradient is computed: by which rule, on which devices."""
+    """An entry of the table: a gradient rule, a device map and a reduction."""
 
     rule: rules.Rule
     device_map: DeviceMap
@@ -61,8 +61,8 @@ class Row(NamedTuple):
         """Build the strategy of this row.
 
         Raises:
-            InputError: no objective, options that `checked` refuses, or a reduction
-                that the rule cannot do.
+            InputError: not an objective, options that `checked` refuses, or a reduction
+                that the rule does not support.
         """
         options = checked(options)
         share = self.rule(as_objective(objective), options.reduction or self.reduction)
@@ -85,7 +85,7 @@ class Row(NamedTuple):
 
     @property
     def told(self) -> str:
-        """Return the four answers: of the rule, and of the device map."""
+        """Describe the row: the docstring of the rule, then that of the device map."""
         return " ".join(f"{self.rule.__doc__} {self.device_map.told}".split())
 
 
@@ -108,7 +108,7 @@ STRATEGIES: dict[str, Row] = {
 
 
 def names_of(**facts: Any) -> tuple[str, ...]:
-    """Return the names of the rows whose device map has these facts."""
+    """Return the names of the strategies whose device map has these field values."""
     return tuple(
         name
         for name, row in STRATEGIES.items()
@@ -119,12 +119,13 @@ def names_of(**facts: Any) -> tuple[str, ...]:
 def make_strategy(
     name: str, objective: Objective | LossFn, options: Options = NO_OPTIONS
 ) -> Strategy:
-    """Build the named row of the table for an objective, or for a loss of one example.
+    """Build the named strategy for an objective, or for the loss of one example.
 
     Raises:
-        InputError: a name that is not in `STRATEGIES`, no objective and no function,
-            options that cannot be, a mesh with an axis "model" for a strategy that has
-            no use for it, or several processes where the strategy runs in one.
+        InputError: a name that is not in `STRATEGIES`, neither an objective nor a
+            function, options that `checked` refuses, a mesh with several devices along
+            "model" for a strategy that does not partition kernels, or several processes
+            for a strategy that runs in one.
     """
     row = STRATEGIES[known_name("strategy", name, STRATEGIES)]
     options, objective = checked(options), as_objective(objective)
@@ -132,32 +133,32 @@ def make_strategy(
     if cut_among > 1 and not row.device_map.cuts_kernels:
         raise InputError(
             f"strategy {name!r} expected one device along the axis 'model', got "
-            f"{cut_among}; only {_listed(cuts_kernels=True)} cuts kernels"
+            f"{cut_among}; only {_listed(cuts_kernels=True)} partitions kernels"
         )
     if jax.process_count() > 1 and not row.device_map.across_processes:
         raise InputError(
-            f"strategy {name!r} runs in one process, and here are "
-            f"{jax.process_count()}; use {', '.join(names_of(across_processes=True))}"
+            f"strategy {name!r} expected one process, got {jax.process_count()}; use "
+            f"{', '.join(names_of(across_processes=True))}"
         )
     return row(objective, options)
 
 
 def checked(options: Options) -> Options:
-    """Return the options with their numbers plain.
+    """Return the options, with the microbatch size as a Python int.
 
     Raises:
-        InputError: no options, a mesh of other axes than those of `make_mesh`, a
-            microbatch of no size, or no reduction.
+        InputError: not `Options`, a mesh with other axes than those of `make_mesh`, a
+            microbatch size below 1, or a reduction that is not a `Reduction`.
     """
     instance_of(Options)("options", options)
     mesh, size = options.mesh, options.microbatch_size
     axes = mesh if mesh is None else getattr(mesh, "axis_names", mesh)
     ours = mesh is None or axes == (AXIS, MODEL)
-    expect("a mesh as devices.make_mesh makes it", axes, ours)
+    expect("a mesh made by devices.make_mesh", axes, ours)
     if mesh is not None:
-        what = "a mesh of devices, as devices.make_mesh makes it"
+        what = "a mesh of devices, made by devices.make_mesh"
         expect(what, mesh, isinstance(mesh, Mesh))
-        what = "a mesh as devices.make_mesh makes it, with axes of AxisType.Auto"
+        what = "a mesh made by devices.make_mesh, with axes of AxisType.Auto"
         expect(what, mesh.axis_types, set(mesh.axis_types) == {AxisType.Auto})
     size = optional(at_least(1))("microbatch_size", size)
     what = "reduction (see gradients.reductions)"
@@ -166,18 +167,18 @@ def checked(options: Options) -> Options:
 
 
 def mesh_of(options: Options) -> Mesh:
-    """Return the mesh that is asked for: without one, all devices."""
+    """Return the mesh of the options; if there is none, a mesh of all devices."""
     return checked(options).mesh or make_mesh()
 
 
 def check_division(
     name: str, options: Options, *, params: Params, batch_size: int
 ) -> None:
-    """Refuse before anything is compiled what a strategy would refuse when traced.
+    """Refuse, before compilation, what the strategy would refuse while it is traced.
 
     Raises:
-        InputError: a microbatch that is larger than what it is taken from, or an axis
-            "model" that cuts none of the parameters.
+        InputError: a microbatch that is larger than a device's part of the batch, or an
+            axis "model" along which no parameter can be partitioned.
     """
     at = STRATEGIES[name].device_map
     if at.cuts_kernels:

@@ -29,7 +29,7 @@ from cnnjax.experiments.experiment import Experiment, prepare
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipes import RECIPES, Recipe
 from cnnjax.faults import FAULTS, setting_of, switch_in, unmet
-from cnnjax.gradients.shares import with_each
+from cnnjax.gradients.shares import with_per_example
 from cnnjax.strategies import STRATEGIES, Options
 
 DEVICES = (1, 2)
@@ -131,7 +131,7 @@ def of_rule(name: str) -> str:
     experiment = experiment_of(TINY, "jit")
     batch = make_batch(experiment, 6, padding=2)
     share = share_by(name, experiment.objective, 0.5)
-    return digest(jax.jit(with_each(share))(experiment.params, batch))
+    return digest(jax.jit(with_per_example(share))(experiment.params, batch))
 
 
 def trained(experiment: Experiment) -> Any:

@@ -14,7 +14,7 @@ from strategy_table import PER_EXAMPLE, share_by
 from cnnjax import devices
 from cnnjax.gradients.factors import make_factors_fn
 from cnnjax.gradients.objective import Objective
-from cnnjax.gradients.shares import whole
+from cnnjax.gradients.shares import value_and_grad_of
 from cnnjax.strategies import STRATEGIES, Options, make_strategy
 from cnnjax.types import Batch
 
@@ -82,5 +82,5 @@ def forms_of(
         forms[name] = run if strategy.run == "eager" else jax.jit(run)
     for name in PER_EXAMPLE:
         share = share_by(name, objective, 1e9)
-        forms[name] = jax.jit(functools.partial(whole(share), PARAMS))
+        forms[name] = jax.jit(functools.partial(value_and_grad_of(share), PARAMS))
     return forms

@@ -65,27 +65,27 @@ REFUSED = {
     "a metric without a name": (lambda loss, *_: (loss, {1: loss}), "got 1"),
     "a mean over devices": (
         lambda loss, *_: lax.pmean(loss, devices.AXIS),
-        "which knows no batch and no devices",
+        "without axes of a batch or of devices",
     ),
     "its place among the devices": (
         lambda loss, *_: loss * (1 + lax.axis_index(devices.AXIS)),
-        "which knows no batch and no devices",
+        "without axes of a batch or of devices",
     ),
     "a sum over devices in an inner function": (
         lambda loss, *_: jax.jit(lambda x: lax.psum(x, devices.AXIS))(loss),
-        "which knows no batch and no devices",
+        "without axes of a batch or of devices",
     ),
     "the number of devices": (
         lambda loss, *_: loss / lax.axis_size(devices.AXIS),
-        "which knows no batch and no devices",
+        "without axes of a batch or of devices",
     ),
     "the number of devices, counted": (
         lambda loss, *_: loss / lax.psum(1, devices.AXIS),
-        "which knows no batch and no devices",
+        "without axes of a batch or of devices",
     ),
     "a metric by the number of devices": (
         lambda loss, *_: (loss, {"part": loss / lax.axis_size(devices.AXIS)}),
-        "which knows no batch and no devices",
+        "without axes of a batch or of devices",
     ),
     "a metric beyond float32": (
         lambda loss, *_: (loss, {"large": np.float64(1e300)}),
@@ -97,7 +97,7 @@ REFUSED = {
     ),
     "a mean over the batch": (
         lambda loss, *_: loss - lax.pmean(loss, "batch"),
-        "which knows no batch and no devices",
+        "without axes of a batch or of devices",
     ),
 }
 REFUSED |= {
@@ -207,7 +207,7 @@ def test_a_gradient_that_is_summed_over_devices_is_refused_alike_everywhere():
     for name, run in forms_of(loss_fn).items():
         with pytest.raises(InputError) as caught:
             jax.eval_shape(run, BATCH)
-        assert "which knows no batch and no devices" in str(caught.value), name
+        assert "without axes of a batch or of devices" in str(caught.value), name
 
 
 def test_an_axis_of_the_losss_own_is_right_or_refused():

@@ -111,7 +111,7 @@ def test_what_is_no_pair_of_inputs_and_labels(pair, reason):
 @pytest.mark.parametrize("names", [None, 3, "abc", {"ant", "bee", "cow"}, {}, 0.5])
 def test_class_names_that_are_none(names):
     message = error_of(check_dataset, dataset(class_names=names))
-    told = "dataset 'own': expected class_names to be a tuple of names, of none for a r"
+    told = "dataset 'own': expected class_names to be a tuple of names, empty for a r"
     assert message.startswith(told)
 
 
@@ -128,7 +128,7 @@ def test_who_numbers_classes_from_below_0_is_told_to_renumber_them(low):
     labels = np.where(LABELS == 0, low, 1)
     for call in (check_dataset, lambda own: check_examples(own.train)):
         message = error_of(call, dataset(labels=labels, class_names=("a", "b")))
-        assert f"got labels {low} to 1; {low} marks nothing here: leave" in message
+        assert f"got labels {low} to 1; {low} has no meaning here: leave" in message
         assert "or number the classes with np.unique(labels, return_inverse" in message
 
 
@@ -217,15 +217,18 @@ ONE_HOT = np.eye(3, dtype=np.float32)[LABELS]
 
 WRONG_LABELS = {
     "from 1": (LABELS + 1, "got labels 1 to 3; count classes from 0, not from 1"),
-    "-1": (with_value(LABELS, -1), "got labels -1 to 2; -1 marks nothing here"),
-    "-100": (with_value(LABELS, -100), "got labels -100 to 2; -100 marks nothing"),
+    "-1": (with_value(LABELS, -1), "got labels -1 to 2; -1 has no meaning here"),
+    "-100": (with_value(LABELS, -100), "got labels -100 to 2; -100 has no meaning"),
     "one above": (with_value(LABELS, 3), "got labels 0 to 3; give each class a name"),
     "255, as uint8": (
         with_value(LABELS, 255).astype(np.uint8),
         "got labels 0 to 255",
     ),
     "a column": (LABELS[:, None], "got int32 of shape (1,) each; use labels[:, 0]"),
-    "one-hot": (ONE_HOT, "float32 of shape (3,) each; of one-hot rows the classes are"),
+    "one-hot": (
+        ONE_HOT,
+        "float32 of shape (3,) each; for one-hot labels, use labels.arg",
+    ),
     "one-hot integers": (ONE_HOT.astype(np.int64), "labels.argmax(axis=1)"),
     "float": (LABELS.astype(np.float64), "got float32 each; convert them with"),
     "bool": (LABELS > 0, "got bool each; convert them with labels.astype(np.int32)"),

@@ -114,7 +114,7 @@ def test_missing_files_are_named(tmp_path):
 )
 def test_a_file_whose_name_differs_in_case_is_named(tmp_path, right, spelled):
     write_files(tmp_path, {spelled: b"whatever it holds"})
-    way_out = f"; rename {tmp_path / spelled} to {right}: its case counts"
+    way_out = f"; rename {tmp_path / spelled} to {right}: names are case-sensitive"
     assert error_of(tmp_path).endswith(way_out)
 
 

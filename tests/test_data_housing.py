@@ -113,7 +113,7 @@ def test_a_quote_that_is_not_closed_on_its_line_is_refused(tmp_path, number, lin
     message = error_of(tmp_path)
     where = f"{tmp_path}/Housing.csv, line {number}: expected cells whose quotes are cl"
     assert message.startswith(where)
-    assert message.endswith("mend the quotes")
+    assert message.endswith("close the quotes")
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -129,7 +129,8 @@ def test_quotes_that_are_closed_and_empty_lines_are_no_matter(tmp_path, end):
 @pytest.mark.parametrize("where", [".", "housing"])
 def test_a_file_whose_name_differs_in_case_is_named(tmp_path, name, where):
     write(tmp_path / where, HEADER, *ROWS, name=name)
-    way_out = f"; rename {tmp_path / where / name} to Housing.csv: its case counts"
+    path = tmp_path / where / name
+    way_out = f"; rename {path} to Housing.csv: names are case-sensitive"
     assert error_of(tmp_path).endswith(way_out)
 
 

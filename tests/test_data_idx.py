@@ -288,7 +288,7 @@ def test_a_file_whose_name_differs_in_case_is_named(tmp_path, name, right, spell
     base = right.removesuffix(".gz").replace(".idx", "-idx")
     contents[spelled] = contents.pop(base)
     write(tmp_path, contents)
-    way_out = f"; rename {tmp_path / spelled} to {right}: its case counts"
+    way_out = f"; rename {tmp_path / spelled} to {right}: names are case-sensitive"
     assert error_of(name, tmp_path).endswith(f"got all but {base}{way_out}")
     for file in set(contents) - {spelled}:
         (tmp_path / file).unlink()
@@ -450,9 +450,9 @@ NO_IMAGES = {
     "zeros": (bytes(16), "got a file that begins with the bytes 00000000; check that"),
 }
 NO_LABELS = {
-    "QMNIST": (idx(np.ones((7, 8)), ">i4"), "got int32 with 2 axes (7 x 8); of QMNIST"),
-    "a column": (idx(np.ones((7, 1))), "got uint8 with 2 axes (7 x 1); write the cl"),
-    "float64": (idx(np.ones(7), ">f8"), "got float64 with 1 axis (7); write the cl"),
+    "QMNIST": (idx(np.ones((7, 8)), ">i4"), "with 2 axes (7 x 8); write only the fi"),
+    "a column": (idx(np.ones((7, 1))), "got uint8 with 2 axes (7 x 1); write only"),
+    "float64": (idx(np.ones(7), ">f8"), "got float64 with 1 axis (7); write only"),
     "negative": (idx(np.arange(7) - 1, ">i4"), "from 0 to 999999, got -1 to 5"),
     "too large": (
         idx(np.full(7, 2**31 - 1), ">i4"),

@@ -82,7 +82,7 @@ def test_what_is_no_folder_is_called_what_it_is(name, tmp_path, monkeypatch):
     for folder, reason in (
         (tmp_path / "file", f"'{tmp_path}/file': it is a file"),
         (tmp_path / "file" / "in", f"'{tmp_path}/file/in': Not a directory"),
-        (tmp_path / "lost", f"'{tmp_path}/lost': a link that leads nowhere"),
+        (tmp_path / "lost", f"'{tmp_path}/lost': a broken link"),
         (tmp_path / "ring", f"'{tmp_path}/ring': Too many levels of symbolic links"),
         ("~nosuchuser/data", "'~nosuchuser/data': there is no such home"),
         (locked, f"'{locked}': Permission denied"),
@@ -100,7 +100,7 @@ def test_a_link_that_leads_nowhere_is_no_missing_file(name, file, tmp_path):
         (tmp_path / other).write_bytes(b"")
     (tmp_path / file).symlink_to(tmp_path / "unmounted" / file)
     assert error_of(name, tmp_path) == (
-        f"{tmp_path / file}: cannot be read (a link that leads nowhere)"
+        f"{tmp_path / file}: cannot be read (a broken link)"
     )
 
 

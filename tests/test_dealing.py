@@ -20,9 +20,9 @@ from cnnjax.data.order import example_keys
 from cnnjax.gradients import reductions
 from cnnjax.gradients.microbatches import DEALT, NEIGHBOURS, microbatched
 from cnnjax.gradients.padding import pad_batch
-from cnnjax.gradients.per_example import rows_share
+from cnnjax.gradients.per_example import per_example_share
 from cnnjax.gradients.rules import factored
-from cnnjax.gradients.shares import Share, batch_share, serial_share, with_each
+from cnnjax.gradients.shares import Share, batch_share, serial_share, with_per_example
 from cnnjax.strategies import STRATEGIES, Options
 from cnnjax.types import Batch
 
@@ -122,7 +122,7 @@ def expected_parts(size: int, num_examples: int, *, dealt: bool) -> list[float]:
 def test_a_microbatch_has_the_examples_that_are_its_own(cut, size):
     batch = make_batch(13)
     share = microbatched(telling, size=size, cut=CUTS[cut])
-    metrics, _, each = jax.jit(with_each(share))(PARAMS, batch)
+    metrics, _, each = jax.jit(with_per_example(share))(PARAMS, batch)
     np.testing.assert_array_equal(each["label"], batch.labels)
     expected = expected_parts(size, 13, dealt=cut == "dealt")
     np.testing.assert_array_equal(each["part"], expected)
@@ -210,13 +210,13 @@ def test_each_device_holds_its_own_piece_of_a_batch(num_devices):
 
 
 @pytest.mark.parametrize(
-    ("rule", "cut"), [(serial_share, "dealt"), (rows_share, "neighbours")]
+    ("rule", "cut"), [(serial_share, "dealt"), (per_example_share, "neighbours")]
 )
 def test_what_is_kept_of_each_example_stays_in_its_place(rule, cut):
     batch = make_batch(13)
     share = rule(loss_fn, reductions.full)
     parts = microbatched(share, size=4, cut=CUTS[cut])
-    _, _, each = jax.jit(with_each(parts))(PARAMS, batch)
+    _, _, each = jax.jit(with_per_example(parts))(PARAMS, batch)
     for i in range(13):
         one = jax.tree.map(lambda a, i=i: a[i : i + 1], batch)
         np.testing.assert_allclose(

@@ -115,7 +115,7 @@ def setting(**changes):
             "held_out_in_training",
             {"holds_out": False},
             "needs a recipe that holds examples out and reshuffles: "
-            "--recipe=momentum_mlp_per_sample, got one that is tested on a set of its",
+            "--recipe=momentum_mlp_per_sample, got one with a separate test set",
         ),
         (
             "held_out_in_training",
@@ -128,7 +128,11 @@ def setting(**changes):
             "--shuffle=every_epoch --epochs=2, got every_epoch and 1",
         ),
         ("test_remainder_dropped", {"num_test": 60}, "got 60 in batches of 20"),
-        ("last_batch_loss_reported", {"num_train": 20}, "more than one batch an epoch"),
+        (
+            "last_batch_loss_reported",
+            {"num_train": 20},
+            "more than one batch per epoch",
+        ),
         (
             "softmax_before_cross_entropy",
             {"loss": "mean_squared_error"},
@@ -210,8 +214,8 @@ def test_faults_can_be_combined():
 )
 def test_faults_of_which_one_would_be_lost_are_refused(names, part):
     message = (
-        f"fault {names[0]!r} replaces the {part}, and {names[1]!r} would be lost "
-        "beside it; switch in one of the two"
+        f"fault {names[0]!r} replaces the {part}, and would hide {names[1]!r}; use "
+        "only one of the two"
     )
     for order in (names, names[::-1]):
         assert clash([FAULTS["last_batch_loss_reported"], *map(FAULTS.get, order)])

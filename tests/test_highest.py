@@ -22,7 +22,7 @@ from cnnjax import devices, models
 from cnnjax.data.order import example_keys
 from cnnjax.experiments.experiment import objective_of
 from cnnjax.experiments.recipes import DEFAULT_RECIPE, RECIPES, Recipe
-from cnnjax.gradients.shares import with_each
+from cnnjax.gradients.shares import with_per_example
 from cnnjax.models.contract import checked
 from cnnjax.models.stack import layer_rows
 from cnnjax.strategies import STRATEGIES, Options
@@ -61,7 +61,7 @@ def forms(recipe: Recipe) -> dict:
     objective = objective_of(recipe)
     found = {"evaluation": tested_with(objective.test_loss_fn)}
     for name in PER_EXAMPLE:
-        found[name] = with_each(share_by(name, objective, 1.0))
+        found[name] = with_per_example(share_by(name, objective, 1.0))
     for name, builder in STRATEGIES.items():
         mesh = devices.make_mesh(2) if name in DIVIDED else None
         found[name] = builder(objective, Options(mesh)).value_and_grad

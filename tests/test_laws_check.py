@@ -327,7 +327,7 @@ REFUSED = {
     "dtype 'float16'; did you mean": {"dtype": "float16"},
     "options of kind Options, got None": {"options": None},
     "optimizer (see make_optimizer) of kind": {"optimizer": 0.1},
-    "got an objective without; make one with": {"strategy": "factored"},
+    "got no factors_fn; make one with": {"strategy": "factored"},
     "value_and_grad to return (Metrics, gradients), got PyTreeDef(*)": {
         "strategy": of_one_device(lambda params, batch: batch.weights.sum())
     },
@@ -354,5 +354,5 @@ def test_what_cannot_be_checked_is_refused_in_one_line(message):
 
 def test_options_beside_a_strategy_that_is_built_are_refused():
     strategy, options = of_one_device(own_value_and_grad), Options(microbatch_size=2)
-    with pytest.raises(InputError, match="no options beside a Strategy"):
+    with pytest.raises(InputError, match="no options with a Strategy"):
         laws.check(strategy, loss_fn, PARAMS, BATCH, options=options)

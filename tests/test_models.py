@@ -258,7 +258,7 @@ def test_layers_that_cannot_be_are_refused(layer, message):
 
 def test_float64_is_refused_where_jax_would_draw_float32():
     config = dataclasses.replace(DROPPING, dtype="float64", param_dtype="float64")
-    with pytest.raises(InputError, match="expected a JAX that has float64"):
+    with pytest.raises(InputError, match="expected JAX with float64"):
         models.init(jax.random.key(0), config)
 
 
@@ -266,8 +266,8 @@ def test_float64_is_refused_where_jax_would_draw_float32():
     ("layer", "message"),
     [
         (Dense(3), "layer dense_0: Dense.* does not fit an input of"),
-        (Conv(4, kernel_size=9), "leaves nothing of an input of"),
-        (MaxPool(9), "leaves nothing of an input of"),
+        (Conv(4, kernel_size=9), "has no output for an input of"),
+        (MaxPool(9), "has no output for an input of"),
     ],
 )
 def test_layers_that_do_not_fit_are_named(layer, message):

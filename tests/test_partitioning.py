@@ -179,7 +179,7 @@ def test_an_experiment_with_nothing_to_cut_is_refused_before_it_runs():
 
 def test_only_sharded_cuts_kernels():
     mesh = devices.make_mesh(4, model_devices=2)
-    with pytest.raises(InputError, match="only 'sharded' cuts kernels"):
+    with pytest.raises(InputError, match="only 'sharded' partitions kernels"):
         make_strategy("shard_map", tiny_experiment().loss_fn, Options(mesh))
 
 

@@ -18,7 +18,12 @@ from cnnjax.faults import corrupted_routes, get_fault
 from cnnjax.gradients import factored, factors, reductions, rules
 from cnnjax.gradients.microbatches import microbatched
 from cnnjax.gradients.objective import Objective
-from cnnjax.gradients.shares import batch_share, each_over, whole, with_each
+from cnnjax.gradients.shares import (
+    batch_share,
+    each_over,
+    value_and_grad_of,
+    with_per_example,
+)
 from cnnjax.laws.comparison import TOLERANCES, largest_error
 from cnnjax.models import layers
 from cnnjax.models.stack import Conv, Dense, Flatten, MaxPool
@@ -41,7 +46,7 @@ def share_of(route, name, experiment, max_norm=MAX_NORM):
 
 
 def examine(share, experiment, batch):
-    return jax.jit(with_each(share))(experiment.params, batch)
+    return jax.jit(with_per_example(share))(experiment.params, batch)
 
 
 def short_batch(experiment):
@@ -161,7 +166,9 @@ def test_without_rows_memory_is_that_of_the_batch_gradient(name):
     batch = make_batch(experiment, 128)
 
     def temporary_bytes(share):
-        program = jax.jit(whole(share)).lower(experiment.params, batch).compile()
+        program = (
+            jax.jit(value_and_grad_of(share)).lower(experiment.params, batch).compile()
+        )
         return program.memory_analysis().temp_size_in_bytes
 
     allowed = 1.5 * temporary_bytes(batch_share(experiment.loss_fn))
@@ -230,13 +237,13 @@ def test_factors_are_asked_for(name):
 
 @pytest.mark.parametrize("reduction", [*reductions.REDUCTIONS.values()])
 def test_the_batch_at_once_has_no_gradient_of_an_example(reduction):
-    with pytest.raises(InputError, match="forms no gradient of an example, got one"):
+    with pytest.raises(InputError, match="forms no per-example gradients, got one"):
         rules.batch(Objective(lambda *_: None), reduction(1.0))
 
 
 def test_factors_cannot_do_what_changes_more_than_the_length():
     own = reductions.Reduction(lambda grads: reductions.Reduced(grads, {}, {}))
-    with pytest.raises(InputError, match="which factors cannot; use 'vmap'"):
+    with pytest.raises(InputError, match="the rule factored cannot do; use 'vmap'"):
         rules.factored(tiny_experiment("float32").objective, own)
 
 
@@ -265,7 +272,8 @@ def test_a_norm_to_clip_to_is_above_what_squares_lose(max_norm):
 
 
 @pytest.mark.parametrize(
-    ("positions", "form"), [(1, factors.Factors), (2, factors.Rows), (9, factors.Rows)]
+    ("positions", "form"),
+    [(1, factors.Factors), (2, factors.LayerGradients), (9, factors.LayerGradients)],
 )
 def test_what_is_not_formed_has_one_position(positions, form):
     rng = np.random.default_rng(0)
@@ -281,10 +289,10 @@ def test_what_is_not_formed_has_one_position(positions, form):
         np.einsum("b,bif->if", coefficients, kernels),
         np.einsum("b,bpf->f", coefficients, cotangents),
     )
-    for gradients in (added_up, factors.rows_of(both)):
+    for gradients in (added_up, factors.layer_gradients(both)):
         norms = factors.squared_norms(gradients)
         np.testing.assert_allclose(norms, expected, rtol=1e-5)
-    for gradients in (added_up, both, factors.rows_of(both)):
+    for gradients in (added_up, both, factors.layer_gradients(both)):
         found_sums = factors.weighted_sum(gradients, coefficients)
         for one, right in zip(found_sums, sums, strict=True):
             assert largest_error(one, right) <= 1e-5

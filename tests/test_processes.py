@@ -170,7 +170,7 @@ def test_two_processes_hold_their_parts_and_compute_the_whole(folder):
         check_values(process, expected)
         refused = [name for name in STRATEGIES if name not in ACROSS_PROCESSES]
         assert process["refused"].tolist() == [
-            f"strategy {name!r} runs in one process, and here are 2; use sharded, "
+            f"strategy {name!r} expected one process, got 2; use sharded, "
             "shard_map, shard_map_vmap, shard_map_factored"
             for name in refused
         ]
@@ -422,5 +422,5 @@ def test_no_cluster_to_join_is_told_in_one_line(folder):
 
 def test_in_one_process_the_mesh_is_as_before():
     assert devices.make_mesh(3).devices.ravel().tolist() == jax.devices()[:3]
-    with pytest.raises(InputError, match="from 1 to the 8 cpu devices that are here"):
+    with pytest.raises(InputError, match="from 1 to the 8 available cpu devices"):
         devices.make_mesh(9)

@@ -24,7 +24,7 @@ from cnnjax.experiments.overrides import override
 from cnnjax.gradients.microbatches import microbatched
 from cnnjax.gradients.reductions import REDUCTIONS
 from cnnjax.gradients.rules import ROUTES
-from cnnjax.gradients.shares import ShareFn, each_over, with_each
+from cnnjax.gradients.shares import ShareFn, each_over, with_per_example
 from cnnjax.laws.programs import temporary_bytes
 from cnnjax.measuring.timing import time_stages
 from cnnjax.models.stack import Conv
@@ -56,7 +56,7 @@ def make(
         share = ROUTES[route](experiment.objective, REDUCTIONS[reduction](MAX_NORM))
         if microbatch_size is not None:
             share = microbatched(share, size=microbatch_size)
-        examine = jax.jit(with_each(share))
+        examine = jax.jit(with_per_example(share))
 
         def value_and_grad(params, batch):
             metrics, grads, _ = examine(params, batch)

@@ -1,1 +1,1 @@
-"""What every room stands on: one-line errors, checks of arguments, trees, settings."""
+"""Shared by all rooms: one-line errors, checks of arguments, trees, JAX's settings."""

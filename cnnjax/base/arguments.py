@@ -1,8 +1,8 @@
-"""What a caller may give: checked once on the host, and made plain.
+"""Checks of a caller's arguments, done once on the host, with plain Python values out.
 
-A whole number may come as Python's, NumPy's or JAX's, or as an array without axes. It
-is kept as Python's own, so that a config hashes, compares, pickles and becomes JSON
-however its numbers were computed.
+An integer can be a Python, NumPy or JAX integer, or an array of shape (). It is stored
+as a Python int, so that a config hashes, compares, pickles and converts to JSON however
+its numbers were computed.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import numpy as np
 
 from cnnjax.base.errors import InputError, expect, shown, unknown_name
 
-# rule(name, value) -> the value as it is kept; it raises InputError for any other.
+# rule(name, value) -> the value to store; raises InputError if it is not allowed.
 Rule = Callable[[str, Any], Any]
 
 
 def whole_number(
     what: str, got: object, *, least: int | None = None, most: int | None = None
 ) -> int:
-    """Return a whole number from `least` to `most` as an int. A bool is none.
+    """Return a whole number from `least` to `most` as an int. A bool is refused.
 
     >>> whole_number("epochs of at least 0", np.int64(3), least=0)
     3
@@ -45,7 +45,7 @@ def whole_number(
 
 
 def real_number(what: str, got: object, holds: Callable[[float], bool]) -> float:
-    """Return a number for which `holds` is true as a float. A bool is none.
+    """Return a number for which `holds` is true as a float. A bool is refused.
 
     >>> real_number("rate in [0, 1)", np.float64(0.5), lambda rate: 0 <= rate < 1)
     0.5
@@ -68,10 +68,11 @@ def real_number(what: str, got: object, holds: Callable[[float], bool]) -> float
 
 
 def known_name(kind: str, name: object, known: Collection[str]) -> str:
-    """Return a name that is among those known.
+    """Return a name that is one of those known.
 
     Raises:
-        InputError: it is not, or is no name; the message has the nearest.
+        InputError: the name is unknown, or not a string; the message suggests the
+            nearest names.
     """
     if not isinstance(name, str) or name not in known:
         raise unknown_name(kind, name, known)
@@ -79,20 +80,20 @@ def known_name(kind: str, name: object, known: Collection[str]) -> str:
 
 
 def function(name: str, value: Any) -> Any:
-    """Keep what can be called.
+    """Return the value if it can be called.
 
     Raises:
-        InputError: it cannot.
+        InputError: it cannot be called.
     """
     expect(f"{name} to be a function", value, callable(value))
     return value
 
 
 def random_key(name: str, value: Any) -> Any:
-    """Keep one key, as of `jax.random.key` or, untyped, of `jax.random.PRNGKey`.
+    """Return one key, from `jax.random.key` or (old-style) `jax.random.PRNGKey`.
 
     Raises:
-        InputError: it is none, or several.
+        InputError: not a key, or several keys.
     """
     dtype, rank = getattr(value, "dtype", None), len(getattr(value, "shape", ()))
     typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
@@ -102,7 +103,7 @@ def random_key(name: str, value: Any) -> Any:
 
 
 def settle(config: object, **rules: Rule) -> None:
-    """Put what its rule makes of it in the place of each field of a frozen config.
+    """Replace each field of a frozen config by the value that its rule returns.
 
     Raises:
         InputError: a rule refuses the value of its field.
@@ -112,29 +113,32 @@ def settle(config: object, **rules: Rule) -> None:
 
 
 def whole(name: str, value: Any) -> int:
-    """Keep whole numbers, whatever their size: the rule of what data will limit."""
+    """Return any whole number as an int, where the limits depend on the data."""
     return whole_number(name, value)
 
 
 def at_least(least: int) -> Rule:
-    """Build the rule that keeps whole numbers of at least so many."""
+    """Build the rule that accepts whole numbers of at least `least`."""
     return lambda name, value: whole_number(
         f"{name} of at least {least}", value, least=least
     )
 
 
 def number(words: str, holds: Callable[[float], bool]) -> Rule:
-    """Build the rule that keeps the numbers for which something holds, in words."""
+    """Build the rule that accepts numbers for which `holds` is true.
+
+    `words` describes the condition in messages.
+    """
     return lambda name, value: real_number(f"{name} {words}", value, holds)
 
 
 def single(words: str, holds: Callable[[float], bool]) -> Rule:
-    """Build the rule of numbers for which it holds in float32, too.
+    """Build the rule that accepts numbers for which `holds` is true in float32, too.
 
-    Training computes in that: there 1 - 1e-9 is 1, and 1e-46 is 0.
+    Training computes in float32, in which 1 - 1e-9 is 1, and 1e-46 is 0.
 
     Raises:
-        InputError: the rule does, for any other.
+        InputError: the rule raises it for any other number.
     """
 
     def keep(name: str, value: Any) -> float:
@@ -151,7 +155,7 @@ def single(words: str, holds: Callable[[float], bool]) -> Rule:
 
 
 def _in_float32(number: float) -> float:
-    """Return what a number is in float32, whose subnormal ones many devices lack."""
+    """Round a number to float32; a subnormal becomes 0, as it does on many devices."""
     if abs(number) < np.finfo(np.float32).tiny:
         return 0.0
     with np.errstate(over="ignore"):
@@ -159,15 +163,15 @@ def _in_float32(number: float) -> float:
 
 
 def named(known: Collection[str]) -> Rule:
-    """Build the rule that keeps these names."""
+    """Build the rule that accepts these names."""
     return lambda name, value: known_name(name, value, known)
 
 
 def instance_of(*kinds: type) -> Rule:
-    """Build the rule that keeps values of these kinds.
+    """Build the rule that accepts instances of these types.
 
     Raises:
-        InputError: the rule does, for any other.
+        InputError: the rule raises it for any other value.
     """
     names = " or ".join(kind.__name__ for kind in kinds)
 
@@ -179,15 +183,15 @@ def instance_of(*kinds: type) -> Rule:
 
 
 def optional(rule: Rule) -> Rule:
-    """Build the rule that keeps None, too."""
+    """Build the rule that also accepts None."""
     return lambda name, value: None if value is None else rule(name, value)
 
 
 def several(rule: Rule) -> Rule:
-    """Build the rule that keeps a tuple, list or array of what another keeps.
+    """Build the rule that accepts a tuple, list or array of values of another rule.
 
     Raises:
-        InputError: the rule does, for what is none of these.
+        InputError: the rule raises it for anything else.
     """
 
     def each(name: str, values: Any) -> tuple:

@@ -1,4 +1,4 @@
-"""Where the wall time of a run went, in named parts that sum to the whole."""
+"""The wall time of a run, divided into named parts."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Clock:
     """
 
     def __init__(self) -> None:
-        """Start the clock of the whole."""
+        """Start the clock of the total time."""
         self._start = time.perf_counter()
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to the part; device work must be waited for."""
+        """Add the time spent inside to a part; wait for device work before leaving."""
         start = time.perf_counter()
         try:
             yield
@@ -40,9 +40,9 @@ class Clock:
 
 
 def given_or_new(clock: Clock | None) -> Clock:
-    """Return the clock that is given, or one that starts now.
+    """Return the given clock, or a new one that starts now.
 
     Raises:
-        InputError: what is given is no clock.
+        InputError: the argument is not a clock.
     """
     return Clock() if clock is None else instance_of(Clock)("clock", clock)

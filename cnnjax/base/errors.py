@@ -1,4 +1,4 @@
-"""The one error that means: the caller's input is wrong, and here is what to do."""
+"""The error for wrong input, whose message says what to do about it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Bad input, told in one line: what was expected, what came, what to do.
+    """Wrong input, in one line: what was expected, what was given, what to do.
 
     The library raises it before anything runs, or while it is traced; scripts print it
     and exit with status 2.
@@ -16,7 +16,7 @@ class InputError(ValueError):
 
 
 def expect(what: str, got: object, holds: bool) -> None:
-    """Raise InputError "expected WHAT, got GOT" unless it holds.
+    """Raise InputError "expected WHAT, got GOT" unless `holds` is true.
 
     >>> expect("epochs of at least 0", -1, False)
     Traceback (most recent call last):
@@ -27,7 +27,7 @@ def expect(what: str, got: object, holds: bool) -> None:
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> InputError:
-    """Build the error for a name that is in no table, with the nearest that are.
+    """Build the error for an unknown name; its message suggests the nearest names.
 
     >>> print(unknown_name("recipe", "adam_cosin_cnn", ["adam_cosine_cnn", "mlp"]))
     unknown recipe 'adam_cosin_cnn'; did you mean adam_cosine_cnn? known: ...
@@ -39,10 +39,10 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> InputError:
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
-    """Return the known names that somebody may have meant by this one.
+    """Return the known names that were probably meant.
 
-    Those that differ in case and punctuation only; else those that are spelled alike;
-    else those whose initials it gives.
+    These are the names that differ only in case and punctuation; if there are none,
+    those with a similar spelling; if there are none, those with these initials.
 
     >>> nearest("Batch-Size", ["batch_size", "epochs"])
     ['batch_size']
@@ -60,6 +60,6 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
 
 
 def shown(value: object) -> str:
-    """Return a value as a message shows it: on one line, and not without end."""
+    """Format a value for a message: on one line, of at most 200 characters."""
     text = re.sub(r"\s*\n\s*", " ", repr(value))
     return text if len(text) <= 200 else f"{text[:197]}..."

@@ -1,4 +1,4 @@
-"""Whether two trees of arrays are alike: names, types and shapes of their leaves."""
+"""Compare two pytrees of arrays: names, types and shapes of their leaves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 
 
 class Difference(NamedTuple):
-    """The first leaf in which two trees differ, and what each has there, in words."""
+    """The first leaf in which two trees differ, and a description of both leaves."""
 
     leaf: str
     expected: str
@@ -21,7 +21,7 @@ class Difference(NamedTuple):
 def first_difference(
     got: PyTree, expected: PyTree, *, types: bool = True
 ) -> Difference | None:
-    """Return where two trees differ in a name, a shape or a type; None: nowhere.
+    """Return the first leaf that differs in name, shape or type; None: no leaf does.
 
     >>> first_difference({"bias": np.zeros(3)}, {"bias": np.zeros(4)})
     Difference(leaf="['bias']", expected='float64 (4,)', got='float64 (3,)')
@@ -35,7 +35,7 @@ def first_difference(
 
 
 def described(tree: PyTree, *, types: bool = True) -> dict[str, str]:
-    """Return type and shape of each leaf, by its name."""
+    """Return the type and shape of each leaf, by name."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {
         jax.tree_util.keystr(path): _described(leaf, types=types)

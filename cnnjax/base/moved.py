@@ -1,4 +1,4 @@
-"""Modules that have moved: their old names are found, with a warning, until 0.2."""
+"""Import moved modules under their old names, with a warning, until version 0.2."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-# room: what lay in cnnjax itself before, under its present name or another.
+# {room: the modules in it that used to be in cnnjax itself}
 ROOMS = {
     "base": "arguments clock errors settings trees",
     "devices": "partitioning",
@@ -42,7 +42,7 @@ class Forwarding(MetaPathFinder, Loader):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return where a moved module is loaded from: here."""
+        """Return a spec whose loader is this object, if the module has moved."""
         return ModuleSpec(name, self) if name in MOVED else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
@@ -54,11 +54,11 @@ class Forwarding(MetaPathFinder, Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Do nothing: it has run. Its own spec is put back."""
+        """Restore the module's own spec; its code has run already."""
         module.__spec__ = self._spec
 
 
 def forward() -> None:
-    """Let old names be found, after all others."""
+    """Register the finder of old names, after all other finders."""
     if not any(isinstance(finder, Forwarding) for finder in sys.meta_path):
         sys.meta_path.append(Forwarding())

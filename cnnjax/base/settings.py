@@ -1,6 +1,6 @@
-"""JAX's own settings, which belong to the caller: none may change a result unseen.
+"""JAX's own settings, which belong to the caller: none may silently change a result.
 
-What a setting could change is pinned here, made to work, or refused by its name.
+Each setting that could is overridden here, supported, or refused by name.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from jaxtyping import Array, Key, PyTree, Shaped
 
 from cnnjax.base.errors import InputError
 
-# Under `vmap`, and with parts of a batch on devices, a key of this implementation still
-# draws what it draws alone. The keys of "rbg" do not: jax.random says so itself.
+# Keys of this implementation draw the same numbers under `vmap`, and when a batch is
+# divided over devices, as they draw alone. Keys of "rbg" do not (see jax.random).
 PRNG = "threefry2x32"
 
 
@@ -35,7 +35,7 @@ def typed_keys(keys: Shaped[Array, "..."] | None) -> Key[Array, "..."] | None:
     same bits.
 
     Raises:
-        InputError: what came is no key, or one of another implementation than `PRNG`.
+        InputError: not a key, or a key of another implementation than `PRNG`.
     """
     if keys is None:
         return None
@@ -54,37 +54,37 @@ def typed_keys(keys: Shaped[Array, "..."] | None) -> Key[Array, "..."] | None:
 
 
 def check_settings() -> None:
-    """Raise InputError for a setting under which nothing here can run, or run right."""
+    """Raise InputError for a setting under which nothing runs, or runs correctly."""
     if offset := _value("jax_random_seed_offset"):
         raise InputError(
-            f"expected jax_random_seed_offset=0, got {offset}: a run would not be that "
-            "of the seed in its record; give another seed instead"
+            f"expected jax_random_seed_offset=0, got {offset}: the record of a run "
+            "would name the wrong seed; use another seed instead"
         )
     for way in ("host_to_device", "device_to_host"):
         guard = _value(f"jax_transfer_guard_{way}")
         if guard in ("disallow", "disallow_explicit"):
             raise InputError(
                 f"expected jax_transfer_guard_{way} to allow transfers, got {guard!r}: "
-                "data goes to the device, and results come back; guard a compiled "
-                "step of your own instead, as of Strategy.value_and_grad"
+                "data is copied to the device, and results back; guard only your own "
+                "compiled step, such as one of Strategy.value_and_grad"
             )
 
 
 def check_compiles(what: str) -> None:
-    """Raise InputError where jax_disable_jit leaves no compiled program to look at."""
+    """Raise InputError if jax_disable_jit is set: there is no program to inspect."""
     if _value("jax_disable_jit"):
         raise InputError(
-            f"expected jax_disable_jit=False, got True: {what} looks at compiled "
-            "programs; to step through one strategy, train with it"
+            f"expected jax_disable_jit=False, got True: {what} inspects compiled "
+            "programs; to debug a strategy, train with it instead"
         )
 
 
 def compiled(
     fn: Callable[..., PyTree], *arguments: PyTree, donate_argnums: tuple[int, ...] = ()
 ) -> Callable[..., PyTree]:
-    """Compile a function for arguments of these shapes, types and places.
+    """Compile a function for arguments of these shapes, types and shardings.
 
-    Under jax_disable_jit, which is for stepping through, the function stays as it is.
+    Under jax_disable_jit, which is for debugging, return the function unchanged.
     """
     if _value("jax_disable_jit"):
         return fn
@@ -92,15 +92,15 @@ def compiled(
 
 
 def check_mesh(own: Mesh | AbstractMesh | None) -> None:
-    """Raise InputError where the caller has set another mesh than a strategy's own."""
+    """Raise InputError if the caller has set another mesh than the strategy's own."""
     theirs = jax.sharding.get_abstract_mesh()
     if not theirs.empty and (own is None or theirs != own.abstract_mesh):
         raise InputError(
-            f"expected no mesh but the strategy's own, got jax.set_mesh of the axes "
-            f"{theirs.axis_names}; set none here, or choose a strategy of one device"
+            f"expected no mesh except the strategy's own, got jax.set_mesh with axes "
+            f"{theirs.axis_names}; do not set a mesh, or use a strategy of one device"
         )
 
 
 def _value(name: str) -> Any:
-    """Return a setting as it is here: also where a context manager has changed it."""
+    """Return the current value of a setting, as changed by any context manager."""
     return getattr(jax.config, name)

@@ -1,4 +1,4 @@
-"""Small arithmetic on pytrees that JAX does not name."""
+"""Small functions on pytrees that JAX does not provide."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def zeros_like(shapes: PyTree) -> PyTree:
 
 
 def zeros_like_output(fn: Callable[..., PyTree], *args: PyTree) -> PyTree:
-    """Return zeros shaped and typed like `fn(*args)`, without computing it."""
+    """Return zeros with the shapes and types of `fn(*args)`, without computing it."""
     return zeros_like(jax.eval_shape(fn, *args))
 
 
 def vary_like(array: Array, like: Array | jax.ShapeDtypeStruct) -> Array:
-    """Return the array, marked as different on each device where `like` is.
+    """Return the array, marked as varying over the mesh axes that `like` varies over.
 
-    This says something only inside a `shard_map`. What a scan starts from must differ
-    where its results do; and a gradient with respect to what is the same everywhere is
-    summed over the devices.
+    This has an effect only inside a `shard_map`. The initial carry of a scan must vary
+    over the same axes as its result; and a gradient with respect to an array that does
+    not vary is summed over the devices.
     """
     kind = jax.eval_shape(lambda x: x, like).manual_axis_type
     axes = () if kind is None else kind.varying
@@ -40,7 +40,7 @@ def vary_like(array: Array, like: Array | jax.ShapeDtypeStruct) -> Array:
 
 
 def typed_like(tree: PyTree, like: PyTree) -> PyTree:
-    """Return the tree with each leaf in the type that the other tree has there.
+    """Return the tree with each leaf cast to the type of the same leaf of `like`.
 
     >>> typed_like({"bias": jnp.ones(2)}, {"bias": jnp.ones(2, "bfloat16")})
     {'bias': Array([1, 1], dtype=bfloat16)}
@@ -49,9 +49,9 @@ def typed_like(tree: PyTree, like: PyTree) -> PyTree:
 
 
 def at_least_float32(dtype: DTypeLike) -> np.dtype:
-    """Return the type to add up in: bfloat16 cannot count past 256.
+    """Return the type to accumulate sums in: bfloat16 cannot count past 256.
 
-    Whole numbers and truth values are averaged in float32.
+    Integers and booleans are averaged in float32.
 
     >>> at_least_float32("bfloat16"), at_least_float32("float64")
     (dtype('float32'), dtype('float64'))
@@ -62,12 +62,12 @@ def at_least_float32(dtype: DTypeLike) -> np.dtype:
 
 
 def widen(values: Array) -> Array:
-    """Return the values in a type that is fit to add up in: float32 at least."""
+    """Return the values in a type that sums can be accumulated in: at least float32."""
     return values.astype(at_least_float32(values.dtype))
 
 
 def nbytes(tree: PyTree) -> int:
-    """Return the bytes of all the arrays in a tree.
+    """Return the size of all arrays in a tree, in bytes.
 
     >>> nbytes({"kernel": jnp.ones((3, 4)), "bias": jnp.ones(4)})
     64

@@ -1,4 +1,4 @@
-"""Arrays that a device can hold: of real numbers, finite, in a type that JAX has."""
+"""Check that arrays have finite real numbers, in a type that JAX supports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from cnnjax.base.errors import InputError
 
-# What JAX holds, without jax_enable_x64, of floats and of integers.
+# The widest types of JAX without jax_enable_x64.
 _FLOAT32, _INT32 = np.finfo(np.float32), np.iinfo(np.int32)
 NUMBERED = "number the classes with np.unique(labels, return_inverse=True)[1]"
 _WAY_TO_NUMBERS = {  # by the kind of a dtype
@@ -21,10 +21,10 @@ _WAY_TO_NUMBERS = {  # by the kind of a dtype
 
 
 def as_array(values: Any, what: str) -> np.ndarray:
-    """Return an array of real numbers, or truth values, that JAX has a type for.
+    """Return an array of real numbers or booleans, in a type that JAX supports.
 
     Raises:
-        InputError: values that make none, or are masked.
+        InputError: values that are not such an array, or are masked.
     """
     if values is None:
         raise InputError(f"{what}: expected an array of numbers, got None")
@@ -53,10 +53,10 @@ def as_array(values: Any, what: str) -> np.ndarray:
 
 
 def as_held(array: np.ndarray, what: str) -> np.ndarray:
-    """Return examples, counted along the first axis, in the type that a device holds.
+    """Return an array of examples (along its first axis) in the type that JAX uses.
 
     Raises:
-        InputError: NaN, infinity, and what JAX would wrap around or make infinite.
+        InputError: NaN, infinity, or a number that would overflow in that type.
     """
     is_float = bool(jnp.issubdtype(array.dtype, jnp.floating))
     if array.size and (is_float or array.dtype.itemsize == 8):
@@ -68,7 +68,7 @@ def as_held(array: np.ndarray, what: str) -> np.ndarray:
 def _check_values(array: np.ndarray, what: str, *, limits: np.finfo | np.iinfo) -> None:
     low, high = limits.min, limits.max
     with np.errstate(invalid="ignore"):
-        # Of NaN, no comparison holds. Two scans, which make no array.
+        # False for NaN, too. Two scans, which allocate no array.
         if low <= array.min() and array.max() <= high:
             return
         wrong = ~((low <= array) & (array <= high)).reshape(len(array), -1).all(axis=1)
@@ -76,5 +76,5 @@ def _check_values(array: np.ndarray, what: str, *, limits: np.finfo | np.iinfo) 
     raise InputError(
         f"{what}: expected finite numbers that {limits.dtype} holds, got others in "
         f"{wrong.sum()} of {len(array)} examples, first in number {first} "
-        f"({array[first].min()} to {array[first].max()}); leave them out, or mend them"
+        f"({array[first].min()} to {array[first].max()}); leave them out or fix them"
     )

@@ -1,4 +1,4 @@
-"""What examples and datasets must be: checked once, on the host, before any tracing."""
+"""Checks of examples and datasets, done once on the host, before any tracing."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from cnnjax.types import Examples
 
 
 def check_dataset(dataset: Dataset) -> Dataset:
-    """Return the dataset with its examples as `check_examples` makes them.
+    """Return the dataset with its examples checked and converted by `check_examples`.
 
     Raises:
-        InputError: examples that it refuses, labels that are no class of `class_names`,
-            which are no names, or a test set of another kind than the training set.
+        InputError: examples that `check_examples` refuses, labels outside
+            `class_names`, `class_names` that are not a sequence, or a test set with
+            other shapes or types than the training set.
     """
     names = dataset.class_names
     if isinstance(names, str) or not (isinstance(names, Sequence) or np.ndim(names)):
         raise InputError(
             f"dataset {dataset.name!r}: expected class_names to be a tuple of names, "
-            f"of none for a regression, got {shown(names)}"
+            f"empty for a regression, got {shown(names)}"
         )
 
     def checked(examples: Examples, part: str) -> Examples:
@@ -48,23 +49,23 @@ def check_dataset(dataset: Dataset) -> Dataset:
 def check_examples(
     examples: Examples, *, where: str = "", num_classes: int | None = None
 ) -> Examples:
-    """Return examples as NumPy arrays that a device can hold, or refuse them.
+    """Return examples as NumPy arrays in types that JAX supports, or refuse them.
 
-    Lists, and arrays of any library, layout and byte order, will do; 64 bits become 32
-    without jax_enable_x64. Class labels become int32, whole numbers that are targets
-    float32. Nothing else is changed.
+    Lists are accepted, and arrays of any library, layout and byte order; 64 bits become
+    32 without jax_enable_x64. Class labels become int32, and integer targets float32.
+    Nothing else is changed.
 
     Args:
-        examples: anything that NumPy makes two arrays of.
-        where: stands before "inputs" and "labels" in messages.
-        num_classes: labels are classes below it; 0: they are targets, of any shape;
-            None: not known, as the loss is the caller's own; one integer per example
-            is a class then.
+        examples: a pair that NumPy can convert to two arrays.
+        where: text that precedes "inputs" and "labels" in messages.
+        num_classes: labels are classes below this number; 0: labels are targets, of any
+            shape; None: unknown, for a caller's own loss; one integer per example is
+            then a class.
 
     Raises:
-        InputError: no pair of inputs and labels, no examples, not one label per input,
-            values that are no finite numbers or too large for 32 bits, or labels that
-            are no classes.
+        InputError: not a pair of inputs and labels, no examples, not one label per
+            input, values that are not finite or too large for 32 bits, or labels that
+            are not classes.
     """
     examples = _pair(examples, where)
     inputs, labels = (
@@ -91,7 +92,7 @@ def check_counts(examples: Examples, *, where: str = "", axis: int = 0) -> None:
 
 
 def check_alike(examples: Examples, like: Examples) -> None:
-    """Raise InputError unless shapes and types are what a program was made for."""
+    """Raise InputError unless shapes and types are those of a compiled program."""
     for part, got, expected in zip(Examples._fields, examples, like, strict=True):
         if (got.shape, got.dtype) != (expected.shape, expected.dtype):
             raise InputError(
@@ -133,7 +134,7 @@ def _as_classes(labels: np.ndarray, what: str, num_classes: int | None) -> np.nd
         raise InputError(f"{expected}, got {_each(labels)}; {_way_to_classes(labels)}")
     low, high = int(labels.min()), int(labels.max())
     if low < 0:
-        way = f"{low} marks nothing here: leave those examples out, or {NUMBERED}"
+        way = f"{low} has no meaning here: leave those examples out, or {NUMBERED}"
     elif num_classes is None or high < num_classes:
         return labels.astype(np.int32, copy=False)
     elif (low, high) == (1, num_classes):
@@ -148,11 +149,11 @@ def _way_to_classes(labels: np.ndarray) -> str:
         return "convert them with labels.astype(np.int32)"
     if labels.ndim == 2 and labels.shape[1] == 1:
         return "use labels[:, 0].astype(np.int32)"
-    return "of one-hot rows the classes are labels.argmax(axis=1)"
+    return "for one-hot labels, use labels.argmax(axis=1)"
 
 
 def _kind(array: np.ndarray) -> str:
-    return array.dtype.kind.replace("u", "i")  # of integers, the sign is no matter
+    return array.dtype.kind.replace("u", "i")  # signed and unsigned count as the same
 
 
 def _each(array: np.ndarray) -> str:

@@ -30,7 +30,7 @@ URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 ARCHIVE_HASH = "md5:c32a1d4ab5d03f1284b67883e8d87530"
 ARCHIVE, FOLDER = "cifar-10-binary.tar.gz", "cifar-10-batches-bin"
 ARCHIVES = (ARCHIVE, "cifar-10-binary.tar")  # some browsers un-gzip what they save
-# Other sets that may lie there, and what they are called.
+# Files of other datasets that may be in the folder, and their descriptions.
 OTHERS = {
     "cifar-10-python.tar.gz": "the python version, whose pickles are never opened",
     "cifar-10-batches-py": "the python version, whose pickles are never opened",
@@ -52,14 +52,14 @@ CLASS_NAMES = (
 def load_cifar10(data_dir: str | None = None) -> Dataset:
     """Read the binary version, archived or extracted, or download it (170 MB).
 
-    Looked for in `data_dir/cifar10` and `data_dir`. Files in a folder are judged by
-    their content: any number of valid records will do.
+    It is searched for in `data_dir/cifar10` and `data_dir`. Extracted files can have
+    any number of valid records.
 
     Returns:
         uint8 images [50000, 32, 32, 3] and [10000, 32, 32, 3], int32 labels 0 to 9.
 
     Raises:
-        InputError: files that are missing or damaged; the python version, whose
+        InputError: files that are missing or damaged; the Python version, whose
             pickles are never opened; or no folder is given and there is no network.
     """
     if data_dir is None:
@@ -104,7 +104,7 @@ def _read_folders(folders: tuple[Path, ...]) -> list[File]:
 
 
 def _read_archive(path: Path) -> list[File]:
-    # Un-gzipped whole: tarfile alone stops before the checksum at the end.
+    # Decompressed completely first: tarfile alone stops before the final checksum.
     content = read_file(path).content
     found, names = {}, []
     try:

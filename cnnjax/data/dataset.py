@@ -1,4 +1,4 @@
-"""The value that every source returns."""
+"""A dataset: the value that every loader returns."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ class Dataset:
 
     Images are uint8 [examples, height, width, channels] with int32 [examples] labels
     that index `class_names`; a regression has float32 inputs and targets [examples,
-    targets], and no class names. Other numeric arrays that mean the same will do, and
-    lists: `checks.check_dataset`, which everything that trains calls, converts them or
+    targets], and no class names. Lists and other numeric arrays with the same meaning
+    are accepted: `checks.check_dataset`, which all training calls, converts them or
     says what is wrong.
 
-    A dataset equals only itself, so that it can be a key: to compare all the examples
-    at every look-up would take long, and they could change afterwards. Compare the
-    arrays of two datasets with `np.array_equal`.
+    A dataset is equal only to itself, so that it can be a dictionary key: comparing all
+    examples at every look-up would be slow, and they could change afterwards. Compare
+    the arrays of two datasets with `np.array_equal`.
     """
 
     name: str
     train: Examples
-    test: Examples | None  # None: the source has no test set, the recipe splits
+    test: Examples | None  # None: there is no test set; the recipe holds examples out
     class_names: tuple[str, ...]
 
     @property

@@ -1,4 +1,4 @@
-"""Scikit-learn's handwritten digits, in the shape of MNIST: no file, no network."""
+"""Scikit-learn's handwritten digits, in the shape of MNIST; needs no files."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cnnjax.types import Examples
 def load_digits(data_dir: str | None = None) -> Dataset:
     """Return the 1,797 digits, enlarged from 8 x 8 to 28 x 28 pixels.
 
-    Values 0 to 16 become 0 to 255, then the image is resized with a Lanczos filter,
-    which keeps strokes sharp. The stratified 80/20 split never changes. The images come
-    with scikit-learn; `data_dir` is there for every source, and has to be None.
+    Values 0 to 16 are scaled to 0 to 255, then the image is resized with a Lanczos
+    filter, which keeps strokes sharp. The stratified 80/20 split is always the same.
+    The images come with scikit-learn; `data_dir`, which all loaders have, must be None.
 
     Returns:
         uint8 images [1437, 28, 28, 1] and [360, 28, 28, 1], int32 labels 0 to 9.
@@ -30,7 +30,7 @@ def load_digits(data_dir: str | None = None) -> Dataset:
             "digits needs no files: leave data_dir out, or name the dataset that is in "
             f"{data_dir!r}"
         )
-    # Imported here: scikit-learn takes a second to import, and only this needs it.
+    # Imported here: scikit-learn takes a second to import, and is used only here.
     from PIL import Image
     from sklearn import datasets, model_selection
 

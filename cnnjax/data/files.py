@@ -1,4 +1,4 @@
-"""The files of a dataset: where they are looked for, read, and downloaded to."""
+"""Find, read and download the files of a dataset."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 from cnnjax.base.errors import InputError
 
-# Seconds to connect, and between two pieces of an answer: without a network the user
-# is told at once.
+# Seconds to connect, and between two pieces of a response: without a network, the error
+# comes quickly.
 TIMEOUT = (5, 30)
 
 
 class File(NamedTuple):
-    """A file's bytes, un-gzipped, and the path that messages name."""
+    """The decompressed bytes of a file, and its path for messages."""
 
     path: Path
     content: bytes
@@ -29,7 +29,7 @@ def expand_home(folder: str, *, what: str = "data_dir") -> Path:
     """Return the path of a folder, with `~` as the user's home.
 
     Raises:
-        InputError: the home of a user that is not there.
+        InputError: the home folder of a user who does not exist.
     """
     try:
         return Path(folder).expanduser()
@@ -40,10 +40,11 @@ def expand_home(folder: str, *, what: str = "data_dir") -> Path:
 
 
 def open_folder(data_dir: str) -> Path:
-    """Return the path of a folder that is there and may be entered.
+    """Return the path of a folder that exists and can be entered.
 
     Raises:
-        InputError: it is no folder, or may not be entered, with the reason.
+        InputError: it is not a folder, or cannot be entered; the message has the
+            reason.
     """
     root = expand_home(data_dir)
     try:
@@ -59,7 +60,7 @@ def open_folder(data_dir: str) -> Path:
 
 
 def search_folders(name: str, data_dir: str) -> tuple[Path, Path]:
-    """Return the folders that a dataset is looked for in, the more specific first.
+    """Return the folders in which a dataset is searched for, the more specific first.
 
     Raises:
         InputError: `data_dir` is not a folder.
@@ -69,9 +70,9 @@ def search_folders(name: str, data_dir: str) -> tuple[Path, Path]:
 
 
 def is_file(path: Path) -> bool:
-    """Return whether a file is there, or a link to one that is gone.
+    """Return whether a file, or a broken link, exists at this path.
 
-    Such a link is no missing file: `read_file` then says what is wrong.
+    A broken link does not count as missing, so that `read_file` reports it.
 
     Raises:
         InputError: the folder cannot be read.
@@ -85,24 +86,24 @@ def is_file(path: Path) -> bool:
 
 
 def misspelled(folders: Iterable[Path], names: Iterable[str]) -> str:
-    """Return what to do about a file whose name differs in case only; else nothing.
+    """Return a hint to rename a file whose name differs only in case; "" if none does.
 
-    It ends the message that none of the names was found in these folders.
+    The hint is appended to the message that none of the names was found.
     """
     right = {name.casefold(): name for name in names}
     for folder in folders:
         found_there: list[str] = []
-        with contextlib.suppress(OSError):  # no such folder, or one to enter only
+        with contextlib.suppress(OSError):  # no such folder, or it cannot be listed
             found_there = sorted(os.listdir(folder))
         for found in found_there:
             name = right.get(found.casefold(), found)
             if found != name:
-                return f"; rename {folder / found} to {name}: its case counts"
+                return f"; rename {folder / found} to {name}: names are case-sensitive"
     return ""
 
 
 def read_file(path: Path) -> File:
-    """Read a file, raw or gzipped, or gzipped twice, whatever its name.
+    """Read a file that is raw, gzipped or gzipped twice, whatever its name.
 
     Raises:
         InputError: the file cannot be read, or is a damaged gzip file.
@@ -124,15 +125,15 @@ def read_file(path: Path) -> File:
 def download(
     name: str, url: str, *, known_hash: str, stand_in: str | None = None
 ) -> Path:
-    """Return the path of the URL's file in the user's cache, downloaded if need be.
+    """Return the path of a URL's file in the user's cache; download it if necessary.
 
-    A file whose hash is wrong is not kept.
+    A file with the wrong hash is not kept.
 
     Args:
-        name: the dataset's name, and its folder's in the cache.
-        url: where the file is.
+        name: the name of the dataset, and of its folder in the cache.
+        url: the address of the file.
         known_hash: `sha256:...` or `md5:...`.
-        stand_in: a dataset that needs no file and fits wherever this one does.
+        stand_in: a dataset without files that can replace this one; for messages.
 
     Raises:
         InputError: no network, an unexpected file, or a cache that cannot be written.
@@ -170,8 +171,8 @@ def download(
 
 
 def _stream(url: str, output_file: str, _: object) -> None:
-    # What pooch.HTTPDownloader does, except that it leaves the connection of a failed
-    # download, and its progress bar, open.
+    # Like pooch.HTTPDownloader, which leaves the connection and the progress bar of a
+    # failed download open.
     import requests
     from tqdm import tqdm
 
@@ -190,4 +191,4 @@ def _stream(url: str, output_file: str, _: object) -> None:
 
 def _reason(path: Path, error: OSError) -> str:
     lost = isinstance(error, FileNotFoundError) and path.is_symlink()
-    return "a link that leads nowhere" if lost else error.strerror or str(error)
+    return "a broken link" if lost else error.strerror or str(error)

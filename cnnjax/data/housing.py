@@ -1,4 +1,4 @@
-"""Housing.csv: 545 houses, a price to be predicted from five numbers.
+"""Housing.csv: 545 houses, whose price is predicted from five numbers.
 
 "Housing Prices Dataset", Kaggle, 2022,
 https://www.kaggle.com/datasets/yasserh/housing-prices-dataset.
@@ -24,17 +24,19 @@ FILE = "Housing.csv"
 INPUTS = ("area", "bedrooms", "bathrooms", "stories", "parking")
 TARGET = "price"
 LARGEST = float(np.finfo(np.float32).max)
-# float() would take underscores, too, and the digits of any script.
+# Not float(), which also accepts underscores, and digits of any script.
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.I)
 
 
 def load_housing(data_dir: str | None = None) -> Dataset:
-    """Read the table, every column mapped to 0..1 over all of its rows.
+    """Read the table, with each column scaled to 0..1.
 
-    x = (value - min) / (max - min), min and max of the whole table, as system B does:
-    rows that are held out later have taken part in them. There is no test set. Cells
-    are separated by commas; spaces beside them, and the case of the header, do not
-    count. A cell in quotes ends with its quote, and lies within one line.
+        x = (value - min) / (max - min)
+
+    min and max are over the entire table, including rows that are held out later, as
+    system B does. There is no test set. Cells are separated by commas; spaces around
+    them, and the case of the header, are ignored. A cell in quotes ends with its quote,
+    and cannot span several lines.
 
     Returns:
         float32 inputs [545, 5] and float32 targets [545, 1].
@@ -98,7 +100,7 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> np.ndarray:
     for where, cells in lines:
         if len(cells) > len(names):
             raise InputError(f"{where}: expected as many cells as the header")
-        row = dict(zip(names, cells, strict=False))  # a short one lacks its last
+        row = dict(zip(names, cells, strict=False))  # a short row lacks its last cells
         rows.append([_number(row.get(c), c, where=where) for c in columns])
     if not rows:
         raise InputError(f"{path}: expected at least two rows, got an empty table")
@@ -106,18 +108,18 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> np.ndarray:
 
 
 def _cells(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield where each line is, and its cells; empty lines are none."""
+    """Yield the place and the cells of each line; skip empty lines."""
     for number, line in enumerate(io.StringIO(text, newline=None), start=1):
         where = f"{path}, line {number}"
         if not line.strip():
             continue
         try:
-            # By itself: a quote that is not closed would take the next lines in.
+            # Line by line: a quote that is not closed would consume the next lines.
             (cells,) = csv.reader([line], skipinitialspace=True, strict=True)
         except csv.Error as error:
             raise InputError(
                 f"{where}: expected cells whose quotes are closed on the same line, "
-                f"got {shown(line.strip())} ({error}); mend the quotes"
+                f"got {shown(line.strip())} ({error}); close the quotes"
             ) from error
         yield where, cells
 
@@ -125,7 +127,7 @@ def _cells(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
 def _check_header(
     path: Path, header: Sequence[str], names: Sequence[str], *, columns: Sequence[str]
 ) -> None:
-    """Refuse a header that lacks a column, or has one twice; case does not count."""
+    """Raise InputError if a column is missing or occurs twice; case is ignored."""
     missing = [column for column in columns if column not in names]
     if missing:
         way_out = ""

@@ -1,9 +1,9 @@
 """The idx format of MNIST: any four files of images and labels.
 
-Big-endian: two zero bytes, the element type (8 = unsigned byte), the number of axes,
-the length of each axis (32 bits), the elements. Images are of unsigned bytes, and have
-three axes, or four with the channels last; labels have one axis. Other types of
-integers are read where their values are the same. Source: Y. LeCun, C. Cortes,
+A file is big-endian: two zero bytes, the element type (8 = unsigned byte), the number
+of axes, the length of each axis (32 bits), the elements. Images are unsigned bytes with
+three axes, or four with the channels last; labels have one axis. Other integer types
+are read if their values are in range. Source: Y. LeCun, C. Cortes,
 C. Burges, "The MNIST database of handwritten digits", 1998,
 http://yann.lecun.com/exdb/mnist/.
 """
@@ -38,18 +38,19 @@ TYPES = {
     )
 }
 CHANNELS = (1, 3, 4)
-MOST_CLASSES = 1_000_000  # a label above is no class: each class has a name in memory
+MOST_CLASSES = 1_000_000  # larger labels are refused: each class has a name in memory
 
 
 def load_idx(data_dir: str | None = None) -> Dataset:
     """Read any four idx files; the classes are 0 to the largest label.
 
+    The number of classes is one more than that label.
+
     Returns:
         uint8 images [examples, height, width, channels] and int32 labels [examples].
 
     Raises:
-        InputError: files that are missing, damaged, of another kind, or do not fit each
-            other.
+        InputError: files that are missing, damaged, of another kind, or do not match.
     """
     if data_dir is None:
         raise InputError(
@@ -70,11 +71,11 @@ def load_idx(data_dir: str | None = None) -> Dataset:
 def find_idx_files(name: str, data_dir: str) -> list[Path]:
     """Return the paths of the four files, all from one folder, in the order of `FILES`.
 
-    Each may be raw or gzipped, and spelled `-idx3-ubyte` or `.idx3-ubyte`. The folder
-    is `data_dir/name` or `data_dir`.
+    Each can be raw or gzipped, and named `-idx3-ubyte` or `.idx3-ubyte`. The folder is
+    `data_dir/name` or `data_dir`.
 
     Raises:
-        InputError: no folder has all four; the message names what is missing.
+        InputError: no folder has all four; the message lists the missing files.
     """
     folders = search_folders(name, data_dir)
     incomplete = []
@@ -101,8 +102,7 @@ def parse_idx_files(files: list[File]) -> tuple[Examples, Examples]:
     """Return the training and test examples of four files in the order of `FILES`.
 
     Raises:
-        InputError: a file is damaged or of another kind, or two files do not fit each
-            other.
+        InputError: a file is damaged or of another kind, or two files do not match.
     """
     train, test = _parse_pair(*files[:2]), _parse_pair(*files[2:])
     if train.inputs.shape[1:] != test.inputs.shape[1:]:
@@ -151,9 +151,9 @@ def _images(file: File) -> np.ndarray:
 def _labels(file: File) -> np.ndarray:
     labels = _parse(file, kind="labels")
     if labels.ndim != 1 or labels.dtype.kind == "f":
-        way_out = "write the classes alone, as integers"
+        way_out = "write only the classes, as integers"
         if labels.ndim == 2 and labels.shape[1] == 8:
-            way_out = "of QMNIST's 8 columns the first is the class: write it alone"
+            way_out = "write only the first of QMNIST's 8 columns, the class"
         raise InputError(
             f"{file.path}: expected labels as integers, one per image, got "
             f"{_type(labels)}; {way_out}"
@@ -171,11 +171,11 @@ def _check_range(array: np.ndarray, largest: int, *, of: str) -> None:
 
 
 def _parse(file: File, *, kind: str) -> np.ndarray:
-    """Return what an idx file holds, as it is, of any type and number of axes."""
+    """Return the array in an idx file, of any type and number of axes."""
     path, content = file
     swapped = (
         f"{path}: its header is little-endian, an idx file is big-endian throughout; "
-        "write it anew, of NumPy with .astype('>i4') and the like"
+        "write it as big-endian, for example from NumPy with .astype('>i4')"
     )
     if content[2:4] == bytes(2) and 0 < content[0] < 9 and content[1] in TYPES:
         raise InputError(swapped)

@@ -20,13 +20,13 @@ from cnnjax.types import Examples
 
 @dataclass(frozen=True, kw_only=True)
 class OfficialFiles:
-    """Where the four files are, and what they are known by, in the order of `FILES`."""
+    """The address and the hashes of the four files, in the order of `FILES`."""
 
     url: str
     gz_hashes: tuple[str, ...]  # of the gzipped files, as the mirror serves them
-    sha256: tuple[str | None, ...]  # of their content, where known: gzip as you like
+    sha256: tuple[str | None, ...]  # of the decompressed files; None: not published
     class_names: tuple[str, ...]
-    num_images: tuple[int, int] = (60_000, 10_000)  # for training, for the test
+    num_images: tuple[int, int] = (60_000, 10_000)  # training images, test images
 
 
 OFFICIAL = {
@@ -65,8 +65,8 @@ OFFICIAL = {
             *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
         ),
     ),
-    # Only the MD5 of the gzipped files is published: they are checked when downloaded.
-    # Files that are given may be gzipped anew: only another dataset's are detected.
+    # Only the MD5 of the gzipped files is published, so downloads are checked. Files in
+    # a folder can be gzipped differently; we can only detect another dataset's files.
     "kmnist": OfficialFiles(
         url="http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
         gz_hashes=(

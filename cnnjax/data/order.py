@@ -1,4 +1,4 @@
-"""Which examples each update sees: a pure function of (key, epoch)."""
+"""The examples of each update: a pure function of (key, epoch)."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def epoch_order(
     num_examples: int,
     shuffle: Shuffle,
 ) -> Int[Array, " examples"]:
-    """Return the order in which one epoch visits the examples, as int32 indices.
+    """Return the order of the examples in one epoch, as int32 indices.
 
-    Nothing is remembered between epochs: the order of epoch 7 is the same whether or
-    not epochs 0 to 6 were run. Sampling is without replacement.
+    It is independent of other epochs: the order of epoch 7 is the same whether or not
+    epochs 0 to 6 were run. Each example occurs once (sampling without replacement).
     """
     if shuffle == "never":
         return jnp.arange(num_examples, dtype=jnp.int32)
@@ -36,7 +36,7 @@ def epoch_order(
 
 
 def num_batches(num_examples: int, batch_size: int) -> int:
-    """Return the updates of an epoch, the last short batch included."""
+    """Return the number of updates per epoch, including a short last batch."""
     return -(-num_examples // batch_size)
 
 
@@ -47,15 +47,15 @@ def take_batch(
     *,
     batch_size: int,
 ) -> Batch:
-    """Gather batch number `index` of an epoch; it carries no keys yet.
+    """Gather batch number `index` of an epoch; it has no keys yet.
 
-    Where the examples run out the batch is filled up with copies of the last one, at
-    weight 0: real values, so that nothing in a discarded gradient can be NaN.
+    A short last batch is padded with copies of the last example at weight 0. These are
+    real values, so that the discarded gradients are not NaN.
 
     Raises:
-        InputError: no examples, a batch of no size, an order of none or more than the
-            examples, or of what is no whole number; and, where they are not traced, an
-            order of others than the examples, or an index past the epoch.
+        InputError: not `Examples`, a batch size below 1, or an order that is not one
+            array of 1 to `examples` integers; and, unless they are traced, an order
+            with other indices than those of the examples, or an index past the epoch.
     """
     instance_of(Examples)("examples", examples)
     batch_size = at_least(1)("batch_size", batch_size)
@@ -84,10 +84,10 @@ def example_keys(
 
 
 def _check_order(order: Int[Array, " examples"], *, held: int) -> None:
-    """Raise InputError for what is no order of some of so many examples."""
+    """Raise InputError unless `order` has indices of `held` examples."""
     dtype, shape = getattr(order, "dtype", None), getattr(order, "shape", None)
     whole = dtype is not None and jnp.issubdtype(dtype, jnp.integer)
-    got = order if dtype is None else dtype  # of a list
+    got = order if dtype is None else dtype  # a list has no dtype
     expect("an order: one array of whole numbers", got, whole)
     what = f"an order of 1 to {held} examples, as many as there are"
     expect(what, shape, len(order.shape) == 1 and 1 <= order.size <= held)

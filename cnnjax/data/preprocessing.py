@@ -1,4 +1,4 @@
-"""From a raw example to the network's input: inside the step, one example at a time."""
+"""Preprocessing of ONE raw example into the network's input, inside the step."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Identity:
 
 @dataclass(frozen=True)
 class Standardize:
-    """Map pixels 0..255 to (pixel / 255 - mean) / std, per channel."""
+    """Map pixels 0..255 to x = (pixel / 255 - mean) / std, per channel."""
 
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
-        """Raise InputError for values that no pixel could be scaled by."""
+        """Raise InputError for invalid values."""
         settle(
             self,
             mean=several(single("to be finite", math.isfinite)),
@@ -34,7 +34,7 @@ class Standardize:
 
 @dataclass(frozen=True)
 class MinMaxPerImage:
-    """Map each image's own smallest value to 0 and largest to 1; a flat one to 0."""
+    """Map each image to x = (pixel - min) / (max - min); a flat image to 0."""
 
 
 Preprocessing = Identity | Standardize | MinMaxPerImage
@@ -46,7 +46,7 @@ UNIT_SCALE = Standardize()
 def preprocess(
     example: Num[Array, "*example"], *, config: Preprocessing, dtype: str
 ) -> Float[Array, "*example"]:
-    """Apply the preprocessing to one raw example; shape is kept, dtype is `dtype`."""
+    """Preprocess one raw example; the result has its shape, and the type `dtype`."""
     x = example.astype(dtype)
     match config:
         case Identity():

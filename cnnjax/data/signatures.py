@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: for messages about files of another kind."""
+"""Recognise kinds of files by their first bytes, for messages about wrong files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Kind(NamedTuple):
-    """What a file is, in words, and what to do where another was expected."""
+    """A description of a file, and what to do if another kind was expected."""
 
     words: str
     way_out: str
@@ -19,7 +19,7 @@ _CONVERT = "write it in the expected format, or make a cnnjax.Dataset of it in P
 _SAVE = "open the page, and save the file that it leads to"
 _UNPACK = "unpack it, and give the files that are in it"
 
-# Where it begins, the bytes there (letters in lower case), and what the file is then.
+# (offset, the possible bytes there (letters in lower case), the kind of file)
 _SIGNATURES = (
     (0, (b"<!doctype html", b"<html", b"<head"), Kind("an HTML page", _SAVE)),
     (0, (b"<?xml",), Kind("an XML file", _SAVE)),
@@ -51,11 +51,11 @@ _SIGNATURES = (
         Kind("a Git LFS pointer", "fetch the file itself with git lfs pull"),
     ),
 )
-_HEAD = 300  # bytes: all signatures lie within
+_HEAD = 300  # bytes; all signatures are within
 
 
 def kind_of(content: bytes) -> Kind:
-    """Return what a file is; of a kind that is not known, how it begins.
+    """Return the kind of a file; if it is unknown, a description of its first bytes.
 
     >>> kind_of(b"<!DOCTYPE html>").words
     'an HTML page'

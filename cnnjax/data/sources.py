@@ -1,4 +1,4 @@
-"""The table of datasets, and the one function that reads any of them."""
+"""The table of datasets, and the function that reads any of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cnnjax.data.idx import load_idx
 from cnnjax.data.mnist import load_official
 from cnnjax.data.tfds import load_tfds
 
-# Each takes `data_dir`, a folder or None. To add a dataset: one module and one row.
+# Each takes `data_dir`, a folder or None. To add a dataset, add a module and an entry.
 SOURCES: dict[str, Callable[[str | None], Dataset]] = {
     "digits": load_digits,
     "mnist": partial(load_official, "mnist"),
@@ -30,27 +30,27 @@ TFDS_PREFIX = "tfds:"
 
 
 def dataset_names() -> tuple[str, ...]:
-    """Return the names that `load_dataset` knows; tfds:NAME stands for many."""
+    """Return the names that `load_dataset` accepts; tfds:NAME stands for many."""
     return (*SOURCES, f"{TFDS_PREFIX}NAME")
 
 
 def load_dataset(name: str, *, data_dir: str | None = None) -> Dataset:
-    """Read a dataset into NumPy arrays, nothing scaled or shuffled.
+    """Read a dataset into NumPy arrays, without scaling or shuffling.
 
     Args:
-        name: a row of `SOURCES`, or `tfds:NAME` for a prepared TFDS dataset.
-        data_dir: the folder of its files; nothing is downloaded then. None: mnist,
-            fashion_mnist, kmnist and cifar10 are downloaded into the user's cache
-            folder once, TFDS datasets are read from TFDS's own folder. Always None for
-            digits, which need no files.
+        name: a key of `SOURCES`, or `tfds:NAME` for a prepared TFDS dataset.
+        data_dir: the folder of its files; nothing is then downloaded. None: mnist,
+            fashion_mnist, kmnist and cifar10 are downloaded once into the user's cache
+            folder, and TFDS datasets are read from TFDS's default folder. Always None
+            for digits, which has no files.
 
     Returns:
         uint8 images [examples, height, width, channels] and int32 labels [examples], or
         float32 inputs and targets [examples, features].
 
     Raises:
-        InputError: an unknown name, or no folder's; or files that are missing, damaged,
-            or not what the name promises.
+        InputError: an unknown name; a `data_dir` that is not the name of a folder; or
+            files that are missing, damaged, or of another dataset.
 
     >>> load_dataset("digits").train.inputs.shape
     (1437, 28, 28, 1)

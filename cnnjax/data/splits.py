@@ -1,4 +1,4 @@
-"""Which examples are trained on and which are held out."""
+"""Splits: the examples for training, and those for testing."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Official:
 
 @dataclass(frozen=True)
 class HoldOut:
-    """Shuffle the training set once and hold a fraction out; the test set is unused."""
+    """Shuffle the training set once, hold a fraction out, and ignore the test set."""
 
     fraction: float
 
     def __post_init__(self) -> None:
-        """Raise InputError for what is no part of a whole."""
+        """Raise InputError for a fraction that is not between 0 and 1."""
         settle(self, fraction=single("in (0, 1)", lambda part: 0.0 < part < 1.0))
 
 
@@ -42,12 +42,12 @@ def split_dataset(
     key: Key[Array, ""],
     num_train: int | None = None,
 ) -> tuple[Examples, Examples]:
-    """Return (train, test) examples; the key decides which are held out.
+    """Return (train, test) examples; the key determines which are held out.
 
-    Of the training examples only the first `num_train` are kept; None: all of them.
+    Only the first `num_train` training examples are kept; None: all of them.
 
     Raises:
-        InputError: the dataset lacks a test set, or examples, that the split needs.
+        InputError: the dataset has no test set, or too few examples, for the split.
     """
     train, test = _divide(dataset, split, key=key)
     available = len(train.labels)
@@ -59,7 +59,7 @@ def split_dataset(
 
 
 def count_train(dataset: Dataset, split: Split, *, num_train: int | None = None) -> int:
-    """Return how many examples `split_dataset` gives to train on."""
+    """Return the number of training examples that `split_dataset` returns."""
     if num_train is not None:
         return num_train
     available = len(dataset.train.labels)

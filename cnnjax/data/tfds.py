@@ -1,7 +1,7 @@
-"""Image-classification datasets that TensorFlow Datasets has prepared.
+"""Image classification datasets that TensorFlow Datasets (TFDS) has prepared.
 
-TensorFlow Datasets, https://www.tensorflow.org/datasets. Reading an array_record set
-needs no TensorFlow; a tfrecord set, which is what TFDS prepares by default, does.
+TensorFlow Datasets, https://www.tensorflow.org/datasets. Reading a dataset in the
+format array_record does not need TensorFlow; tfrecord, TFDS's default, does.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ from cnnjax.data.dataset import Dataset
 from cnnjax.data.files import open_folder
 from cnnjax.types import Examples
 
-# What TFDS takes apart, less the namespaces and arguments that read no prepared files.
+# Names as TFDS parses them, without namespaces and arguments, which are not for
+# prepared files.
 NAME = re.compile(r"[A-Za-z]\w*(/\w[\w+.-]*)?(:(\d+|\*)(\.(\d+|\*)){2})?", re.ASCII)
 
 
 def load_tfds(name: str, data_dir: str | None = None) -> Dataset:
     """Read a prepared TFDS dataset; nothing is downloaded or prepared.
 
-    The splits are train, and test or else validation. The order is TFDS's, a shuffle
-    fixed when the set was prepared, not that of the original files.
+    The splits are train, and test (or validation if there is no test). The order is
+    TFDS's, shuffled when the dataset was prepared, not that of the original files.
 
     Args:
-        name: TFDS's name, `mnist` or `emnist/letters` or `mnist:3.0.1`.
-        data_dir: the folder it was prepared in; None is TFDS's own folder.
+        name: TFDS's name, such as `mnist`, `emnist/letters` or `mnist:3.0.1`.
+        data_dir: the folder in which it was prepared; None: TFDS's default folder.
 
     Returns:
         uint8 images [examples, height, width, channels] and int32 labels [examples].
 
     Raises:
-        InputError: not a name, not prepared, not an image classification set, images of
-            several sizes, or a tfrecord set without TensorFlow.
+        InputError: not a name, not prepared, not an image classification dataset,
+            images of several sizes, or a tfrecord dataset without TensorFlow.
     """
     if not NAME.fullmatch(name):
         raise InputError(
@@ -75,7 +76,7 @@ def load_tfds(name: str, data_dir: str | None = None) -> Dataset:
 
 @contextlib.contextmanager
 def quiet_absl() -> Iterator[None]:
-    """Hold back the advice that TFDS logs through absl (to install OpenCV, ...)."""
+    """Suppress the hints that TFDS logs through absl (to install OpenCV, ...)."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -86,7 +87,7 @@ def quiet_absl() -> Iterator[None]:
 
 
 def _builder(name: str, data_dir: str | None) -> Any:
-    # Imported here, as everywhere: only tfds: datasets need the package.
+    # Imported here, as everywhere: only tfds: datasets need this package.
     from google.protobuf import json_format
     from tensorflow_datasets.core import read_only_builder, registered
 
@@ -131,8 +132,8 @@ def _rows(name: str, builder: Any, split: str) -> Any:
             ) from error
     import tensorflow_datasets as tfds
 
-    # TensorFlow only reads files here; it would take all of the GPU's memory from JAX.
-    # Where the caller has started it already, that is the caller's to decide.
+    # TensorFlow only reads files here; it would reserve all of the GPU's memory. If the
+    # caller has initialised it already, its devices can no longer be changed.
     with contextlib.suppress(RuntimeError):
         importlib.import_module("tensorflow").config.set_visible_devices([], "GPU")
     return tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False))
@@ -146,7 +147,7 @@ def _read(name: str, rows: Any, *, num_classes: int) -> Examples:
         for i, row in enumerate(rows):
             image = row["image"]
             if i == 0:
-                # Filled in place: a list would need the memory twice, to be stacked.
+                # Filled in place: stacking a list would need the memory twice.
                 images = np.empty((len(rows), *image.shape), np.uint8)
             if image.shape != images.shape[1:]:
                 raise _unequal(name, images.shape[1:], image.shape)

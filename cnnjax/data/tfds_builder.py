@@ -1,4 +1,4 @@
-"""Prepare a dataset that is in memory for TFDS, without TensorFlow."""
+"""Write a dataset that is in memory in TFDS's format, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from cnnjax.data.files import expand_home
 from cnnjax.data.tfds import quiet_absl
 from cnnjax.types import Examples
 
-# The version of TFDS's own builders, whose features these sets share.
+# The version of TFDS's own builders, which have the same features.
 VERSION = "3.0.1"
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-CHANNELS = (1, 3, 4)  # grey, RGB, RGBA: what TFDS keeps in a PNG file
+CHANNELS = (1, 3, 4)  # grey, RGB, RGBA: what TFDS stores in a PNG file
 
 
 def prepare_for_tfds(dataset: Dataset, *, output_dir: str) -> Path:
     """Write an image classification dataset as TFDS would, in array_record files.
 
-    Its images are uint8 [examples, height, width, channels], of 1, 3 or 4 channels.
+    Its images are uint8 [examples, height, width, channels], with 1, 3 or 4 channels.
 
-    `tfds.data_source(dataset.name, data_dir=output_dir)` then reads it, as it reads the
-    set of the same name that TFDS prepares where TensorFlow is installed. TFDS shuffles
-    the examples while writing, the same way every time.
+    `tfds.data_source(dataset.name, data_dir=output_dir)` then reads it, like the
+    dataset of the same name that TFDS prepares with TensorFlow. TFDS shuffles the
+    examples while writing, in the same way every time.
 
     Returns:
         The folder that was written, `output_dir/name/version`.
 
     Raises:
-        InputError: the dataset is none of images and classes or has names that TFDS
-            cannot keep; the folder is already there, or cannot be written.
+        InputError: not a dataset of images and classes, or names that TFDS cannot
+            store; or a folder that exists already, or cannot be written.
     """
     dataset = check_dataset(dataset)
     _check_can_be_kept(dataset)
@@ -100,7 +100,7 @@ def _check_can_be_kept(dataset: Dataset) -> None:
 def _make_builder(dataset: Dataset, *, data_dir: str) -> Any:
     import tensorflow_datasets as tfds
 
-    # Not registered: TFDS's own builder of that name stays what the name means.
+    # Not registered, so that the name still means TFDS's own builder.
     class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         name = dataset.name
         VERSION = tfds.core.Version(VERSION)
@@ -140,7 +140,7 @@ def _make_builder(dataset: Dataset, *, data_dir: str) -> Any:
 
 
 def _png(image: np.ndarray) -> io.BytesIO:
-    # TFDS encodes arrays with TensorFlow, and takes encoded images as they are.
+    # TFDS encodes arrays with TensorFlow, but stores encoded images unchanged.
     file = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "png")
     file.seek(0)

@@ -1,4 +1,4 @@
-"""MANY devices: the mesh, who holds what, and the body that each device runs."""
+"""MANY devices: the mesh, where arrays are placed, and the body each device runs."""
 
 from cnnjax.devices.maps import (
     ONE_DEVICE,

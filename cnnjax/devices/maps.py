@@ -1,6 +1,6 @@
-"""Device maps: how a rule is brought to many devices, and the ONE body of each.
+"""Device maps: how a gradient rule runs on one or many devices, with ONE body for each.
 
-The only module that divides work. The rules know nothing of it.
+This is the only module that divides work. The gradient rules do not know about devices.
 """
 
 from __future__ import annotations
@@ -22,22 +22,21 @@ from cnnjax.devices.mesh import AXIS, partition, replicate, shardings, split
 from cnnjax.devices.partitioning import MODEL, check_cuts
 from cnnjax.gradients import padding
 from cnnjax.gradients.microbatches import DEALT, NEIGHBOURS, Cut
-from cnnjax.gradients.shares import ShareFn, canonical, ready, whole
+from cnnjax.gradients.shares import ShareFn, canonical, ready, value_and_grad_of
 from cnnjax.models.contract import alone, check_params
 from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
 
 
 def device_body(share: ShareFn) -> ValueAndGradFn:
-    """Build what each device runs on its part of the batch; `shard_map`'s and `pmap`'s.
+    """Build the function that each device runs on its part, in `shard_map` and `pmap`.
 
-    1. Mark the parameters as different on each device. They are equal, but a gradient
-       with respect to equal ones is summed over the devices already, and the sum below
-       would then make it N times too large.
-    2. Agree on the weight of the whole batch: n = psum(local weight).
-    3. Take the share of the local examples in the mean over n.
-    4. Add the shares up, in float32 at least: psum. Nothing is averaged: a mean of
-       local means is wrong where the weights differ, and NaN where a part is all
-       padding.
+    1. Mark the parameters as different on each device (they are equal). A gradient with
+       respect to parameters marked as equal is already summed over the devices, and the
+       sum below would then make it N times too large.
+    2. Compute the weight of the entire batch: n = psum(local weight).
+    3. Compute the share of the local examples in the mean over n.
+    4. Add the shares up with psum, in at least float32. Nothing is averaged: a mean of
+       local means is wrong if the weights differ, and NaN if a part is all padding.
     """
 
     def value_and_grad(params: Params, part: Batch) -> tuple[Metrics, Params]:
@@ -53,12 +52,13 @@ def device_body(share: ShareFn) -> ValueAndGradFn:
 
 
 def over_sharded_jit(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
-    """Leave the division to the compiler; gradients come out where parameters are.
+    """Let the compiler divide the work; gradients are placed as the parameters are.
 
     Raises:
-        InputError: while it is traced, where "model" cuts none of the parameters.
+        InputError: while it is traced, an axis "model" along which no parameter can be
+            partitioned.
     """
-    global_value_and_grad = whole(share)
+    global_value_and_grad = value_and_grad_of(share)
 
     def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
         check_mesh(mesh)
@@ -70,7 +70,7 @@ def over_sharded_jit(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
 
 
 def over_shard_map(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
-    """Run the body on each device by `shard_map`, which wants parts of equal size."""
+    """Run the body on each device by `shard_map`, which needs parts of equal size."""
     mapped = jax.shard_map(
         device_body(share), mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P()
     )
@@ -78,7 +78,7 @@ def over_shard_map(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
     def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
         check_mesh(mesh)
         padded, unit = ready(batch, multiple=mesh.shape[AXIS])
-        with alone():  # in the map, the size of the axis would be a number like others
+        with alone():  # inside the map, a loss could use the axis without an error
             jax.eval_shape(share, params, padded, padded.weights[0])
         metrics, grads = mapped(params, padded)
         return metrics._replace(weight=metrics.weight * unit), grads
@@ -87,7 +87,7 @@ def over_shard_map(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
 
 
 def over_pmap(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
-    """Run the body on each device by `pmap`, which wants parts as a leading axis."""
+    """Run the body on each device by `pmap`, which needs an axis of parts in front."""
     mapped = jax.pmap(
         device_body(share),
         axis_name=AXIS,
@@ -110,7 +110,7 @@ def over_pmap(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
 
 
 def copy_to_device(tree: PyTree) -> PyTree:
-    """Copy every array to the default device: donation must not delete the caller's."""
+    """Copy all arrays to the default device: donation must not delete the caller's."""
     return jax.tree.map(jnp.copy, jax.device_put(tree))
 
 
@@ -125,16 +125,16 @@ def put_on_device(batch: Batch) -> Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceMap:
-    """Where a gradient rule runs: on one device, or divided over those of a mesh."""
+    """How a gradient rule runs: on one device, or divided over those of a mesh."""
 
-    told: str  # the answers: where the arrays live, and what is communicated
-    # over(share, mesh) -> value_and_grad of the whole batch; None: one device has it.
+    told: str  # description: where the arrays live, and what is communicated
+    # over(share, mesh) -> value_and_grad of the global batch; None: on one device.
     over: Callable[[ShareFn, Mesh], ValueAndGradFn] | None = None
-    # Each device's own examples by its own program, `device_body`; else the compiler
-    # divides, and a microbatch is of the whole batch.
+    # True: each device runs `device_body` on its own examples. False: the compiler
+    # divides the work, and a microbatch is taken from the global batch.
     by_hand: bool = False
-    across_processes: bool = False  # whether several may each have some of the devices
-    cuts_kernels: bool = False  # along the mesh's axis "model"
+    across_processes: bool = False  # whether it can run over several processes
+    cuts_kernels: bool = False  # partitions kernels along the mesh's axis "model"
     run: Literal["eager", "loop"] = "loop"
 
     @property
@@ -144,60 +144,61 @@ class DeviceMap:
 
     @property
     def cut(self) -> Cut:
-        """Return how microbatches are taken from what a program has."""
+        """Return how a program divides its examples into microbatches."""
         return DEALT if self.divides and not self.by_hand else NEIGHBOURS
 
     def put_state(self, mesh: Mesh | None) -> Callable[[PyTree], PyTree]:
-        """Return what places parameters and all else that every device needs."""
+        """Return the function that places parameters, optimizer state and examples."""
         if mesh is None:
             return copy_to_device
         return partition(mesh) if self.cuts_kernels else replicate(mesh)
 
     def put_batch(self, mesh: Mesh | None) -> Callable[[Batch], Batch]:
-        """Return what places a batch."""
+        """Return the function that places a batch."""
         return put_on_device if mesh is None else split(mesh)
 
     def value_and_grad(self, share: ShareFn, mesh: Mesh | None) -> ValueAndGradFn:
-        """Run a share on the devices; the mean comes out."""
+        """Build the `value_and_grad` of a share that runs on these devices."""
         if self.over is None or mesh is None:
-            return whole(share)
+            return value_and_grad_of(share)
         return self.over(share, mesh)
 
 
 ONE_DEVICE = DeviceMap(
-    told="""Where do the arrays live? On one device, whose compiler splits each
-    operation over its cores. What is communicated? Nothing."""
+    told="""Where do the arrays live? On one device; the compiler splits each operation
+    over its cores. What is communicated? Nothing."""
 )
 UNCOMPILED = DeviceMap(
     told="""Where do the arrays live? On one device. What is communicated? Nothing. Each
-    operation is dispatched from Python: slow, and good to step through in a debugger.
+    operation is dispatched from Python, which is slow, but useful in a debugger.
     """,
     run="eager",
 )
 SHARDED = DeviceMap(
-    told="""Where do the arrays live? The batch in parts along the mesh's axis "data",
-    all else on each device; along "model", where that has more than one, the dense
-    kernels in parts. What is communicated? One all-reduce of the gradients, put in by
-    the compiler; along "model" activations, too. Not for the gradients of single
-    examples: XLA partitions the convolutions of `vmap(grad)` wrongly and silently
-    (jax-ml/jax issue 32157).""",
+    told="""Where do the arrays live? The batch is divided along the mesh's axis "data";
+    everything else is on each device, except that dense kernels are partitioned along
+    "model" if that axis has several devices. What is communicated? One all-reduce of
+    the gradients, inserted by the compiler; along "model" activations, too. Not for
+    per-example gradients: XLA partitions the convolutions of `vmap(grad)` wrongly and
+    silently (jax-ml/jax issue 32157).""",
     over=over_sharded_jit,
     across_processes=True,
     cuts_kernels=True,
 )
 SHARD_MAP = DeviceMap(
-    told="""Where do the arrays live? The batch in parts on the devices, all else on
-    each. What is communicated? A psum of the weights, one of gradients and metrics;
-    gradients of single examples stay where they are. See `device_body` for what makes
-    it right.""",
+    told="""Where do the arrays live? The batch is divided over the devices; everything
+    else is on each device. What is communicated? One psum of the weights, and one of
+    gradients and metrics; per-example gradients stay on their device. `device_body`
+    explains why this is correct.""",
     over=over_shard_map,
     by_hand=True,
     across_processes=True,
 )
 PMAP = DeviceMap(
-    told="""Where do the arrays live? The batch in parts on the devices, all else on
-    each. What is communicated? A psum of the weights, one of gradients and metrics.
-    In maintenance mode: since JAX 0.8 it is a `shard_map`.""",
+    told="""Where do the arrays live? The batch is divided over the devices; everything
+    else is on each device. What is communicated? One psum of the weights, and one of
+    gradients and metrics. In maintenance mode: since JAX 0.8, pmap is a `shard_map`.
+    """,
     over=over_pmap,
     by_hand=True,
 )

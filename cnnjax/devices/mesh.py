@@ -1,10 +1,10 @@
-"""The mesh, and who holds what.
+"""The mesh, and where arrays are placed on it.
 
-The only module that touches devices. A batch is split over the mesh's axis "data".
-Parameters, optimizer state and the resident examples are on every device, unless the
-axis "model" has more than one: along that, `partitioning` cuts the dense kernels. The
-mesh may span several processes: each lays out what its own devices hold, and nothing
-else.
+This is the only module that places arrays. A batch is divided along the mesh's axis
+"data". Parameters, optimizer state and the examples in memory are on every device,
+unless the axis "model" has more than one: `partitioning` then partitions the dense
+kernels along it. The mesh can span several processes, each of which provides the data
+of its own devices only.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ AXIS = "data"
 
 
 def make_mesh(num_devices: int | None = None, *, model_devices: int = 1) -> Mesh:
-    """Lay the first `num_devices` devices out, in rows of `model_devices`; None: all.
+    """Make a mesh of the first `num_devices` devices of each process; None: of all.
 
-    Of several processes, the first `num_devices` of each. The mesh has two axes, "data"
-    and "model", of which the second is mostly 1.
+    The mesh has two axes, "data" and "model"; the second has `model_devices` devices,
+    usually 1.
 
     Raises:
-        InputError: a process has fewer devices than are asked for, or than another; or
-            they do not make whole rows.
+        InputError: a process has fewer devices than `num_devices`, or than another
+            process; or the devices cannot be divided by `model_devices`.
     """
     processes = [jax.local_devices(index) for index in range(jax.process_count())]
     here = processes[jax.process_index()]
@@ -48,7 +48,7 @@ def make_mesh(num_devices: int | None = None, *, model_devices: int = 1) -> Mesh
     platform = here[0].platform
     hint = " (see --num_devices)" if platform == "cpu" else ""
     each = " of every process" if len(processes) > 1 else ""
-    what = f"num_devices from 1 to the {fewest} {platform} devices{each} that are here"
+    what = f"num_devices from 1 to the {fewest} available {platform} devices{each}"
     count = whole_number(what + hint, count, least=1, most=fewest)
     devices = [device for process in processes for device in process[:count]]
     what = f"model_devices to divide the {len(devices)} devices"
@@ -74,9 +74,9 @@ def replicate(mesh: Mesh) -> Callable[[PyTree], PyTree]:
 
 
 def partition(mesh: Mesh) -> Callable[[PyTree], PyTree]:
-    """Build `put_state` by the partition rules: cut along "model", copied along "data".
+    """Build `put_state`: partition by the rules along "model", copy along "data".
 
-    Where "model" has one device, everything is on every device.
+    If "model" has one device, everything is on every device.
     """
 
     def put_state(tree: PyTree) -> PyTree:
@@ -87,10 +87,10 @@ def partition(mesh: Mesh) -> Callable[[PyTree], PyTree]:
 
 
 def split(mesh: Mesh) -> Callable[[Batch], Batch]:
-    """Build `put_batch`: each device holds its equal part of the examples.
+    """Build `put_batch`: each device holds an equal part of the examples.
 
-    A batch that does not divide is filled up with copies at weight 0, which count for
-    nothing. Works on arrays and, in a compiled loop, on what is traced.
+    A batch that cannot be divided evenly is padded with copies at weight 0, which have
+    no effect. It works on arrays and, in a compiled loop, on tracers.
     """
     in_parts = NamedSharding(mesh, P(AXIS))
 
@@ -102,31 +102,31 @@ def split(mesh: Mesh) -> Callable[[Batch], Batch]:
 
 
 def place(array: Array | np.ndarray, sharding: NamedSharding) -> Array:
-    """Put an array where the sharding says; a traced one, when it is computed.
+    """Place an array as the sharding says, or a traced array when it is computed.
 
-    Where the mesh spans processes, each must hold the same values. It hands over only
-    the pieces of its own devices: nothing is sent to another process.
+    If the mesh spans processes, each process must have the same values. It provides
+    only the pieces of its own devices: nothing is sent to another process.
 
     Raises:
-        InputError: another mesh than the sharding's is set.
+        InputError: the caller has set another mesh than the sharding's.
     """
     check_mesh(sharding.mesh)
     if isinstance(array, Tracer):
-        # Not device_put, which would not divide anything: XLA never hears of it.
+        # Not device_put, which divides nothing while it is traced.
         return lax.with_sharding_constraint(array, sharding)
     spread = isinstance(array, jax.Array) and not array.is_fully_addressable
     if sharding.is_fully_addressable or spread:
         return jax.device_put(array, sharding)
-    # Not device_put: the processes would compare the whole of the array first.
+    # Not device_put: the processes would first compare the entire array.
     typed_key = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
     values = array if typed_key else np.asarray(array)
     return jax.make_array_from_callback(array.shape, sharding, values.__getitem__)
 
 
 def to_host(tree: PyTree) -> PyTree:
-    """Return whole NumPy arrays, wherever their pieces lie.
+    """Gather arrays from all devices into complete NumPy arrays.
 
-    Where they lie in other processes, every process must call it.
+    If some of the devices belong to other processes, every process must call it.
     """
 
     def fetch(leaf: Array | np.ndarray) -> np.ndarray:
@@ -140,6 +140,6 @@ def to_host(tree: PyTree) -> PyTree:
 
 
 def shardings(tree: PyTree, mesh: Mesh) -> PyTree:
-    """Return where the partition rules put each leaf."""
+    """Return the sharding of each leaf by the partition rules."""
     specs = partition_specs(tree, model_devices=mesh.shape[MODEL])
     return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)

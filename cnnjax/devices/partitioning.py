@@ -1,7 +1,7 @@
-"""Which arrays are cut along the mesh's axis "model": rules by name, first fit.
+"""Which arrays are partitioned along the mesh's axis "model": rules by name.
 
-The names of leaves are those of the parameters; the optimizer's moments carry the same
-names behind others, so they are cut alike.
+The first rule that fits a leaf is used. The paths of the optimizer's moments end with
+the names of their parameters, so they are partitioned in the same way.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from cnnjax.types import Params
 
 MODEL = "model"
 
-# Dense layers as they are named here, and as Flax names those of an own module.
+# Dense layers as they are named here, and as Flax names those of your own module.
 DENSE = r"[Dd]ense_\d+"
 
-# (end of the leaf's name, how it is cut): features first, for they are independent; a
-# layer whose features do not divide is cut along its inputs, at the price of a sum.
+# (end of the leaf's name, how it is partitioned): along features first, as these are
+# independent. If the features cannot be divided evenly, a kernel is partitioned along
+# its inputs, which costs a sum over devices.
 RULES = (
     (f"{DENSE}/kernel", P(None, MODEL)),
     (f"{DENSE}/kernel", P(MODEL, None)),
@@ -31,10 +32,10 @@ RULES = (
 
 
 def partition_specs(tree: PyTree, *, model_devices: int) -> PyTree:
-    """Return a `PartitionSpec` for each leaf: of the first rule that matches and fits.
+    """Return a `PartitionSpec` for each leaf, by the first rule that matches and fits.
 
-    A rule fits where the axis that it cuts is a multiple of `model_devices`. A leaf
-    that no rule fits is P(): whole on every device.
+    A rule fits if the axis that it partitions is a multiple of `model_devices`. A leaf
+    that no rule fits has the spec P(): a full copy on every device.
     """
 
     def spec_of(path: tuple, leaf: jax.Array | jax.ShapeDtypeStruct) -> P:
@@ -50,9 +51,9 @@ def partition_specs(tree: PyTree, *, model_devices: int) -> PyTree:
 
 
 def check_cuts(params: Params, *, model_devices: int) -> None:
-    """Raise InputError where devices along "model" have nothing to cut.
+    """Raise InputError if no parameter can be partitioned along "model".
 
-    Each would hold and compute what the others do, without a word.
+    All devices along "model" would silently hold and compute the same.
     """
     specs = partition_specs(params, model_devices=model_devices)
     leaves = jax.tree.leaves(specs, is_leaf=lambda spec: isinstance(spec, P))

@@ -1,4 +1,4 @@
-"""A recipe made to run, on one dataset, from one seed or from many."""
+"""Experiments: a recipe on one dataset, with one seed or many."""
 
 from cnnjax.experiments.experiment import (
     LAST_SEED,

@@ -1,9 +1,9 @@
-"""One recipe under many seeds: several at once by `vmap`, group after group.
+"""Train one recipe with many seeds, in groups that are trained together by `vmap`.
 
-Each seed draws its own parameters, split, order and dropout. A group is trained as one
-program, in which everything has a leading axis of runs; a group of one is the program
-of a single run, which all seeds share. So memory is that of one group, and K seeds
-compile once or twice, not K times.
+Each seed draws its own parameters, split, order and dropout. A group is trained by one
+program, in which all arrays have a leading axis of runs; a group of one uses the
+program of a single run. Programs are shared by all groups of the same size. So memory
+is that of one group, and K seeds compile once or twice, not K times.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from cnnjax.training.callbacks import check_callbacks, ignore
 from cnnjax.training.records import EpochRecord
 from cnnjax.training.updates import Updates
 
-# Measured on two CPU cores: by threes, six seeds of the default recipe trained for 1.6
-# times as long as one by one. A group pays where one run leaves a device idle.
+# Measured on two CPU cores: six seeds of the default recipe took 1.6 times as long in
+# groups of three as one by one. A group is faster only if one run leaves a device idle.
 GROUP_SIZE = 1
 
 
@@ -42,17 +42,17 @@ class SeedRun(NamedTuple):
 
     @property
     def dead_classes(self) -> list[int]:
-        """Return the classes of the test set that are never predicted."""
+        """Return the classes in the test set that are never predicted."""
         if self.predictions is None:
             return []
         return dead_classes(self.test_labels, self.predictions)
 
 
 class SeedCallbacks(NamedTuple):
-    """What to do while many seeds train. None of it can change the training."""
+    """Functions called while many seeds train. None of them can change the training."""
 
-    on_epoch: Callable[[int, EpochRecord], None] = ignore  # of a seed
-    # on_progress(examples done, examples of the epoch), of the present group
+    on_epoch: Callable[[int, EpochRecord], None] = ignore  # on_epoch(seed, record)
+    # on_progress(examples_done, examples_per_epoch), for the current group
     on_progress: Callable[[int, int], None] = ignore
 
 
@@ -70,11 +70,13 @@ def run_seeds(
 ) -> Iterator[SeedRun]:
     """Train each seed and yield its result, in the order of the seeds.
 
-    `prepare_fn(seed)` makes the experiment of a seed; they may differ in nothing else.
+    `prepare_fn(seed)` returns the experiment of a seed; the experiments must not differ
+    in anything else.
 
     Raises:
-        InputError: seeds that are no whole numbers, or one of them twice; a group of no
-            size, or one that `check_group` refuses; or callbacks that are no functions.
+        InputError: seeds that are not whole numbers, or a repeated seed; a group size
+            below 1, or a group that `check_group` refuses; or callbacks that are not
+            functions.
     """
     function("prepare_fn", prepare_fn)
     seeds = several(at_least(0))("seeds", seeds)
@@ -105,7 +107,7 @@ def run_seeds(
 def _of_seeds(
     on_epoch: Callable[[int, EpochRecord], None], group: Sequence[Experiment]
 ) -> Callable[[int, EpochRecord], None]:
-    """Call it with a seed where a number in the group is given."""
+    """Convert `on_epoch(seed, record)` to `on_epoch(index in the group, record)`."""
     return lambda index, record: on_epoch(group[index].seed, record)
 
 

@@ -1,4 +1,4 @@
-"""A recipe made to run: on one dataset, under one strategy, from one seed."""
+"""An experiment: a recipe on one dataset, with one strategy and one seed."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ LAST_SEED = 2**32 - 1
 
 
 class Experiment(NamedTuple):
-    """Everything that a training run is made of; nothing has run yet."""
+    """Everything that a training run needs; nothing has run yet."""
 
     recipe: Recipe
     seed: int
     params: Params
     apply_fn: Callable[..., Float[Array, " classes"]]  # of one raw example
-    objective: Objective  # the right one, whatever faults are switched in
-    test_loss_fn: LossFn  # what is measured on the test set
+    objective: Objective  # without faults, even if some are switched in
+    test_loss_fn: LossFn  # the loss and metrics of the test
     options: Options  # of the strategy
     strategy: Strategy
     optimizer: optax.GradientTransformation
@@ -47,25 +47,25 @@ class Experiment(NamedTuple):
     test: Examples
     loop: LoopConfig
     keys: LoopKeys
-    means_fn: MeansFn = epoch_means  # how the updates of an epoch are summed up
-    # What `faults.switch_in` leaves here, and nothing else: its names, and what is
-    # tested after so many epochs (None: always `test`), for test sets that leak.
+    means_fn: MeansFn = epoch_means  # what is reported for an epoch
+    # Set by `faults.switch_in` only: the names of the faults, and a function that
+    # returns the test examples after an epoch (None: always `test`).
     faults: tuple[str, ...] = ()
     test_of_epoch: Callable[[int], Examples] | None = None
 
     @property
     def loss_fn(self) -> LossFn:
-        """Return the loss of one example, the right one: the objective, called."""
+        """Return the loss of one example, without faults: the objective itself."""
         return self.objective
 
     @property
     def examples_per_epoch(self) -> int:
-        """Return how many training examples an epoch sees."""
+        """Return the number of training examples per epoch."""
         return self.loop.visited(len(self.train.labels))
 
 
 class Keys(NamedTuple):
-    """What is random in a run, each from a key of its own."""
+    """The independent keys of everything that is random in a run."""
 
     params: Key[Array, ""]
     split: Key[Array, ""]
@@ -74,10 +74,11 @@ class Keys(NamedTuple):
 
 
 def keys_of(seed: int) -> Keys:
-    """Return the independent keys that a seed gives.
+    """Return the independent keys of a seed.
 
     Raises:
-        InputError: the seed is not from 0 to 2**32 - 1, or a JAX setting is in the way.
+        InputError: the seed is not from 0 to 2**32 - 1, or a JAX setting under which
+            nothing here can run.
     """
     check_settings()
     seed = whole_number("seed from 0 to 2**32 - 1", seed, least=0, most=LAST_SEED)
@@ -93,9 +94,9 @@ def prepare(
 ) -> Experiment:
     """Draw the parameters and build loss, strategy, optimizer and loop of a recipe.
 
-    The dataset's arrays are not copied: leave them as they are until all has run. All
-    that is random comes from `keys_of(seed)`. `options` name the devices, and how
-    many examples each takes at a time.
+    The arrays of the dataset are not copied: do not change them before the run is over.
+    All random numbers come from `keys_of(seed)`. `options` are those of the strategy:
+    the devices and the microbatch size.
 
     Raises:
         InputError: the dataset, the seed or the strategy does not fit the recipe.
@@ -148,14 +149,14 @@ def objective_of(recipe: Recipe) -> Objective:
 
 
 def scale_of(recipe: Recipe) -> Callable[[Num[Array, "*example"]], Array]:
-    """Return the preprocessing of ONE raw example, in the type of the arithmetic."""
+    """Return the preprocessing of ONE raw example, into the dtype of the model."""
     return functools.partial(
         preprocess, config=recipe.preprocessing, dtype=recipe.model.dtype
     )
 
 
 def check_division_of(experiment: Experiment) -> None:
-    """Refuse options that do not fit the batch; see `strategies.check_division`."""
+    """Check the options of an experiment by `strategies.check_division`."""
     name, size = experiment.recipe.strategy, experiment.loop.batch_size
     strategies.check_division(
         name, experiment.options, params=experiment.params, batch_size=size

@@ -1,4 +1,4 @@
-"""Several experiments, that differ in their seed alone, laid side by side."""
+"""Groups of experiments that differ only in their seed, trained as one program."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from cnnjax.types import Examples
 
 
 def check_group(experiment: Experiment, size: int) -> None:
-    """Refuse several runs at once of what cannot be mapped over runs.
+    """Refuse a group of several runs if the strategy cannot be mapped over runs.
 
     Raises:
         InputError: the strategy divides a batch over devices or is not compiled, or a
-            fault has it run from Python.
+            fault makes each update run from Python.
     """
     if size == 1:
         return
@@ -44,7 +44,7 @@ def compile_group(group: Sequence[Experiment]) -> Updates:
     """Compile the updates of one experiment, or of several at once.
 
     Raises:
-        InputError: several, which `check_group` refuses.
+        InputError: a group that `check_group` refuses.
     """
     one = group[0]
     check_group(one, len(group))
@@ -60,22 +60,22 @@ def compile_group(group: Sequence[Experiment]) -> Updates:
 
 
 def runs_of(group: Sequence[Experiment]) -> Runs:
-    """Return how many runs a group is, and whether they share training examples."""
+    """Return the number of runs in a group, and whether they share their examples."""
     if len(group) == 1:
         return ONE_RUN
-    holds_out = isinstance(group[0].recipe.split, HoldOut)  # others with each seed
+    holds_out = isinstance(group[0].recipe.split, HoldOut)  # differs between seeds
     return Runs(count=len(group), examples_axis=0 if holds_out else None)
 
 
 def of_all(trees: Sequence[PyTree]) -> PyTree:
-    """Lay equal trees of arrays out along a new first axis; one tree stays as it is."""
+    """Stack trees of arrays along a new first axis; return a single tree unchanged."""
     if len(trees) == 1:
         return trees[0]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def examples_of(group: Sequence[Experiment]) -> Examples:
-    """Return the training examples of a group: one set, or one for each run."""
+    """Return the training examples of a group: shared, or stacked, one set per run."""
     if runs_of(group).examples_axis is None:
         return Examples(*group[0].train)
     own = zip(*(experiment.train for experiment in group), strict=True)

@@ -1,4 +1,4 @@
-"""Whether a dataset is what a recipe expects: shapes, classes, scale of pixels."""
+"""Check that a dataset fits a recipe: shapes, classes, range of pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WAY_TO_FIT = (
 
 
 def check_shapes(recipe: Recipe, dataset: Dataset) -> None:
-    """Raise InputError where examples, or their scale, do not fit the network."""
+    """Raise InputError if the examples or the preprocessing do not fit the network."""
     expected = recipe.model.input_shape
     got = tuple(dataset.train.inputs.shape[1:])
     if got != expected:
@@ -52,10 +52,10 @@ def check_shapes(recipe: Recipe, dataset: Dataset) -> None:
 def check_pixels(
     recipe: Recipe, inputs: np.ndarray, *, part: str, may_be_dark: bool = False
 ) -> None:
-    """Raise InputError where pixels to be divided by 255 are not from 0 to 255.
+    """Raise InputError if pixels that will be divided by 255 are not from 0 to 255.
 
-    No pixel above 1 means that they have been divided by it already. A few images of
-    whole numbers may just be dark.
+    If no pixel is above 1, they were probably divided already. With `may_be_dark`,
+    integer images are accepted even so: a few images may just be dark.
     """
     if not isinstance(recipe.preprocessing, Standardize) or not inputs.size:
         return
@@ -65,5 +65,5 @@ def check_pixels(
         raise InputError(
             f"recipe {recipe.name!r} divides pixels by 255, and expects 0 to 255; got "
             f"{part} pixels from {low:g} to {high:g} ({inputs.dtype}); give pixels 0 "
-            "to 255, or the recipe preprocessing=Identity(), which divides by nothing"
+            "to 255, or the recipe preprocessing=Identity(), which does not scale them"
         )

@@ -16,7 +16,10 @@ from cnnjax.models.stack import (
 
 
 def mlp(hidden: tuple[int, ...], *, activation: str, outputs: int) -> tuple[Layer, ...]:
-    """Stack dense layers with an activation between them, after a flatten."""
+    """Return a flatten, then dense layers, with an activation after each but the last.
+
+    `hidden` are the numbers of features of the hidden layers.
+    """
     layers: list[Layer] = [Flatten()]
     for features in hidden:
         layers += [Dense(features), Activation(activation)]
@@ -26,7 +29,7 @@ def mlp(hidden: tuple[int, ...], *, activation: str, outputs: int) -> tuple[Laye
 def tanh_mlp(
     hidden: tuple[int, ...], *, inputs: tuple[int, ...], outputs: int
 ) -> ModelConfig:
-    """Stack tanh layers of these widths, with PyTorch's initialisation."""
+    """Build a tanh MLP with these hidden widths and PyTorch's initializer."""
     return ModelConfig(
         input_shape=inputs,
         layers=mlp(hidden, activation="tanh", outputs=outputs),

@@ -12,29 +12,29 @@ from cnnjax.models.initializers import INITIALIZERS
 from cnnjax.models.stack import float_type
 from cnnjax.training.optimizers import ALGORITHMS, SCHEDULES, Cosine
 
-_PARTS = ("model", "optimizer")  # those whose fields may be named besides
+_PARTS = ("model", "optimizer")  # parts whose fields can be named directly
 
 
 def override(recipe: Recipe, **changes: Any) -> Recipe:
-    """Return the recipe with fields of it, its model or its optimizer replaced.
+    """Return a recipe with fields of it, its model or its optimizer replaced.
 
-    Names are those of `Recipe`, `OptimizerConfig`, and of the algorithm and schedule
-    that it has. A change to None leaves the field alone. Besides:
+    Names are the fields of `Recipe`, `ModelConfig`, `OptimizerConfig`, and of the
+    recipe's algorithm and schedule. A value of None leaves the field unchanged. Also:
 
-    - `precision` sets both dtypes of the model; with "bfloat16" only the arithmetic's,
-      as parameters and gradients stay float32;
-    - `initializer` is a name of `initializers.INITIALIZERS`;
+    - `precision` sets both dtypes of the model; "bfloat16" sets only that of the
+      arithmetic, and parameters and gradients stay float32;
+    - `initializer` can be a name of `initializers.INITIALIZERS`;
     - `algorithm` ("adam", "sgd") and `schedule` ("constant", "cosine") change the kind;
-      a new cosine takes the recipe's epochs, unless `cosine_epochs` is given too;
-    - each of these parts, `model` and `optimizer` may be given as a value, too: it
-      replaces the part, and fields named besides are set in the new one.
+      a new cosine uses the recipe's epochs, unless `cosine_epochs` is given, too;
+    - `algorithm`, `schedule`, `model` and `optimizer` can also be given as values,
+      which replace that part; other fields given are then set in the new part.
 
     >>> from cnnjax.experiments.recipes import get_recipe
     >>> override(get_recipe("adam_cosine_cnn"), epochs=3, l2=0.0).optimizer.l2
     0.0
 
     Raises:
-        InputError: a field that this recipe does not have, or a value that is refused.
+        InputError: a field that this recipe does not have, or an invalid value.
     """
     instance_of(Recipe)("recipe (see get_recipe)", recipe)
     given = {name: value for name, value in changes.items() if value is not None}
@@ -48,7 +48,7 @@ def override(recipe: Recipe, **changes: Any) -> Recipe:
     if isinstance(initializer := given.get("initializer"), str):
         name = known_name("initializer", initializer, INITIALIZERS)
         given["initializer"] = INITIALIZERS[name]
-    given.setdefault("epochs", recipe.epochs)  # a new cosine's, too
+    given.setdefault("epochs", recipe.epochs)  # also used by a new cosine schedule
     algorithm = _part(given, "algorithm", ALGORITHMS, optimizer.algorithm)
     schedule = _part(given, "schedule", SCHEDULES, optimizer.schedule)
     optimizer = replace(
@@ -71,7 +71,7 @@ def override(recipe: Recipe, **changes: Any) -> Recipe:
 
 
 def _part(given: dict[str, Any], name: str, kinds: dict[str, type], now: Any) -> Any:
-    """Return the algorithm or schedule asked for, with the fields taken that it has."""
+    """Return the requested algorithm or schedule, with fields taken from `given`."""
     asked = given.pop(name, now)
     if isinstance(asked, str):
         kind = kinds[known_name(name, asked, kinds)]
@@ -87,6 +87,6 @@ def _part(given: dict[str, Any], name: str, kinds: dict[str, type], now: Any) ->
 
 
 def _take(given: dict[str, Any], config: Any) -> dict[str, Any]:
-    """Take out of `given` the values of fields that a config has."""
+    """Remove the fields of a config from `given`, and return their values."""
     names = [field.name for field in fields(config) if field.name in given]
     return {name: given.pop(name) for name in names}

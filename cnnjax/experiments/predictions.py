@@ -1,4 +1,4 @@
-"""What a trained network predicts: of examples that are given, or of the test set."""
+"""Predictions of a trained network, for given examples or for the test set."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from cnnjax.types import NO_PREDICTION, Params
 def predict(
     experiment: Experiment, params: Params, example: Num[ArrayLike, "*example"]
 ) -> np.ndarray:
-    """Return the class of one raw example (int), or the regressed targets (float).
+    """Return the class of one raw example (int), or the predicted targets (float).
 
-    The class is NO_PREDICTION, -1, where the logits name none. A stack of them,
-    [examples, *example], gives one for each. Raw is what the dataset has: pixels from 0
-    to 255, which the recipe scales itself.
+    The class is NO_PREDICTION, -1, if the logits define none. For a stack of examples,
+    [examples, *example], return one prediction per example. Raw examples are as in the
+    dataset: pixels from 0 to 255, which the recipe scales itself.
 
     Raises:
-        InputError: inputs of another shape or scale, or that no dataset may have: no
-            numbers, not finite, too large for 32 bits; parameters of another network;
-            or a JAX setting is in the way.
+        InputError: inputs of another shape or range, or that are not numbers, not
+            finite or too large for 32 bits; parameters of another network; or a JAX
+            setting under which this cannot run.
     """
     check_settings()
     instance_of(Experiment)("experiment (see prepare)", experiment)
@@ -70,16 +70,16 @@ def _of_each(
     params: Params,
     inputs: Num[Array, "examples *example"],
 ) -> Float[Array, "examples classes"]:
-    """Apply a network to a stack of raw examples, a few at a time."""
+    """Apply a network to a stack of raw examples, in small batches."""
     return lax.map(functools.partial(apply_fn, params), inputs, batch_size=BATCH_SIZE)
 
 
 def predict_test(
     experiment: Experiment, params: Params
 ) -> Int[np.ndarray, " examples"] | None:
-    """Return the class of every test example, in their order; None for a regression.
+    """Return the predicted class of each test example; None for a regression.
 
-    It is NO_PREDICTION, -1, where the logits of an example name no class.
+    It is NO_PREDICTION, -1, if the logits of an example define no class.
     """
     if experiment.objective.predict is None:
         return None
@@ -91,8 +91,8 @@ def count_unpredicted(
 ) -> int | None:
     """Count the test examples without a predicted class; None for a regression.
 
-    They are looked for only where the test loss is not finite: an example without a
-    softmax makes it so.
+    If the test loss is finite there are none: an example whose softmax is undefined
+    makes it NaN or infinite.
     """
     if experiment.objective.predict is None:
         return None

@@ -1,4 +1,4 @@
-"""A recipe: one experiment, complete but for its seed and the folder of its data."""
+"""A recipe: a network, a loss, an optimizer and all hyper-parameters."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from cnnjax.training.optimizers import OptimizerConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One experiment, complete but for its seed and the folder of its data."""
+    """All settings of an experiment, except its seed and the folder of its data."""
 
     name: str
     summary: str
     model: ModelConfig
     loss: str  # a name of losses.LOSSES
     optimizer: OptimizerConfig
-    dataset: str  # what it was published on
+    dataset: str  # the dataset of the publication
     split: Split = OFFICIAL
     num_train: int | None = None  # None: all training examples of the split
     preprocessing: Preprocessing = UNIT_SCALE
@@ -40,7 +40,7 @@ class Recipe:
     strategy: str = "jit"
 
     def __post_init__(self) -> None:
-        """Raise InputError for values that no run could mean."""
+        """Raise InputError for invalid values."""
         settle(
             self,
             name=instance_of(str),

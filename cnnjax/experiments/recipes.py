@@ -1,6 +1,6 @@
-"""Named experiments: network, loss, optimizer, data and epochs, as published.
+"""The recipes by name: network, loss, optimizer, data and epochs, as published.
 
-Defaults of hyper-parameters live here and in the configs, nowhere else.
+Defaults of hyper-parameters are here and in the configs, nowhere else.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from cnnjax.experiments.networks import (
 from cnnjax.experiments.recipe import Recipe
 from cnnjax.training.optimizers import Adam, Cosine, OptimizerConfig, Sgd
 
-# Mean and standard deviation of all training pixels / 255, in four digits. The much
-# copied deviations of CIFAR-10, 0.2023, 0.1994 and 0.2010, are not of all pixels:
+# Mean and standard deviation of all training pixels / 255, to four digits. The widely
+# used deviations of CIFAR-10, 0.2023, 0.1994 and 0.2010, are not over all pixels:
 # https://github.com/kuangliu/pytorch-cifar/issues/19.
 MNIST_SCALE = Standardize(mean=(0.1307,), std=(0.3081,))
 CIFAR10_SCALE = Standardize(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))
@@ -35,7 +35,7 @@ CIFAR10_SCALE = Standardize(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 
 def _momentum_mlp(
     name: str, summary: str, *, batch_size: int, learning_rate: float, strategy: str
 ) -> Recipe:
-    """Build a recipe of the 784-512-256-10 MLP, which holds out 12,000 of 60,000."""
+    """Build a recipe of the 784-512-256-10 MLP that holds out 12,000 of 60,000."""
     return Recipe(
         name=name,
         summary=summary,
@@ -54,7 +54,7 @@ def _momentum_mlp(
 
 
 def _housing_mlp(name: str, summary: str, hidden: tuple[int, ...]) -> Recipe:
-    """Build a recipe that regresses house prices, full batch."""
+    """Build a recipe that regresses house prices by full-batch gradient descent."""
     return Recipe(
         name=name,
         summary=summary,
@@ -104,21 +104,21 @@ RECIPES: dict[str, Recipe] = {
         ),
         _momentum_mlp(
             "momentum_mlp_serial",
-            "MLP, one example an update, one operation after another",
+            "MLP, one example per update, one operation after another",
             batch_size=1,
             learning_rate=5e-4,
             strategy="serial",
         ),
         _momentum_mlp(
             "momentum_mlp_per_operation",
-            "MLP, one example an update, each operation parallel",
+            "MLP, one example per update, each operation parallel",
             batch_size=1,
             learning_rate=5e-4,
             strategy="jit",
         ),
         _momentum_mlp(
             "momentum_mlp_per_sample",
-            "MLP, mean gradient of 8 examples an update",
+            "MLP, mean gradient of 8 examples per update",
             batch_size=8,
             learning_rate=1e-3,
             strategy="vmap",
@@ -167,11 +167,11 @@ def get_recipe(name: str) -> Recipe:
     """Return the recipe of this name.
 
     Raises:
-        InputError: no such recipe; the message names the nearest.
+        InputError: an unknown name; the message suggests the nearest.
     """
     return RECIPES[known_name("recipe", name, RECIPES)]
 
 
 def default_dataset(recipe: Recipe) -> str:
-    """Return digits, which needs no files, where it fits; else the recipe's own."""
+    """Return "digits", which needs no files, if it fits; else the recipe's dataset."""
     return "digits" if recipe.model.input_shape == IMAGE else recipe.dataset

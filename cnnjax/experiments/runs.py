@@ -1,4 +1,4 @@
-"""Run an experiment: train it, and test it. Or several experiments at once."""
+"""Run an experiment, or several at once: train and evaluate."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Run(NamedTuple):
 
     params: Params
     records: list[EpochRecord]
-    test: Mapping[str, float]  # of the last parameters, over every test example
-    # Test examples for which no class is predicted, which are wrong; None: a regression
+    test: Mapping[str, float]  # of the final parameters, over all test examples
+    # Test examples without a predicted class, which count as wrong; None: a regression
     no_prediction: int | None = None
 
     @property
     def diverged(self) -> bool:
-        """Whether a loss was ever not finite, in training or on the test set."""
+        """Whether a training loss or a test loss was ever not finite."""
         ended_well = math.isfinite(self.test.get("loss", 0.0))
         return not ended_well or any(record.diverged for record in self.records)
 
@@ -53,15 +53,17 @@ def run(
     updates: Updates | None = None,
     resume: LoopState | None = None,
 ) -> Run:
-    """Train an experiment and evaluate it: after every so many epochs, and at the end.
+    """Train an experiment; evaluate it every `evaluate_every` epochs, and at the end.
 
     `evaluate_every=0` evaluates at the end only. The parameters do not depend on it.
     `updates` is the compiled program of an experiment of the same shapes. `resume` is a
-    copy of what `on_state` was given: training goes on from there, to the same bits.
+    copy of a state that `on_state` received: training continues from it, and gives
+    bit-identical results.
 
     Raises:
-        InputError: no experiment, `evaluate_every` is no number of epochs, what is
-            called meanwhile is no function, or the state of another training.
+        InputError: not an experiment, an `evaluate_every` that is not a number of
+            epochs, callbacks that are not functions, or the state of another training
+            run.
     """
     instance_of(Experiment)("experiment (see prepare)", experiment)
     evaluate_every = at_least(0)("evaluate_every", evaluate_every)
@@ -103,10 +105,10 @@ def run_group(
     clock: Clock,
     resume: LoopState | None = None,
 ) -> list[Run]:
-    """Train experiments that differ in their seed alone, all at once; evaluate each.
+    """Train experiments that differ only in their seed, all at once; evaluate each.
 
-    `updates` is what `compile_group` made of such a group. `on_epoch(number in the
-    group, record)` is called for each.
+    `updates` is the result of `compile_group` for a group of this size. Each experiment
+    calls `on_epoch(index in the group, record)`.
     """
     one, runs = group[0], runs_of(group)
     with clock.part("compile"):
@@ -146,16 +148,16 @@ def run_group(
 
 
 def is_due(epoch: int, epochs: int, evaluate_every: int) -> bool:
-    """Return whether an epoch is evaluated: every so many, and always the last."""
+    """Return whether an epoch is evaluated; the last one always is."""
     return epoch == epochs or (evaluate_every > 0 and epoch % evaluate_every == 0)
 
 
 def make_test(experiment: Experiment) -> Callable[[int, Params], Mapping[str, float]]:
-    """Compile `test(epochs done, params)`: the metrics over every test example.
+    """Compile `test(epochs_done, params)`: the metrics over all test examples.
 
-    The work is divided as the strategy divides its own.
+    The work is divided over devices as in training.
     """
-    # A fault in how training places its arrays must not reach the evaluation.
+    # Not the experiment's strategy: a fault in its placement must not affect the test.
     right = make_strategy(
         experiment.recipe.strategy, experiment.objective, experiment.options
     )
@@ -170,7 +172,7 @@ def make_test(experiment: Experiment) -> Callable[[int, Params], Mapping[str, fl
     home = jax.tree.map(lambda a: a.sharding, params)
 
     def test(epoch: int, params: Params) -> Mapping[str, float]:
-        # There already, but for such a fault.
+        # Without such a fault they are there already.
         placed = jax.device_put(params, home)
         if experiment.test_of_epoch is None:
             return program(placed)
@@ -190,8 +192,8 @@ def fit(
     """Prepare and run a recipe in one call.
 
     Raises:
-        InputError: the dataset, the seed or the strategy does not fit the recipe, or
-            `evaluate_every` is no number of epochs, or `on_epoch` no function.
+        InputError: the dataset, the seed or the strategy does not fit the recipe,
+            `evaluate_every` is not a number of epochs, or `on_epoch` is not a function.
     """
     evaluate_every = at_least(0)("evaluate_every", evaluate_every)
     function("on_epoch", on_epoch)

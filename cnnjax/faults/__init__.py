@@ -1,4 +1,4 @@
-"""Known faults of training code, to be switched in on purpose, and caught."""
+"""Known faults of training code, which can be switched on, and must be caught."""
 
 from cnnjax.faults.catalogue import (
     FAULTS,

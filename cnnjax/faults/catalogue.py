@@ -1,4 +1,4 @@
-"""The catalogue of known faults, by name, and how they are switched in."""
+"""The catalogue of known faults, by name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def get_fault(name: str) -> Fault:
     """Return the fault of this name.
 
     Raises:
-        InputError: no such fault; the message names the nearest.
+        InputError: an unknown name; the message suggests the nearest.
     """
     if name not in FAULTS:
         raise unknown_name("fault", name, FAULTS)
@@ -42,9 +42,9 @@ def get_fault(name: str) -> Fault:
 
 
 def corrupted(place: Place, right: Any, faults: Iterable[Fault]) -> Any:
-    """Return what stands at a place with the faults of that place switched in.
+    """Apply the faults of a place to the right value there.
 
-    The first is innermost. Faults of other places are passed over.
+    They are applied in order, the first innermost. Faults of other places are ignored.
     """
     for fault in faults:
         if fault.place == place:
@@ -53,6 +53,6 @@ def corrupted(place: Place, right: Any, faults: Iterable[Fault]) -> Any:
 
 
 def corrupted_routes(faults: Iterable[Fault]) -> dict[str, Rule]:
-    """Return the routes to gradients of examples, with faults of clipping in them."""
+    """Return the rules of `ROUTES`, with the faults of clipping applied to them."""
     faults = list(faults)
     return {name: corrupted("clipping", rule, faults) for name, rule in ROUTES.items()}

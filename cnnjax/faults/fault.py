@@ -12,47 +12,47 @@ from cnnjax.gradients.objective import Objective
 from cnnjax.strategies import NO_OPTIONS, Options
 from cnnjax.types import Strategy, ValueAndGradFn
 
-# What a fault corrupts on the way to the gradient. "layer": the network's config, in
-# which layers stand; "parameters": what the layers are given; "loss": what training
-# differentiates; "device map": the row of the table, `strategies.Row`; "strategy": its
-# builder, `(objective, options) -> Strategy`.
+# What a fault corrupts in the computation of the gradient. "layer": the config of the
+# network, which has the layers; "parameters": those passed to the layers; "loss": the
+# loss that training differentiates; "device map": the row of the table,
+# `strategies.Row`; "strategy": its builder, `(objective, options) -> Strategy`.
 OfGradient = Literal["layer", "parameters", "loss", "device map", "strategy"]
-# What else. "clipping": a gradient rule, where it clips each example's gradient;
-# "optimizer"; "data": what is trained on and tested on, and in which order; "metric":
-# what is measured of an example; "report": what is told of an epoch.
+# Other places. "clipping": a gradient rule that clips per-example gradients;
+# "optimizer"; "data": the training and test examples, and their order; "metric": the
+# loss and metrics of an example; "report": the values reported for an epoch.
 Place = OfGradient | Literal["clipping", "optimizer", "data", "metric", "report"]
 OF_GRADIENT: tuple[str, ...] = get_args(OfGradient)
-# Parts of a strategy; the weights, the padding and the keys are those of its batch.
+# Parts of a strategy; weights, padding and keys are those of its batch.
 OfStrategy = Literal["gradient", "weights", "padding", "keys"]
 Part = Place | OfStrategy | Literal["placement of batches", "placement of the state"]
 
-# builder(objective, options) -> Strategy: a row of the table, or what was made of one.
+# builder(objective, options) -> Strategy: a row of the table, or a corrupted one.
 Builder = Callable[..., Strategy]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One known fault: what it does, where it was met, and how to switch it in."""
+    """One known fault: what it does, where it was found, and how to switch it on."""
 
     name: str
     summary: str  # what it does, in one sentence
-    seen: str  # where it was met, or how one falls in
+    seen: str  # where it was found, or how it comes about
     place: Place = "strategy"
     needs: Needs = ANYWHERE
-    corrupt: Callable[[Any], Any]  # of what `place` names: right -> wrong
-    # What it works through; none named: all of its place. What it replaces wholly is
-    # nobody else's: of two faults of that, one would undo or hide the other.
+    corrupt: Callable[[Any], Any]  # right -> wrong, for the value at `place`
+    # The parts that it changes; none: all of its place. If it replaces a part entirely,
+    # no other fault may touch that part, as one would undo or hide the other.
     parts: tuple[Part, ...] = ()
     replaces: tuple[Part, ...] = ()
 
     @property
     def touches(self) -> set[Part]:
-        """Return the parts that it works through, and those that it replaces."""
+        """Return the parts that it changes or replaces."""
         return {*self.parts, *self.replaces} or {self.place}
 
 
 def unmet(fault: Fault, setting: Setting) -> str | None:
-    """Say what the fault needs to matter and does not have there; None: nothing."""
+    """Return a message about what a fault lacks to have an effect; None: nothing."""
     if fault.place == "clipping":
         return (
             f"fault {fault.name!r} corrupts the clipping of each example's gradient, "
@@ -62,15 +62,15 @@ def unmet(fault: Fault, setting: Setting) -> str | None:
 
 
 def clash(faults: Sequence[Fault]) -> str | None:
-    """Say which two faults cannot be switched in together; None: all can."""
+    """Return a message about two faults that exclude each other; None: no two do."""
     for one, other in itertools.permutations(faults, 2):
         if one.name == other.name:
             return f"expected each fault once, got {one.name!r} twice"
         for part in one.replaces:
             if part in other.touches:
                 return (
-                    f"fault {one.name!r} replaces the {part}, and {other.name!r} would "
-                    "be lost beside it; switch in one of the two"
+                    f"fault {one.name!r} replaces the {part}, and would hide "
+                    f"{other.name!r}; use only one of the two"
                 )
     return None
 
@@ -78,7 +78,7 @@ def clash(faults: Sequence[Fault]) -> str | None:
 def of_strategy(
     change: Callable[[Strategy], Strategy],
 ) -> Callable[[Builder], Builder]:
-    """Build the `corrupt` that changes a strategy once it is built."""
+    """Build the `corrupt` that changes a strategy after it is built."""
 
     def corrupt(builder: Builder) -> Builder:
         def build(objective: Objective, options: Options = NO_OPTIONS) -> Strategy:
@@ -92,7 +92,7 @@ def of_strategy(
 def of_value_and_grad(
     change: Callable[[ValueAndGradFn], ValueAndGradFn],
 ) -> Callable[[Builder], Builder]:
-    """Build the `corrupt` that changes the gradient of a strategy."""
+    """Build the `corrupt` that changes the `value_and_grad` of a strategy."""
     return of_strategy(
         lambda right: right._replace(value_and_grad=change(right.value_and_grad))
     )

@@ -1,4 +1,4 @@
-"""What a run has to have for a fault to matter in it."""
+"""What a run needs so that a fault has an effect in it."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from cnnjax.training.loop import LoopConfig
 
 
 class Setting(NamedTuple):
-    """Where a fault is to be switched in."""
+    """The settings of a run that decide whether a fault has an effect."""
 
     strategy: str
-    num_devices: int  # that the batch is divided over
+    num_devices: int  # over which the batch is divided
     model: ModelConfig
     loss: str
     loop: LoopConfig
-    num_train: int  # examples
-    num_test: int  # the same
+    num_train: int  # training examples
+    num_test: int  # test examples
     holds_out: bool  # whether the test examples are held out of the training set
-    microbatch_size: int | None = None  # examples that a device takes at a time
+    microbatch_size: int | None = None  # None: no microbatches
 
 
 class Requirement(NamedTuple):
-    """Something about a run without which a fault would change nothing."""
+    """A property of a run without which a fault would have no effect."""
 
-    what: str  # "a recipe with dropout"
-    how: str  # the flag that gets it
-    got: Callable[[Setting], object]  # what is there instead, in words
+    what: str  # in words, such as "a recipe with dropout"
+    how: str  # the flag to set
+    got: Callable[[Setting], object]  # what the run has instead, for the message
     holds: Callable[[Setting], bool]
 
 
@@ -106,9 +106,9 @@ REGRESSION = Requirement(
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What it takes for a fault to matter. The defaults: nothing."""
+    """What a fault needs to have an effect; by default, nothing."""
 
-    strategies: tuple[str, ...] = ()  # one of these; none named: any
+    strategies: tuple[str, ...] = ()  # one of these; empty: any strategy
     num_devices: int = 1  # at least
     recipe: tuple[Requirement, ...] = ()
 
@@ -117,7 +117,7 @@ ANYWHERE = Needs()
 
 
 def setting_of(experiment: Experiment) -> Setting:
-    """Return what decides whether a fault could matter in an experiment."""
+    """Return the `Setting` of an experiment."""
     recipe = experiment.recipe
     divides = STRATEGIES[recipe.strategy].divides
     mesh = mesh_of(experiment.options) if divides else None
@@ -135,7 +135,7 @@ def setting_of(experiment: Experiment) -> Setting:
 
 
 def missing(name: str, needs: Needs, setting: Setting) -> str | None:
-    """Say what a fault of this name needs and does not have there; None: nothing."""
+    """Return a message about the first unmet need of a fault; None: all are met."""
     if needs.strategies and (
         setting.strategy not in needs.strategies
         or setting.num_devices < needs.num_devices

@@ -1,4 +1,4 @@
-"""Faults of the batch that a gradient is taken of: its weights, keys and examples."""
+"""Faults of the batch of a gradient: its weights, keys and examples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
 
 
 def of_batch(change: Callable[[Batch], Batch]) -> Callable[[Builder], Builder]:
-    """Build the `corrupt` that changes the batch before the right gradient sees it."""
+    """Build the `corrupt` that changes the batch before the right gradient uses it."""
 
     def wrong(right: ValueAndGradFn) -> ValueAndGradFn:
         def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
@@ -26,24 +26,24 @@ def of_batch(change: Callable[[Batch], Batch]) -> Callable[[Builder], Builder]:
 
 
 def ignore_weights(batch: Batch) -> Batch:
-    """Give every example the weight 1, padding too."""
+    """Give every example the weight 1, including padding."""
     return batch._replace(weights=jnp.ones_like(batch.weights))
 
 
 def share_first_key(batch: Batch) -> Batch:
-    """Give every example the key of the first."""
+    """Give every example the key of the first one."""
     assert batch.keys is not None
     return batch._replace(keys=jnp.broadcast_to(batch.keys[0], batch.keys.shape))
 
 
 def key_positions(batch: Batch) -> Batch:
-    """Give every position in the batch a key of its own, whatever example is there."""
+    """Give each position in the batch its own key, whatever example is there."""
     keys = jax.random.split(new_key(0), batch.weights.shape[0])
     return batch._replace(keys=keys)
 
 
 def drop_second_half(batch: Batch) -> Batch:
-    """Take the second half of the examples out of the mean."""
+    """Remove the second half of the examples from the mean."""
     count = jnp.count_nonzero(batch.weights)
     first = jnp.arange(batch.weights.shape[0]) < (count + 1) // 2
     return batch._replace(weights=jnp.where(first, batch.weights, 0))
@@ -52,8 +52,9 @@ def drop_second_half(batch: Batch) -> Batch:
 FAULTS = (
     Fault(
         name="weights_ignored",
-        summary="Every example counts alike, the copies that fill up a batch too.",
-        seen="A loss that takes the mean of a padded batch: wherever the last batch of "
+        summary="All examples have the same weight, including the copies that pad a "
+        "batch.",
+        seen="A loss that takes the mean of a padded batch: wrong if the last batch of "
         "an epoch is short.",
         needs=Needs(recipe=(SEVERAL_EXAMPLES,)),
         corrupt=of_batch(ignore_weights),
@@ -69,9 +70,10 @@ FAULTS = (
     ),
     Fault(
         name="keys_by_position",
-        summary="The dropout mask depends on the place in the batch, not the example.",
-        seen="Keys split in the step, after the batch was split or permuted; here from "
-        "one constant, so that every step has the same masks.",
+        summary="The dropout mask depends on the position in the batch, not on the "
+        "example.",
+        seen="Keys split in the step, after the batch was divided or permuted; here "
+        "from one constant, so that every step has the same masks.",
         needs=Needs(recipe=(SEVERAL_EXAMPLES, DROPOUT)),
         corrupt=of_batch(key_positions),
         replaces=("keys",),
@@ -79,7 +81,7 @@ FAULTS = (
     Fault(
         name="gradient_of_first_half",
         summary="Only the first half of the examples is in the gradient.",
-        seen="A loop over parts that stops early, or a last part that is dropped.",
+        seen="A loop over microbatches that stops early, or drops the last one.",
         needs=Needs(recipe=(SEVERAL_EXAMPLES,)),
         corrupt=of_batch(drop_second_half),
         parts=("weights",),

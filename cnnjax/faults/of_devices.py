@@ -1,7 +1,7 @@
-"""Faults of what each device runs, and of how the devices' parts are put together.
+"""Faults of the body that each device runs, and of how the results are combined.
 
-A wrong body takes the place of `maps.device_body`, with the strategy's own gradient
-rule: the batch at once, or a gradient for each example.
+A wrong body replaces `maps.device_body`, with the strategy's own gradient rule: the
+batch at once, or per-example gradients.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from cnnjax.types import Batch, Metrics, Params, Strategy, ValueAndGradFn
 def of_device_map(
     wrong: Callable[[ShareFn, Mesh], ValueAndGradFn],
 ) -> Callable[[Row], Row]:
-    """Build the `corrupt` that puts another map in place of `over_shard_map`."""
+    """Build the `corrupt` that replaces `over_shard_map`."""
 
     def corrupt(row: Row) -> Row:
         return row._replace(device_map=replace(row.device_map, over=wrong))
@@ -41,29 +41,29 @@ def of_device_map(
 def of_body(
     body: Callable[[ShareFn], ValueAndGradFn],
 ) -> Callable[[Row], Row]:
-    """Build the `corrupt` that puts another body in place of `device_body`."""
+    """Build the `corrupt` that replaces `device_body`."""
 
     def wrong(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
-        # Unchecked: JAX itself refuses some of these faults otherwise.
+        # Unchecked, because JAX's own check would refuse some of these faults.
         return _by_hand(body(share), mesh, check_vma=False)
 
     return of_device_map(wrong)
 
 
 def mean_of_local_means(share: ShareFn) -> ValueAndGradFn:
-    """Take the mean of each part, then the mean of those."""
-    local = gradients.whole(share)
+    """Take the mean of each part, then the mean of these means."""
+    local = gradients.value_and_grad_of(share)
     return lambda params, part: lax.pmean(local(params, part), AXIS)
 
 
 def sum_of_local_means(share: ShareFn) -> ValueAndGradFn:
-    """Take the mean of each part, then their sum."""
-    local = gradients.whole(share)
+    """Take the mean of each part, then the sum of these means."""
+    local = gradients.value_and_grad_of(share)
     return lambda params, part: lax.psum(local(params, part), AXIS)
 
 
 def everybody_takes_the_first_part(share: ShareFn) -> ValueAndGradFn:
-    """Let every device compute the first one's examples, each with its own keys."""
+    """Let every device use the first device's examples, with its own keys."""
     right = maps.device_body(share)
 
     def body(params: Params, part: Batch) -> tuple[Metrics, Params]:
@@ -75,7 +75,7 @@ def everybody_takes_the_first_part(share: ShareFn) -> ValueAndGradFn:
 
 
 def stale_parameters_on_one_device(share: ShareFn) -> ValueAndGradFn:
-    """Let the first device compute with other parameters than the rest."""
+    """Let the first device use other parameters than the rest."""
     right = maps.device_body(share)
 
     def body(params: Params, part: Batch) -> tuple[Metrics, Params]:
@@ -86,7 +86,7 @@ def stale_parameters_on_one_device(share: ShareFn) -> ValueAndGradFn:
 
 
 def n_times_too_large(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
-    """Sum gradients of replicated parameters, which are summed already."""
+    """Sum gradients with respect to replicated parameters, which are summed already."""
 
     def body(params: Params, part: Batch) -> tuple[Metrics, Params]:
         total = lax.psum(padding.total_weight(part), AXIS)
@@ -99,7 +99,7 @@ def n_times_too_large(share: ShareFn, mesh: Mesh) -> ValueAndGradFn:
 
 
 def batch_on_every_device(builder: Builder) -> Builder:
-    """Copy the batch to every device, so that each computes the whole gradient."""
+    """Copy the batch to every device, so that each computes the entire gradient."""
 
     def build(objective: Objective, options: Options = NO_OPTIONS) -> Strategy:
         put_batch = mesh.replicate(mesh_of(options))
@@ -118,10 +118,10 @@ def _by_hand(body: ValueAndGradFn, mesh: Mesh, *, check_vma: bool) -> ValueAndGr
     )
 
 
-# Those that run `device_body` on each device by `over_shard_map`.
+# The strategies that run `device_body` on each device by `over_shard_map`.
 BY_SHARD_MAP = names_of(by_hand=True, across_processes=True)
 _TWO_DEVICES = Needs(strategies=BY_SHARD_MAP, num_devices=2)
-# Of these, what differentiates with respect to the parameters, which factors do not.
+# Those that differentiate with respect to the parameters; the factored rule does not.
 _BY_PARAMETERS = Needs(
     strategies=tuple(
         name for name in BY_SHARD_MAP if STRATEGIES[name].rule is not rules.factored
@@ -134,8 +134,8 @@ FAULTS = (
         name="n_times_too_large",
         summary="Gradients are N devices times too large, and the loss is right.",
         seen="psum, or pmean of local means, after a gradient with respect to "
-        "replicated parameters in shard_map: the commonest fault in public code; Adam "
-        "hides it.",
+        "replicated parameters in shard_map: the most common fault in public code; "
+        "Adam hides it.",
         place="device map",
         needs=_BY_PARAMETERS,
         corrupt=of_device_map(n_times_too_large),
@@ -143,18 +143,18 @@ FAULTS = (
     ),
     Fault(
         name="missing_psum",
-        summary="Each device keeps its own gradient, and the first one's is used.",
-        seen="shard_map with check_vma=False, or pmap, and a collective forgotten.",
+        summary="Each device keeps its own gradient, and the first device's is used.",
+        seen="shard_map with check_vma=False, or pmap, with a missing collective.",
         place="device map",
         needs=_TWO_DEVICES,
-        corrupt=of_body(gradients.whole),
+        corrupt=of_body(gradients.value_and_grad_of),
         replaces=("device map",),
     ),
     Fault(
         name="mean_of_local_means",
-        summary="The devices' means are averaged, whatever weight each stands for.",
-        seen="pmean of gradients: wrong where parts differ in weight, and NaN where "
-        "one is all padding.",
+        summary="The devices' means are averaged, whatever the weight of each part.",
+        seen="pmean of gradients: wrong if the parts differ in weight, and NaN if one "
+        "is all padding.",
         place="device map",
         needs=_TWO_DEVICES,
         corrupt=of_body(mean_of_local_means),
@@ -164,7 +164,7 @@ FAULTS = (
     Fault(
         name="sum_of_local_means",
         summary="The devices' means are added up, not averaged.",
-        seen="psum where pmean was meant.",
+        seen="psum instead of pmean.",
         place="device map",
         needs=_TWO_DEVICES,
         corrupt=of_body(sum_of_local_means),
@@ -172,8 +172,8 @@ FAULTS = (
     ),
     Fault(
         name="everybody_takes_the_first_part",
-        summary="Every device trains on the first one's examples.",
-        seen="A process that reads the data without its own offset.",
+        summary="Every device trains on the first device's examples.",
+        seen="Processes that all read the data from the start.",
         place="device map",
         needs=_TWO_DEVICES,
         corrupt=of_body(everybody_takes_the_first_part),
@@ -181,9 +181,9 @@ FAULTS = (
     ),
     Fault(
         name="stale_parameters_on_one_device",
-        summary="One device computes with parameters that the others do not have.",
-        seen="A copy that is not updated, or drawn from a seed of its own; here the "
-        "first device's are 0.9 times as large.",
+        summary="One device uses other parameters than the rest.",
+        seen="A copy that is not updated, or drawn from another seed; here the first "
+        "device's parameters are 0.9 times as large.",
         place="device map",
         needs=_TWO_DEVICES,
         corrupt=of_body(stale_parameters_on_one_device),
@@ -191,9 +191,9 @@ FAULTS = (
     ),
     Fault(
         name="batch_on_every_device",
-        summary="Nothing is divided: each device does all the work, and the gradient "
+        summary="The work is not divided: each device does all of it, and the gradient "
         "is right.",
-        seen="A batch placed with P() for P('data'), or indices that are replicated.",
+        seen="A batch placed with P() instead of P('data'), or replicated indices.",
         needs=Needs(strategies=("sharded",), num_devices=2),
         corrupt=batch_on_every_device,
         replaces=("placement of batches",),

@@ -1,4 +1,4 @@
-"""Faults of the gradient after it was taken: its scale, its sign, its type."""
+"""Faults of a computed gradient: its scale, its sign, its type."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ FAULTS = (
     Fault(
         name="sum_instead_of_mean",
         summary="Gradients are summed over the batch, not averaged.",
-        seen="A loss with reduction='sum', or a psum for a pmean; Adam hides it.",
+        seen="A loss with reduction='sum', or psum instead of pmean; Adam hides it.",
         needs=Needs(recipe=(SEVERAL_EXAMPLES,)),
         corrupt=of_gradient(take_sum),
         parts=("gradient",),
@@ -69,14 +69,14 @@ FAULTS = (
     Fault(
         name="reversed_gradient",
         summary="The gradient has the wrong sign: the loss rises.",
-        seen="Adding updates that were made to be subtracted, or the reverse.",
+        seen="Adding updates that should be subtracted, or the reverse.",
         corrupt=of_gradient(reverse),
         parts=("gradient",),
     ),
     Fault(
         name="gradients_in_half_precision",
-        summary="Gradients come out as bfloat16, three digits of them.",
-        seen="A cast for the all-reduce, or for memory, that is never undone.",
+        summary="Gradients are returned in bfloat16, with 2 to 3 digits.",
+        seen="A cast for the all-reduce, or to save memory, that is never undone.",
         corrupt=of_gradient(halve_precision),
         parts=("gradient",),
     ),

@@ -1,7 +1,7 @@
-"""Faults of a layer: of what it computes, of its gradient, of the parameters it uses.
+"""Faults of a layer: of its output, of its gradient, of the parameters it uses.
 
-Where only the gradient is wrong, the layer is written as a sum: its right value, held
-constant, and something that is zero and has the wrong gradient.
+If only the gradient is wrong, the output is written as a sum of two terms: the right
+value, with `stop_gradient`, and a term that is zero but has the wrong gradient.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from cnnjax.models.stack import ModelConfig
 from cnnjax.strategies import STRATEGIES
 from cnnjax.types import Params
 
-# Of parameters that are not the layers' own, the factors of a layer know nothing.
+# The factored rule computes the gradient for the layers' own parameters, whatever was
+# done to them before.
 BY_PARAMETERS = tuple(
     name for name, row in STRATEGIES.items() if row.rule is not rules.factored
 )
@@ -32,9 +33,9 @@ BY_PARAMETERS = tuple(
 def of_layers(
     applies: Callable[[ModelConfig, int], bool], change: Callable[[Any], Layer]
 ) -> Callable[[ModelConfig], ModelConfig]:
-    """Build the `corrupt` that changes the layers of a network that it applies to.
+    """Build the `corrupt` that changes some layers of a network.
 
-    `applies` is asked of a config and a layer's number in it.
+    `applies(config, number)` decides whether layer `number` of a config is changed.
     """
 
     def corrupt(right: ModelConfig) -> ModelConfig:
@@ -50,7 +51,7 @@ def of_layers(
 
 
 def is_behind_dense(config: ModelConfig, number: int) -> bool:
-    """Return whether a dense layer hands its error back to another dense layer."""
+    """Return whether a layer, and the last one with a kernel before it, are dense."""
     before = [
         layer for layer in config.layers[:number] if isinstance(layer, Dense | Conv)
     ]
@@ -60,7 +61,7 @@ def is_behind_dense(config: ModelConfig, number: int) -> bool:
 
 @dataclass(frozen=True)
 class DenseWithoutErrorWeights(Dense):
-    """Hand the sum of a layer's errors back, to each of its inputs alike."""
+    """Pass the sum of a layer's errors back to each of its inputs, without weights."""
 
     def multiply(self, precision: PrecisionName) -> Multiply:
         """Return the right product, with the wrong gradient for its input."""
@@ -75,7 +76,7 @@ class DenseWithoutErrorWeights(Dense):
 
 @dataclass(frozen=True)
 class ScrambledMaxPool(MaxPool):
-    """Hand the error of each channel back through the pool to the next channel."""
+    """Pass the error of each channel back through the pool to the next channel."""
 
     @property
     def function(self) -> Callable[[Array], Array]:
@@ -105,7 +106,7 @@ def of_convolutions(
 
 
 def share_first_plane(own: dict[str, Array]) -> dict[str, Array]:
-    """Use the first plane of each kernel for every channel: it sees their sum."""
+    """Use the first plane of each kernel for every channel: it convolves their sum."""
     kernel = own["kernel"]
     return {**own, "kernel": jnp.broadcast_to(kernel[:, :, :1], kernel.shape)}
 
@@ -116,7 +117,7 @@ def drop_bias(own: dict[str, Array]) -> dict[str, Array]:
 
 
 def sum_over_taps(own: dict[str, Array]) -> dict[str, Array]:
-    """Give every tap of a plane the sum of the gradients of all its taps."""
+    """Give each tap of a plane the sum of the gradients of all taps of the plane."""
     kernel = own["kernel"]
     moved = _zero_with_gradient(kernel.sum(axis=(0, 1), keepdims=True))
     return {**own, "kernel": lax.stop_gradient(kernel) + moved}
@@ -133,8 +134,8 @@ FAULTS = (
         name="one_plane_for_all_channels",
         summary="Each filter is one plane that all input channels share: a convolution "
         "of their sum.",
-        seen="A NumPy network written by hand (system E): 4,500 weights in a layer of "
-        "500 filters on 500 channels that should have 2,250,000.",
+        seen="A hand-written NumPy network (system E): a layer of 500 filters on 500 "
+        "channels with 4,500 weights instead of 2,250,000.",
         place="parameters",
         needs=Needs(strategies=BY_PARAMETERS, recipe=(SEVERAL_CHANNELS,)),
         corrupt=of_convolutions(share_first_plane),
@@ -142,25 +143,25 @@ FAULTS = (
     Fault(
         name="bias_never_added",
         summary="The biases of the convolutions are never added.",
-        seen="System E: they are drawn, and updated, and not used.",
+        seen="System E: they are drawn and updated, but not used.",
         place="parameters",
         needs=_CONVOLVES,
         corrupt=of_convolutions(drop_bias),
     ),
     Fault(
         name="one_scalar_for_all_taps",
-        summary="All taps of a kernel's plane are moved by one number, the sum of "
-        "their gradients.",
-        seen="System E: a sum over the patch, where each tap has its own.",
+        summary="All taps of a kernel's plane are updated by the same number, the sum "
+        "of their gradients.",
+        seen="System E: a sum over the patch, although each tap has its own gradient.",
         place="parameters",
         needs=_CONVOLVES,
         corrupt=of_convolutions(sum_over_taps),
     ),
     Fault(
         name="hidden_error_ignores_weights",
-        summary="The error of a hidden dense layer is the sum of the next one's "
+        summary="The error of a hidden dense layer is the sum of the next layer's "
         "errors, without its weights.",
-        seen="System E: a backward pass that forgets to multiply.",
+        seen="System E: a backward pass without the multiplication by the weights.",
         place="layer",
         needs=Needs(recipe=(TWO_DENSE_LAYERS,)),
         corrupt=of_layers(
@@ -169,9 +170,9 @@ FAULTS = (
     ),
     Fault(
         name="pool_gradient_scrambled",
-        summary="A pool hands the error of each channel back to the next channel.",
-        seen="System E: indices of the maxima read in another order of axes than they "
-        "were written in.",
+        summary="A pool passes the error of each channel back to the next channel.",
+        seen="System E: the indices of the maxima are read in another order of axes "
+        "than they were written.",
         place="layer",
         needs=Needs(recipe=(layer_of(MaxPool, "max pool"),)),
         corrupt=of_layers(

@@ -1,6 +1,6 @@
-"""Faults of the loss: of what training differentiates, or of what it reports.
+"""Faults of the loss that training differentiates, or of the values it reports.
 
-A wrong loss is made of the right one, so that several can be combined.
+A wrong loss is a function of the right one, so that several faults can be combined.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cnnjax.models.losses import Loss, LossOfOutput
 
 
 def softmax_before_cross_entropy(right: LossOfOutput) -> LossOfOutput:
-    """Take the softmax of the logits, and hand that on as logits."""
+    """Pass the softmax of the logits to the loss, as its logits."""
 
     def wrong(logits: Float[Array, " classes"], label: Int[Array, ""]) -> Loss:
         return right(jax.nn.softmax(logits), label)
@@ -26,9 +26,10 @@ def softmax_before_cross_entropy(right: LossOfOutput) -> LossOfOutput:
 
 
 def reverse_output_gradient(right: LossOfOutput) -> LossOfOutput:
-    """Let the gradient at the logits be onehot - logits; the value stays.
+    """Change the gradient with respect to the logits to onehot - logits.
 
-    onehot - logits is minus the gradient of a squared error: descent climbs it.
+    The value does not change. onehot - logits is minus the gradient of a squared error,
+    which gradient descent then increases.
     """
 
     def wrong(logits: Float[Array, " classes"], label: Int[Array, ""]) -> Loss:
@@ -40,9 +41,9 @@ def reverse_output_gradient(right: LossOfOutput) -> LossOfOutput:
 
 
 def report_entropy(right: LossOfOutput) -> LossOfOutput:
-    """Report the entropy of the prediction; the gradient stays.
+    """Report the entropy of the prediction; the gradient does not change.
 
-    The entropy knows no label: it is small wherever the network is sure of itself.
+    The entropy does not depend on the label: it is small if the network is confident.
     """
 
     def wrong(logits: Float[Array, " classes"], label: Int[Array, ""]) -> Loss:
@@ -79,10 +80,10 @@ _REGRESSES = Needs(recipe=(REGRESSION,))
 FAULTS = (
     Fault(
         name="softmax_before_cross_entropy",
-        summary="The network ends in a softmax, and the loss takes another of it.",
+        summary="The network ends in a softmax, and the loss applies a second one.",
         seen="PyTorch's CrossEntropyLoss after a softmax layer (system C): the loss "
-        "can only fall to 1.4612, and where the first softmax is certain, right or "
-        "wrong, there is no gradient.",
+        "cannot fall below 1.4612, and if the first softmax is saturated, right or "
+        "wrong, the gradient vanishes.",
         place="loss",
         needs=_CLASSIFIES,
         corrupt=softmax_before_cross_entropy,
@@ -90,8 +91,7 @@ FAULTS = (
     Fault(
         name="reversed_output_gradient",
         summary="The error of the output is target - logit, used in a descent step.",
-        seen="A NumPy network written by hand (system E): no softmax, and the wrong "
-        "sign.",
+        seen="A hand-written NumPy network (system E): no softmax, and the wrong sign.",
         place="loss",
         needs=_CLASSIFIES,
         corrupt=reverse_output_gradient,
@@ -99,8 +99,8 @@ FAULTS = (
     Fault(
         name="entropy_reported_as_loss",
         summary="The entropy of the prediction is reported as the training loss.",
-        seen="p log p summed over classes where y log p was meant (system E): it "
-        "falls to 0 while the network learns nothing.",
+        seen="p log p summed over classes instead of y log p (system E): it falls to 0 "
+        "while the network learns nothing.",
         place="loss",
         needs=_CLASSIFIES,
         corrupt=report_entropy,

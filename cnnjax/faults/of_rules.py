@@ -14,8 +14,8 @@ from cnnjax.types import Batch, Params
 
 
 def clip_after_the_mean(right: Rule) -> Rule:
-    """Clip the mean of the gradients, which is one gradient, instead of each."""
-    del right  # nothing of it is left
+    """Clip the mean gradient instead of each per-example gradient."""
+    del right  # replaced entirely
 
     def rule(objective: Objective, clip: Reduction) -> ShareFn:
         mean = batch_share(objective.loss_fn)
@@ -34,9 +34,9 @@ def clip_after_the_mean(right: Rule) -> Rule:
 FAULTS = (
     Fault(
         name="clip_after_the_mean",
-        summary="The mean gradient is clipped, not each example's.",
-        seen="optax.clip_by_global_norm taken for the clipping of DP-SGD: one example "
-        "can move the mean by any amount.",
+        summary="The mean gradient is clipped, not each per-example gradient.",
+        seen="optax.clip_by_global_norm mistaken for the clipping of DP-SGD: one "
+        "example can change the mean by any amount.",
         place="clipping",
         corrupt=clip_after_the_mean,
     ),

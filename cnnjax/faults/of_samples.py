@@ -1,4 +1,4 @@
-"""Faults of a program that goes through its batch sample by sample, or by threads."""
+"""Faults of programs that process a batch example by example, or in threads."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from cnnjax.faults.needs import (
 )
 from cnnjax.gradients import factored, factors, padding
 from cnnjax.gradients.objective import Objective, factors_of
-from cnnjax.gradients.shares import batch_value_and_grad, whole
+from cnnjax.gradients.shares import batch_value_and_grad, value_and_grad_of
 from cnnjax.models.stack import Conv
 from cnnjax.strategies import NO_OPTIONS, Options, names_of
 from cnnjax.types import Batch, Metrics, Params, Strategy
 
 
 def overwrite_conv_gradient(builder: Builder) -> Builder:
-    """Let the last example of the batch alone train the convolutions, at its weight.
+    """Let only the last example of the batch train the convolutions, at its weight.
 
-    Their gradient is w_n g_n / sum of w, where it should be the sum over all examples.
+    Their gradient is w_n g_n / sum_i w_i instead of sum_i w_i g_i / sum_i w_i.
     """
 
     def build(objective: Objective, options: Options = NO_OPTIONS) -> Strategy:
@@ -53,15 +53,16 @@ def overwrite_conv_gradient(builder: Builder) -> Builder:
 
 
 def share_activations(builder: Builder) -> Builder:
-    """Let all examples of a batch read the activations of the last one.
+    """Let all examples of a batch use the activations of the last one.
 
-    One thread each, with a gradient of its own, and one network for all: what the
-    layers compute is written over by whoever comes last. So an example's label and its
-    input meet another's hidden activations and prediction, in the error and in the
-    loss that is reported. The original raced; here the last example always wins.
+    In the original program each example had its own thread and its own gradient, but
+    all threads shared one network, so that each overwrote the activations of the
+    others. An example's own label and input are then combined with another example's
+    hidden activations and prediction, in the error and in the reported loss. The
+    original had a race; here the last example always wins.
 
     Raises:
-        InputError: when it is traced, and no `factors_fn` is given.
+        InputError: while it is traced, an objective without `factors_fn`.
     """
 
     def build(objective: Objective, options: Options = NO_OPTIONS) -> Strategy:
@@ -74,14 +75,14 @@ def share_activations(builder: Builder) -> Builder:
             shared = jnp.broadcast_to(written[None], batch.inputs.shape)
             _, own = factors_fn(params, batch, weights)
             values, others = factors_fn(params, batch._replace(inputs=shared), weights)
-            first = next(iter(others))  # it reads the example, which nobody writes
+            first = next(iter(others))  # its input is the example itself, not shared
             read = others[first]._replace(inputs=own[first].inputs)
             return values, {**others, first: read}
 
         share = factored.scaled_share(wrong_factors, jnp.ones_like)
 
         def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
-            metrics, grads = whole(share)(params, batch)
+            metrics, grads = value_and_grad_of(share)(params, batch)
             means = {k: v for k, v in metrics.means.items() if k != "grad_norm"}
             return metrics._replace(means=means), grads
 
@@ -91,7 +92,7 @@ def share_activations(builder: Builder) -> Builder:
 
 
 def _last(batch: Batch) -> Array:
-    """Return the position of the last example that is no padding."""
+    """Return the position of the last example that is not padding."""
     positions = jnp.arange(batch.weights.size)
     return jnp.max(jnp.where(batch.weights > 0, positions, 0))
 
@@ -101,9 +102,9 @@ FAULTS = (
         name="overwritten_conv_gradient",
         summary="Only the last example of a batch trains the convolutions, at its "
         "weight of 1/n.",
-        seen="A C library (system D) that goes through the batch example by example: "
-        "dense layers add their gradients up, the convolution assigns them; Adam hides "
-        "it.",
+        seen="A C library (system D) that processes the batch example by example: "
+        "dense layers add their gradients up, but the convolution overwrites them; "
+        "Adam hides it.",
         needs=Needs(
             strategies=names_of(divides=False),
             recipe=(SEVERAL_EXAMPLES, layer_of(Conv, "convolution")),
@@ -113,16 +114,16 @@ FAULTS = (
     ),
     Fault(
         name="shared_activations",
-        summary="All examples of a batch meet the activations of the last one, each "
+        summary="All examples of a batch use the activations of the last one, each "
         "with its own label.",
-        seen="Threads that go through a batch with gradients of their own and one "
-        "network for all (system A): each writes its activations over the others'.",
+        seen="Threads with their own gradients that share one network (system A): each "
+        "overwrites the activations of the others.",
         needs=Needs(
             strategies=names_of(divides=False),
             recipe=(SEVERAL_EXAMPLES, TWO_DENSE_LAYERS, WHOLE_BATCHES),
         ),
         corrupt=share_activations,
-        # Its gradient is made anew, from factors, which know no parameters but theirs.
+        # It recomputes the gradient from factors, which use the layers' own parameters.
         replaces=("gradient", "weights", "keys", "parameters"),
     ),
 )

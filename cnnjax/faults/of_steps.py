@@ -1,6 +1,6 @@
-"""Faults around the gradient: where arrays are put, and what a step does besides.
+"""Faults around the gradient: the placement of arrays, and side effects of a step.
 
-The gradient is right. Time, memory or the caller's arrays are lost.
+The gradient is right, but they cost time, memory or the caller's arrays.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cnnjax.types import Batch, Metrics, Params, Strategy, ValueAndGradFn
 
 
 def alias_state(right: Strategy) -> Strategy:
-    """Place the state without a copy: the loop donates it, and deletes the caller's."""
+    """Place the state without a copy: its donation deletes the caller's arrays."""
 
     def put_state(tree: PyTree) -> PyTree:
         placed = right.put_state(tree)
@@ -33,7 +33,7 @@ def leave_state(right: Strategy) -> Strategy:
 
 
 def drop_padding(right: Strategy) -> Strategy:
-    """Take padded examples out, which gives each short batch a program of its own."""
+    """Remove padded examples, so that each short batch needs its own program."""
 
     def put_batch(batch: Batch) -> Batch:
         if not _is_traced(batch):
@@ -45,7 +45,7 @@ def drop_padding(right: Strategy) -> Strategy:
 
 
 def keep_on_host(right: Strategy) -> Strategy:
-    """Hand the step NumPy arrays, which it copies to the device; keys stay there."""
+    """Pass NumPy arrays (except keys) to the step, which copies them to the device."""
 
     def put_batch(batch: Batch) -> Batch:
         placed = right.put_batch(batch)
@@ -69,11 +69,11 @@ def call_back(right: ValueAndGradFn) -> ValueAndGradFn:
 
 
 def _look_at(loss: object) -> None:
-    """Do nothing: the way to here is what costs."""
+    """Do nothing: the call itself is the cost."""
 
 
 def _is_traced(batch: Batch) -> bool:
-    # The loop asks for the shapes of a step's results before it runs one.
+    # The shapes of a step's results are computed by tracing it first.
     return isinstance(batch.weights, Tracer)
 
 
@@ -84,15 +84,15 @@ FAULTS = (
     Fault(
         name="state_is_not_copied",
         summary="Training deletes the caller's parameters.",
-        seen="device_put, which aliases, before a step that donates its state.",
+        seen="device_put, which can alias, before a step that donates its state.",
         needs=_COMPILED,
         corrupt=of_strategy(alias_state),
         parts=("placement of the state",),
     ),
     Fault(
         name="state_on_one_device",
-        summary="Parameters are on one device, and gradients on all.",
-        seen="Parameters used as init returned them: the first step spreads them out, "
+        summary="Parameters are on one device, and gradients on all devices.",
+        seen="Parameters used as init returned them: the first step replicates them, "
         "and the second compiles again.",
         needs=Needs(strategies=names_of(divides=True), num_devices=2),
         corrupt=of_strategy(leave_state),
@@ -100,9 +100,8 @@ FAULTS = (
     ),
     Fault(
         name="shape_follows_the_padding",
-        summary="A short batch has a shape of its own, and compiles a program of its "
-        "own.",
-        seen="The last batch of an epoch handed to a jitted step as it is.",
+        summary="A short batch has another shape, so another program is compiled.",
+        seen="The last batch of an epoch passed to a jitted step without padding.",
         needs=Needs(strategies=COMPILED, recipe=(SEVERAL_EXAMPLES,)),
         corrupt=of_strategy(drop_padding),
         parts=("placement of batches",),
@@ -118,9 +117,9 @@ FAULTS = (
     ),
     Fault(
         name="callback_in_the_step",
-        summary="The compiled step calls Python, at every update.",
-        seen="A jax.debug.print or a progress report left in; on a TPU or GPU the "
-        "step waits for the host.",
+        summary="The compiled step calls Python at every update.",
+        seen="A jax.debug.print or a progress report left in the code; on a TPU or GPU "
+        "the step waits for the host.",
         needs=_COMPILED,
         corrupt=of_value_and_grad(call_back),
         parts=("gradient",),

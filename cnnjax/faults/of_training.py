@@ -1,7 +1,7 @@
-"""Faults around the update: what is trained, on which examples, and what is told of it.
+"""Faults around the update: of the optimizer, the data, or the reported values.
 
-The gradient is right. The parameters that it moves, or the numbers reported, are not
-what they are taken for.
+The gradient is right, but the wrong parameters are updated, on the wrong examples, or
+the reported numbers are not what they claim to be.
 """
 
 from __future__ import annotations
@@ -22,27 +22,28 @@ from cnnjax.types import Examples, Metrics
 
 
 class Feed(NamedTuple):
-    """What a run is trained on and tested on, and in which order."""
+    """The training examples, the test examples, and their order."""
 
     train: Examples
     test: Examples
     loop: LoopConfig
     keys: LoopKeys
-    # test_of_epoch(epochs done): what it is tested on then; None: always on `test`.
+    # test_of_epoch(epochs_done): the test examples at that time; None: always `test`.
     test_of_epoch: Callable[[int], Examples] | None = None
 
 
 def move_other_parameters(
     right: optax.GradientTransformation,
 ) -> optax.GradientTransformation:
-    """Leave the parameters that are trained as they are: the updates go elsewhere."""
+    """Set all updates to zero, as if the optimizer updated another network."""
     return optax.chain(right, optax.set_to_zero())
 
 
 def train_on_held_out(right: Feed) -> Feed:
     """Reshuffle all examples every epoch; train on the first, test on the rest.
 
-    As many as before; but what an epoch is tested on was trained on in others.
+    Their numbers do not change, but the test examples of one epoch were training
+    examples in others.
     """
     num_train = right.loop.visited(len(right.train.labels))
     both = zip(right.train, right.test, strict=True)
@@ -67,18 +68,18 @@ def train_on_held_out(right: Feed) -> Feed:
 
 
 def keep_order(right: Feed) -> Feed:
-    """Shuffle once, and go through the examples in that order every epoch."""
+    """Shuffle once, and use that order in every epoch."""
     return right._replace(loop=replace(right.loop, shuffle="once"))
 
 
 def drop_remainder(right: Feed) -> Feed:
-    """Test on whole batches only, of the training's batch size."""
+    """Test on full batches only, of the training's batch size."""
     kept = len(right.test.labels) // right.loop.batch_size * right.loop.batch_size
     return right._replace(test=Examples(*(a[:kept] for a in right.test)))
 
 
 def report_last_batch(right: MeansFn) -> MeansFn:
-    """Report the last batch of an epoch as the epoch."""
+    """Report the metrics of the last batch as those of the epoch."""
 
     def wrong(steps: Metrics) -> Mapping[str, float]:
         means = {name: values[-1:] for name, values in steps.means.items()}
@@ -93,7 +94,7 @@ _HOLDS_OUT = Requirement(
     lambda setting: (
         "one that is shuffled once"
         if setting.holds_out
-        else "one that is tested on a set of its own"
+        else "one with a separate test set"
     ),
     lambda setting: setting.holds_out and setting.loop.shuffle == "every_epoch",
 )
@@ -104,7 +105,7 @@ _RESHUFFLES = Requirement(
     lambda setting: setting.loop.shuffle == "every_epoch" and setting.loop.epochs > 1,
 )
 _HAS_REMAINDER = Requirement(
-    "test examples that are more than one batch, and no whole number of them",
+    "more than one batch of test examples, with a short last batch",
     "--batch_size=64",
     lambda setting: f"{setting.num_test} in batches of {setting.loop.batch_size}",
     lambda setting: (
@@ -113,28 +114,28 @@ _HAS_REMAINDER = Requirement(
     ),
 )
 _SEVERAL_BATCHES = Requirement(
-    "more than one batch an epoch",
+    "more than one batch per epoch",
     "--batch_size=64",
-    lambda setting: "the whole training set as one batch",
+    lambda setting: "the entire training set as one batch",
     lambda setting: setting.loop.batch_size < setting.num_train,
 )
 
 FAULTS = (
     Fault(
         name="optimizer_of_other_parameters",
-        summary="The optimizer moves the parameters of another network: this one is "
+        summary="The optimizer updates the parameters of another network: this one is "
         "never trained.",
-        seen="System B: torch.optim.SGD(first_model.parameters()) copied to the second "
-        "model's training.",
+        seen="System B: torch.optim.SGD(first_model.parameters()), copied to the code "
+        "that trains the second model.",
         place="optimizer",
         corrupt=move_other_parameters,
     ),
     Fault(
         name="held_out_in_training",
-        summary="Held-out examples are reshuffled with the training set every epoch: "
-        "what is tested was trained on before.",
-        seen="System A, per sample: one array of all examples, shuffled as a whole, of "
-        "which the first part is trained on.",
+        summary="Held-out examples are reshuffled with the training set every epoch, "
+        "so test examples were used in training before.",
+        seen="System A, per sample: one array of all examples is shuffled, and its "
+        "first part is used for training.",
         place="data",
         needs=Needs(recipe=(_HOLDS_OUT,)),
         corrupt=train_on_held_out,
@@ -142,16 +143,16 @@ FAULTS = (
     ),
     Fault(
         name="same_order_each_epoch",
-        summary="Every epoch goes through the examples in the same order.",
-        seen="A shuffle before the loop over epochs, or a key that is not folded with "
-        "the epoch.",
+        summary="Every epoch uses the examples in the same order.",
+        seen="A shuffle before the loop over epochs, or a key without fold_in of the "
+        "epoch.",
         place="data",
         needs=Needs(recipe=(_RESHUFFLES,)),
         corrupt=keep_order,
     ),
     Fault(
         name="test_remainder_dropped",
-        summary="The test leaves the last short batch out.",
+        summary="The test leaves out the last, short batch.",
         seen="drop_remainder=True in an evaluation: an accuracy over 9,984 of 10,000 "
         "images.",
         place="data",
@@ -161,7 +162,7 @@ FAULTS = (
     Fault(
         name="last_batch_loss_reported",
         summary="The loss of an epoch's last batch is reported as that of the epoch.",
-        seen="System B: loss.item() after the loop over batches, 16 images of 50,000.",
+        seen="System B: loss.item() after the loop over batches: 16 images of 50,000.",
         place="report",
         needs=Needs(recipe=(_SEVERAL_BATCHES,)),
         corrupt=report_last_batch,

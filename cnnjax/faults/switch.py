@@ -1,4 +1,4 @@
-"""Switch known faults into an experiment that has none."""
+"""Switch on known faults in an experiment that has none."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from cnnjax.types import Params
 
 
 def switch_in(experiment: Experiment, names: Sequence[str]) -> Experiment:
-    """Return the experiment with these faults of `FAULTS` in it.
+    """Return the experiment with these faults of `FAULTS` switched on.
 
-    `experiment.objective` stays the right one, to compare with.
+    `experiment.objective` stays the right one, for comparison.
 
     Raises:
-        InputError: no experiment, no list of names; a fault is not known, could not
-            matter there, or would be lost beside another.
+        InputError: not an experiment, or not a list of names; a fault is unknown, would
+            have no effect there, or would be hidden by another.
     """
     instance_of(Experiment)("experiment (see prepare)", experiment)
     expect("names of faults as a list", names, not isinstance(names, str))
@@ -88,10 +88,10 @@ def with_gradient_faults(
 
 
 def wrong_objective(recipe: Recipe, faults: Sequence[Fault]) -> Objective:
-    """Build the objective of a recipe with faults of it switched in.
+    """Build the objective of a recipe with faults.
 
-    A fault of the network is in all of it; one of the loss, in training alone; one of
-    what is measured, in training and test.
+    A fault of the network affects all of it; a fault of the loss affects training only;
+    a fault of a metric affects training and test.
     """
     loss = LOSSES[recipe.loss]
     measured = corrupted("metric", loss.of_output, faults)

@@ -1,4 +1,4 @@
-"""ONE device: the gradient rules, and what is done with each example's gradient."""
+"""ONE device: the gradient rules, and the reductions of per-example gradients."""
 
 from cnnjax.gradients.shares import (
     Each,
@@ -13,9 +13,9 @@ from cnnjax.gradients.shares import (
     ready,
     serial_share,
     serial_value_and_grad,
+    value_and_grad_of,
     weighted,
-    whole,
-    with_each,
+    with_per_example,
 )
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
     "ready",
     "serial_share",
     "serial_value_and_grad",
+    "value_and_grad_of",
     "weighted",
-    "whole",
-    "with_each",
+    "with_per_example",
 ]

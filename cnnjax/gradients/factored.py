@@ -1,4 +1,4 @@
-"""The shares of the factored rule: mean, norms, clipping, and all gradients."""
+"""The shares of the factored rule: mean, norms, clipping, per-example gradients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cnnjax.gradients.factors import (
     Values,
     added_up,
     flat_sum,
-    rows_of,
+    layer_gradients,
     squared_norms,
     weighted_sum,
 )
@@ -22,11 +22,13 @@ from cnnjax.types import Batch, Params
 
 
 def mean_share(factors_fn: FactorsFn) -> ShareFn:
-    """Add the gradients up, a product a layer. Equal to `gradients.batch_share`.
+    """Sum the gradients with one product per layer. Equal to `gradients.batch_share`.
 
-    The weights are in the loss, so that D has them already. Differentiating the batch's
-    loss gives this product, too, but summed over two axes, examples and positions; for
-    that XLA's CPU compiler first copies an operand, transposed. Here the two are one.
+    The gradient of a layer is X^T D, over examples and positions together. The weights
+    are in the loss, so D contains them already. Differentiating the loss of the batch
+    gives the same product, but contracts two axes, examples and positions, for which
+    XLA's CPU compiler first makes a transposed copy of an operand. Here the two axes
+    are flattened into one.
     """
 
     def share(params: Params, batch: Batch, total: Array) -> Share:
@@ -39,9 +41,10 @@ def mean_share(factors_fn: FactorsFn) -> ShareFn:
 
 
 def scaled_share(factors_fn: FactorsFn, factor_of: Callable[[Array], Array]) -> ShareFn:
-    """Add factor_of(norm) times each gradient up; keep the norms.
+    """Sum factor_of(|g_i|) g_i over the examples; keep the norms |g_i|.
 
-    With ones it is `reductions.norms`, with `clip_factor` it is `reductions.clipped`.
+    If `factor_of` returns ones, this is `reductions.norms`; if it is `clip_factor`, it
+    is `reductions.clipped`.
     """
 
     def share(params: Params, batch: Batch, total: Array) -> Share:
@@ -61,11 +64,11 @@ def scaled_share(factors_fn: FactorsFn, factor_of: Callable[[Array], Array]) -> 
 
 
 def full_share(factors_fn: FactorsFn) -> ShareFn:
-    """Form the gradient of each example and keep it. Equal to `reductions.full`."""
+    """Form the per-example gradients and keep them. Equal to `reductions.full`."""
 
     def share(params: Params, batch: Batch, total: Array) -> Share:
         values, factors = factors_fn(params, batch, jnp.ones_like(batch.weights))
-        rows = {layer: rows_of(f)._asdict() for layer, f in factors.items()}
+        rows = {layer: layer_gradients(f)._asdict() for layer, f in factors.items()}
         rows = jax.tree.map(
             lambda p, r: r.reshape(-1, *p.shape).astype(p.dtype), params, rows
         )
@@ -83,6 +86,6 @@ def _weighted(values: Values, fractions: Array) -> Means:
 
 
 def _shaped_like(params: Params, sums: dict[str, tuple[Array, Array]]) -> Params:
-    """Return sums of kernels and biases as gradients, shaped and typed like params."""
+    """Return sums for kernels and biases as gradients, shaped and typed like params."""
     grads = {layer: {"kernel": k, "bias": b} for layer, (k, b) in sums.items()}
     return jax.tree.map(lambda p, g: g.reshape(p.shape).astype(p.dtype), params, grads)

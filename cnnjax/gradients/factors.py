@@ -1,24 +1,24 @@
-"""Gradients from their factors: mean, norms and clipped mean, without large rows.
+"""Mean, norms and clipped mean from the factors of per-example gradients.
 
-A layer with parameters multiplies: its input, as a matrix X of positions by fan-in (one
-position for a dense layer, one for each output pixel for a convolution), by its kernel.
-With D the gradient of the loss with respect to the result (positions by features), the
+A layer with parameters multiplies its input, as a matrix X of positions by fan-in, by
+its kernel. (A dense layer has one position, a convolution one per output pixel.) With D
+the gradient of the loss with respect to the product (positions by features), the
 gradient of the kernel is X^T D, and that of the bias is the sum of D over positions.
-X and D are the *factors* of the gradient. One backward pass brings them for the whole
-batch, and then
+X and D are the *factors* of the gradient. One backward pass yields them for all
+examples of a batch, and then
 
     sum_i c_i X_i^T D_i     is ONE matrix product over examples and positions,
 
-whatever the coefficients c are. A dense layer has one position, so that X^T D is an
-outer product, and its norm is |X| |D|: no example's gradient is formed, the clipped
-mean costs no second backward pass, and its memory is that of the batch gradient. This
-is Goodfellow, "Efficient Per-Example Gradient Computations", 2015 (arXiv:1510.01799).
+for any coefficients c. A dense layer has one position, so X^T D is an outer product
+with norm |X| |D|: no per-example gradient is formed, the clipped mean needs no second
+backward pass, and its memory is that of the batch gradient. Source: Goodfellow,
+"Efficient Per-Example Gradient Computations", 2015 (arXiv:1510.01799).
 
 The gradient of a convolution is a sum over positions, whose terms may cancel. So it is
-formed, once, and serves norm and mean: what is clipped is exactly what was measured.
-(Its norm could be computed without forming it, as |X^T D|^2 is the sum of the entries
-of (X X^T) * (D D^T). But that is a sum of squares: where the terms cancel to one part
-in 4,000, no digit of it is right in float32.)
+formed once, and used for both the norm and the mean: the gradient that is clipped is
+exactly the one whose norm was computed. (The norm could be computed without it, since
+|X^T D|^2 is the sum of the entries of (X X^T) * (D D^T). But that is a sum of squares:
+if the terms cancel to one part in 4,000, no digit of it is right in float32.)
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ from cnnjax.types import Batch, Params, TappedLossFn
 
 
 class Factors(NamedTuple):
-    """What the gradients of one layer are products of, for each example."""
+    """The two factors of the gradient of one layer, for each example."""
 
     inputs: Float[Array, "batch positions fan_in"]
     cotangents: Float[Array, "batch positions features"]  # loss by pre-activation
 
 
-class Rows(NamedTuple):
-    """The gradients of one layer, for each example: its factors, multiplied out."""
+class LayerGradients(NamedTuple):
+    """The per-example gradients of one layer: the products of its factors."""
 
     kernel: Float[Array, "batch fan_in features"]
     bias: Float[Array, "batch features"]
 
 
 Values = dict[str, Float[Array, " batch"]]
-# factors_fn(params, batch, weights) -> (loss and metrics of each example, which are not
-# weighted; {layer: Factors} of the gradient of weights[i] times the loss of example i).
-# The batch's own weights are not used.
+# factors_fn(params, batch, weights) -> (loss and metrics of each example, unweighted;
+# {layer: Factors} of the gradient of weights[i] times the loss of example i).
+# The weights in the batch are ignored.
 FactorsFn = Callable[
     [Params, Batch, Float[Array, " batch"]], tuple[Values, dict[str, Factors]]
 ]
@@ -65,8 +65,8 @@ def make_factors_fn(
 ) -> FactorsFn:
     """Build `factors_fn(params, batch, weights)`: one forward and one backward pass.
 
-    `taps` are zeros, added to the pre-activation of each layer: the gradient with
-    respect to a tap is the cotangent there.
+    `taps` are zeros that are added to the pre-activation of each layer: the gradient
+    with respect to a tap is the cotangent of that pre-activation.
     """
 
     def weighted_loss(
@@ -96,26 +96,30 @@ def make_factors_fn(
     return factors_fn
 
 
-def rows_of(factors: Factors) -> Rows:
-    """Form X^T D, and the sum of D over positions, of each example."""
-    return Rows(
+def layer_gradients(factors: Factors) -> LayerGradients:
+    """Form X^T D, and the sum of D over positions, for each example."""
+    return LayerGradients(
         _product("bpi,bpf->bif", *factors), widen(factors.cotangents).sum(axis=1)
     )
 
 
-def added_up(factors: Factors) -> Factors | Rows:
-    """Form the rows where they are sums, over several positions; else keep factors."""
-    return rows_of(factors) if factors.inputs.shape[1] > 1 else factors
+def added_up(factors: Factors) -> Factors | LayerGradients:
+    """Form the per-example gradients if there are several positions; else keep factors.
 
-
-def squared_norms(gradients: Factors | Rows) -> Float[Array, " batch"]:
-    """Return |X^T D|^2 + |sum of D|^2 of each example: its kernel's and its bias's.
-
-    Factors are of one position: with x and d for X and D, both gradients together are
-    the outer product of (x, 1) and d. That is as long as |(x, 1)| d, whose entries are
-    no larger than the norm; |x|^2 and |d|^2 alone could be out of float32's range.
+    With several positions each gradient is a sum, whose norm needs the sum itself.
     """
-    if isinstance(gradients, Rows):
+    return layer_gradients(factors) if factors.inputs.shape[1] > 1 else factors
+
+
+def squared_norms(gradients: Factors | LayerGradients) -> Float[Array, " batch"]:
+    """Return |X^T D|^2 + |sum of D|^2 for each example: of kernel and bias together.
+
+    `Factors` have one position. With rows x and d of X and D, the gradients of kernel
+    and bias together are the outer product of (x, 1) and d. Its norm is that of the
+    vector |(x, 1)| d, whose entries do not exceed the norm; |x|^2 and |d|^2 alone could
+    be out of float32's range.
+    """
+    if isinstance(gradients, LayerGradients):
         return _squares(gradients.kernel) + _squares(gradients.bias)
     inputs, cotangents = map(widen, gradients)
     squares = _squares(inputs)
@@ -124,7 +128,7 @@ def squared_norms(gradients: Factors | Rows) -> Float[Array, " batch"]:
         unit = jnp.max(jnp.abs(inputs), axis=(1, 2), initial=1)
         return unit * jnp.sqrt(_squares(inputs / _column(unit)) + 1 / jnp.square(unit))
 
-    # A branch, as another pass over the inputs takes 10 % of the whole on a CPU.
+    # A branch, because a second pass over the inputs takes 10 % of the time on a CPU.
     length = lax.cond(
         jnp.all(squares < jnp.inf),
         lambda: jnp.sqrt(squares + 1),
@@ -134,14 +138,14 @@ def squared_norms(gradients: Factors | Rows) -> Float[Array, " batch"]:
 
 
 def weighted_sum(
-    gradients: Factors | Rows, coefficients: Float[Array, " batch"]
+    gradients: Factors | LayerGradients, coefficients: Float[Array, " batch"]
 ) -> tuple[Float[Array, "fan_in features"], Float[Array, " features"]]:
-    """Return sum_i c_i times the gradient of example i: of kernel and bias."""
-    if isinstance(gradients, Rows):
+    """Return sum_i c_i g_i, for the gradients g_i of the kernel and of the bias."""
+    if isinstance(gradients, LayerGradients):
         coefficients = coefficients.astype(gradients.kernel.dtype)
         kernel = _product("b,bif->if", coefficients, gradients.kernel)
         return kernel, _product("b,bf->f", coefficients, gradients.bias)
-    # Widened first: what was clipped would be longer for another rounding to bfloat16.
+    # Widened first: rounded to bfloat16 again, a clipped gradient could be too long.
     inputs, cotangents = map(widen, gradients)
     scaled = (cotangents * _column(coefficients)).astype(inputs.dtype)
     return flat_sum(Factors(inputs, scaled))
@@ -157,7 +161,7 @@ def flat_sum(
 
 
 def _squares(values: Float[Array, "batch ..."]) -> Float[Array, " batch"]:
-    """Add up the squares of all entries of each example."""
+    """Return the sum of squares of all entries, for each example."""
     flat = values.reshape(values.shape[0], -1)
     return _product("bi,bi->b", flat, flat)
 
@@ -171,6 +175,6 @@ def _by_position(cotangents: Array) -> Array:
 
 
 def _product(spec: str, a: Array, b: Array) -> Array:
-    """Multiply in full precision, and add up in a type that is fit for it."""
+    """Compute an einsum in full precision, accumulated in float32 or wider."""
     dtype = at_least_float32(a.dtype)
     return jnp.einsum(spec, a, b, precision="highest", preferred_element_type=dtype)

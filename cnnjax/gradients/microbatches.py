@@ -1,7 +1,7 @@
-"""Part of a batch at a time: less memory, the same sum.
+"""Microbatches (gradient accumulation): less memory, the same sum.
 
-This is gradient accumulation. The optimizer sees one gradient, of the whole batch, and
-a schedule counts optimizer steps: microbatches change neither.
+The optimizer still gets one gradient for the entire batch, and a schedule still counts
+optimizer steps, not microbatches.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ from cnnjax.types import Batch, Params
 
 
 class Cut(NamedTuple):
-    """How the rows of an array are shared out among parts of equal size."""
+    """How the examples of an array are divided into microbatches of equal size."""
 
     apart: Callable[[Array, int], Array]  # (array, size) -> [parts, size, ...]
     together: Callable[[Array], Array]  # its inverse
 
 
-# Part j has rows j size, j size + 1, ...: no row moves.
+# Microbatch j has examples j size, j size + 1, ...: no example moves in memory.
 NEIGHBOURS = Cut(
     lambda a, size: a.reshape(-1, size, *a.shape[1:]),
     lambda a: a.reshape(-1, *a.shape[2:]),
 )
-# Of n parts, part j has rows j, j + n, ... Of a batch that lies in pieces on several
-# devices, each part then has rows of every piece; a part of neighbours would be of one
-# piece, and the compiler would have each device do all of the work.
+# Of n microbatches, number j has examples j, j + n, ... If a batch is divided over
+# several devices, each microbatch then has examples from every device. A microbatch of
+# neighbouring examples would lie on one device, and the compiler would make every
+# device do all of the work.
 DEALT = Cut(
     lambda a, size: a.reshape(size, -1, *a.shape[1:]).swapaxes(0, 1),
     lambda a: a.swapaxes(0, 1).reshape(-1, *a.shape[2:]),
@@ -43,15 +44,15 @@ DEALT = Cut(
 
 
 def microbatched(share: ShareFn, *, size: int, cut: Cut = NEIGHBOURS) -> ShareFn:
-    """Take a rule's share `size` examples at a time, and add.
+    """Compute a share in microbatches of `size` examples, and add their shares up.
 
-    Shares are added in float32 at least, whatever the type of the parameters. A batch
-    that is no multiple of `size` is filled up with copies at weight 0. What is kept of
-    each example comes out in the order of the batch.
+    Shares are added in at least float32, whatever the type of the parameters. A batch
+    whose size is not a multiple of `size` is padded with copies at weight 0. The values
+    kept for each example are returned in the order of the batch.
 
     Raises:
-        InputError: a `size` below 1; or, while it is traced, one that is larger than
-            the batch, or than the part of it that a device has.
+        InputError: a `size` below 1; or, while it is traced, a `size` larger than the
+            batch, or than a device's part of it.
     """
     size = at_least(1)("microbatch_size", size)
 

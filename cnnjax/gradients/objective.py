@@ -1,4 +1,4 @@
-"""The objective: what is trained, as one value."""
+"""The objective: the loss that is trained, and what goes with it, as one value."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from cnnjax.types import LossFn, Params
 class Objective(NamedTuple):
     """The loss of ONE raw example, and what goes with it.
 
-    A loss is enough for every gradient rule but `factored`; a test and a prediction
-    need the rest. An objective may be called as its loss, and stand where one does.
+    The loss alone is enough for every gradient rule except `factored`; evaluation and
+    prediction need the rest. An objective can be called, and used, like its loss.
     """
 
     loss_fn: LossFn  # what training differentiates
@@ -47,8 +47,8 @@ def make_objective(
 ) -> Objective:
     """Build the objective of a network and a loss of `losses.LOSSES`, on raw examples.
 
-    `trained` may be another loss of the output than the test's: training
-    differentiates it. Its value, too, is of ONE example.
+    If `trained` is given, training differentiates it, while the test still uses `loss`.
+    It is a loss of ONE example, too.
     """
     measured = NetworkLoss(
         config=config, loss_of_output=loss.of_output, preprocess=preprocess
@@ -69,7 +69,7 @@ def make_objective(
 
 
 def as_objective(objective: Any) -> Objective:
-    """Return an objective; a loss alone is one, too.
+    """Return an objective; a function becomes the objective with that loss.
 
     Raises:
         InputError: neither an objective nor a function.
@@ -81,16 +81,16 @@ def as_objective(objective: Any) -> Objective:
 
 
 def factors_of(objective: Objective) -> FactorsFn:
-    """Return what the factors of the gradient are found by.
+    """Return the objective's `factors_fn`.
 
-    Raises (when it is traced, as every other word about an own loss):
-        InputError: the objective has none.
+    Raises (while it is traced, like all errors about a caller's loss):
+        InputError: the objective has no `factors_fn`.
     """
 
     def refuse(*_: Any) -> Any:
         raise InputError(
-            "a factored gradient expected Objective(loss_fn, factors_fn=...), got an "
-            "objective without; make one with factors.make_factors_fn, or use another "
+            "expected Objective(loss_fn, factors_fn=...) for a factored gradient, got "
+            "no factors_fn; make one with factors.make_factors_fn, or use another "
             "strategy: 'jit' for the mean, 'vmap' for norms and clipping"
         )
 

@@ -1,7 +1,4 @@
-"""A batch made ready: what it must be, and how its padding counts for nothing.
-
-Padding is examples at weight 0, which fill a batch up.
-"""
+"""Checks of a batch, and its padding: examples at weight 0, which have no effect."""
 
 from __future__ import annotations
 
@@ -20,13 +17,13 @@ from cnnjax.types import Batch
 def check_batch(batch: Batch) -> Batch:
     """Return the batch with its weights as an array of floats.
 
-    A weight is 0 or a normal number of float32 (of float64, where JAX has it), and
-    above 0; its unit does not matter.
+    A weight is 0 or a positive normal number of float32 (of float64 with
+    jax_enable_x64), in any unit.
 
     Raises:
-        InputError: no example; not one label, weight and key per input; weights that
-            are no real numbers; or, where their values are known, which they are not
-            while it is traced, one that no example could have.
+        InputError: no examples; not one label, weight and key per input; weights that
+            are not real numbers; or, unless they are traced, a weight that is negative,
+            subnormal or not finite.
     """
     weights = _as_floats(batch.weights)
     sizes = {
@@ -49,7 +46,7 @@ def check_batch(batch: Batch) -> Batch:
 
 
 def _as_floats(weights: Any) -> Array | np.ndarray:
-    """Return weights as an array; on the host, where int64 would be cut off."""
+    """Return weights as an array; JAX would truncate int64, so others stay NumPy's."""
     if not isinstance(weights, jax.Array):
         try:
             weights = np.asarray(weights)
@@ -77,15 +74,15 @@ def _check_values(weights: np.ndarray) -> None:
 
 
 def _widest() -> np.dtype:
-    """Return float64 where JAX has it, else float32."""
+    """Return float64 if jax_enable_x64 is set, else float32."""
     return np.dtype(jax.dtypes.canonicalize_dtype("float64"))
 
 
 def near_one(batch: Batch) -> tuple[Batch, Float[Array, ""]]:
-    """Divide the weights by a power of 2 that brings the largest near 1.
+    """Divide the weights by a power of 2 so that the largest is near 1.
 
-    Their sum and its inverse are then neither too large nor too small, whatever their
-    unit, and no bit of them is lost. Return that power, too.
+    Return the batch and that power. The sum of the weights and its inverse then neither
+    overflow nor underflow, whatever the unit of the weights, and no bit is lost.
     """
     weights = batch.weights.astype(_widest())
     limit = int(np.finfo(weights.dtype).maxexp) - 2  # whose inverse is normal, too
@@ -97,9 +94,9 @@ def near_one(batch: Batch) -> tuple[Batch, Float[Array, ""]]:
 
 
 def total_weight(batch: Batch) -> Float[Array, ""]:
-    """Add up the weights of a batch, in float64 where JAX has it.
+    """Return the sum of the weights, in float64 if jax_enable_x64 is set.
 
-    It is NaN, and with it all that is computed from it, where a weight is negative.
+    If a weight is negative it is NaN, and so is everything computed from it.
     """
     weights = batch.weights.astype(_widest())
     allowed = jnp.all(weights >= 0)
@@ -107,7 +104,7 @@ def total_weight(batch: Batch) -> Float[Array, ""]:
 
 
 def pad_batch(batch: Batch, multiple: int) -> Batch:
-    """Fill a batch up to a multiple with copies of its last example, at weight 0."""
+    """Pad a batch to a multiple of a size with its last example, at weight 0."""
     size = batch.weights.shape[0]
     missing = -size % multiple
     if missing == 0:
@@ -119,12 +116,12 @@ def pad_batch(batch: Batch, multiple: int) -> Batch:
 
 
 def harmless(batch: Batch) -> Batch:
-    """Put values that no loss stumbles over in the place of padded examples' own.
+    """Replace the values of padded examples by values that are safe for any loss.
 
-    Weight 0 alone is not enough: 0 times NaN is NaN, and a label that marks padding,
-    as -1 does, may be no class. Numbers become those of the first real example (zeros
-    where there is none), whole numbers 0; bytes are pixels, whatever their value, and
-    stay. Real examples are not touched, and no value of them changes.
+    Weight 0 alone is not enough: 0 times NaN is NaN, and a label such as -1, which
+    marks padding, may not be a class. Floats become those of the first real example
+    (zeros if there is none), and integers become 0; uint8 arrays are pixels, safe
+    whatever their value, and stay. Real examples do not change.
     """
     real = batch.weights != 0
     first = jnp.argmax(real)
@@ -144,8 +141,8 @@ def harmless(batch: Batch) -> Batch:
 
 
 def nonzero(total: Float[Array, ""]) -> Float[Array, ""]:
-    """Return a batch's weight to divide by: 1 where all of it is padding.
+    """Return a batch's total weight as a divisor: 1 if the batch is all padding.
 
-    Such a batch has a mean loss of 0 and a gradient of 0, at weight 0.
+    Such a batch then has loss 0, gradient 0 and weight 0.
     """
     return jnp.where(total == 0, jnp.ones_like(total), total)

@@ -1,4 +1,4 @@
-"""Gradient rules that form a row for each example: its gradient, under `vmap`."""
+"""The shares of the per-example rule, which computes gradients under `vmap`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from cnnjax.types import Batch, LossFn, Params
 
 
 def example_share(loss_fn: LossFn) -> ShareFn:
-    """Form the share of each example in the gradient, under `vmap`, then add them up.
+    """Compute the share of each example in the gradient under `vmap`, then add them up.
 
-    The weight is in the loss, so that the sum follows the rows at once: XLA then sees
-    that the rows are only added, and mostly never forms them. (Weighting the rows
-    instead makes it form them all, 5 to 20 times slower on a CPU.) So this is a rule,
-    not a measurement of per-example gradients.
+    The weight is in the loss, so that the sum directly follows the per-example
+    gradients: XLA then sees that they are only added, and usually does not materialise
+    them. (If they are weighted afterwards, XLA materialises all of them, which is 5 to
+    20 times slower on a CPU.) So its cost is not that of having per-example gradients.
     """
     values_fn = checked(loss_fn)
 
@@ -41,11 +41,11 @@ def example_share(loss_fn: LossFn) -> ShareFn:
     return share
 
 
-def rows_share(loss_fn: LossFn, reduction: ReductionFn) -> ShareFn:
-    """Form the gradient of each example, reduce each, then add them up.
+def per_example_share(loss_fn: LossFn, reduction: ReductionFn) -> ShareFn:
+    """Form the per-example gradients, reduce each of them, then add them up.
 
-    Here the rows do exist: batch times the memory of the parameters. `factors` has
-    norms and clipping without those of large layers.
+    Here they are materialised: they take the memory of the parameters times the batch.
+    `factors` has norms and clipping that avoid this for large layers.
     """
     example_value_and_grad = jax.value_and_grad(checked(loss_fn), has_aux=True)
 

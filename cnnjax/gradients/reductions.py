@@ -1,6 +1,7 @@
-"""What is done with the gradient of ONE example before the gradients are added up.
+"""Reductions: what is done with each per-example gradient before the sum.
 
-A reduction knows no batch: the gradient rules bring it to every example.
+A reduction does not know that there is a batch: the gradient rules apply it to each
+example.
 """
 
 from __future__ import annotations
@@ -19,29 +20,29 @@ from cnnjax.types import Params
 
 
 class Reduced(NamedTuple):
-    """The gradient of one example, made ready for the sum."""
+    """The result of a reduction of the gradient of one example."""
 
-    grads: Params  # what is added up, in its type or a wider one
-    metrics: dict[str, Float[Array, ""]]  # averaged, as the example's loss is
-    kept: dict[str, PyTree]  # handed out for each example, not averaged
+    grads: Params  # to be added up, in the type of the gradient or a wider one
+    metrics: dict[str, Float[Array, ""]]  # to be averaged, like the loss
+    kept: dict[str, PyTree]  # to be returned for each example, not averaged
 
 
 ReductionFn = Callable[[Params], Reduced]
-# What a reduction has to know of an example's gradient. "changes": more than a factor
-# times the gradient is added, so that all of it has to be there.
+# What a reduction needs of a per-example gradient. "changes": it does more than scale
+# the gradient or keep it, so it needs the gradient itself before the sum.
 Needs = Literal["nothing", "norm", "gradient", "changes"]
 
 
 @dataclass(frozen=True)
 class Reduction:
-    """A reduction as a value: what it does, and what a gradient rule has to bring it.
+    """A reduction as a value: what it does, and what it needs from a gradient rule.
 
-    Call it with the gradient of one example. An own one needs no more than `reduce`.
+    Call it with the gradient of one example. Your own reduction only needs `reduce`.
     """
 
     reduce: ReductionFn
     needs: Needs = "changes"
-    # Of "norm": how many times the gradient counts, by its norm.
+    # If it needs "norm": the factor for the gradient, as a function of its norm.
     factor_of: Callable[[Array], Array] = jnp.ones_like
 
     def __call__(self, grads: Params) -> Reduced:
@@ -49,7 +50,7 @@ class Reduction:
         return self.reduce(grads)
 
 
-# Far above what float32 loses in squares, so that no clipped gradient is longer.
+# Far above the values whose squares underflow in float32, so that norms are accurate.
 LEAST_MAX_NORM = 1e-12
 
 
@@ -62,17 +63,19 @@ def _with_norm(grads: Params) -> Reduced:
 mean = Reduction(lambda grads: Reduced(grads, {}, {}), "nothing")
 # Add the gradient up as it is; keep its norm, and average that as a metric.
 norms = Reduction(_with_norm, "norm")
-# Add the gradient up, and keep the whole of it.
+# Add the gradient up as it is; keep all of it.
 full = Reduction(lambda grads: Reduced(grads, {}, {"grads": grads}), "gradient")
 
 
 def clipped(max_norm: float) -> Reduction:
-    """Build the reduction that shortens a gradient to `max_norm` where it is longer.
+    """Build the reduction that shortens a gradient to `max_norm` if it is longer.
 
-    Each example is clipped before the sum, so that none moves the mean by more than
-    max_norm / n: that is what differential privacy is built on (Abadi et al., "Deep
-    Learning with Differential Privacy", 2016, arXiv:1607.00133). Clipping the mean is
-    something else.
+        g -> g min(1, max_norm / |g|)
+
+    Each per-example gradient is clipped before the sum, so that no example moves the
+    mean by more than max_norm / n, as differential privacy requires (Abadi et al.,
+    "Deep Learning with Differential Privacy", 2016, arXiv:1607.00133). Clipping the
+    mean gradient is not the same.
 
     Raises:
         InputError: a `max_norm` below `LEAST_MAX_NORM`.
@@ -85,14 +88,14 @@ def clipped(max_norm: float) -> Reduction:
     def reduce(grads: Params) -> Reduced:
         norm = global_norm(grads)
         factor = factor_of(norm)
-        # In the factor's type: rounded to bfloat16 they could be longer than max_norm.
+        # In the factor's type: rounded to bfloat16, it could be longer than max_norm.
         shortened = jax.tree.map(lambda g: g.astype(factor.dtype) * factor, grads)
         return Reduced(shortened, {"grad_norm": norm}, {"grad_norm": norm})
 
     return Reduction(reduce, "norm", factor_of)
 
 
-# By name, for a norm to clip to, of which only *clipped* takes notice.
+# By name: functions of a norm to clip to, which only *clipped* uses.
 REDUCTIONS: dict[str, Callable[[float], Reduction]] = {
     "norms": lambda _: norms,
     "clipped": clipped,
@@ -101,9 +104,9 @@ REDUCTIONS: dict[str, Callable[[float], Reduction]] = {
 
 
 def global_norm(grads: Params) -> Float[Array, ""]:
-    """Return the Euclidean norm of all entries of all leaves together.
+    """Return sqrt(sum of g^2), the Euclidean norm over all entries of all leaves.
 
-    Squares are taken as they are: in float32, a norm above 1.8e19 is infinite, and
+    Entries are not scaled first: in float32, a norm above 1.8e19 is infinite, and
     entries below 1e-19 count as 0.
     """
     leaves = jax.tree.leaves(grads)
@@ -112,10 +115,10 @@ def global_norm(grads: Params) -> Float[Array, ""]:
 
 
 def check_max_norm(max_norm: float) -> float:
-    """Return a norm that gradients can be clipped to.
+    """Return a norm that gradients can be clipped to, as a float.
 
     Raises:
-        InputError: it is no number, or below `LEAST_MAX_NORM`.
+        InputError: `max_norm` is not a number, or below `LEAST_MAX_NORM`.
     """
     what = f"max_norm of at least {LEAST_MAX_NORM}"
     return real_number(what, max_norm, lambda norm: norm >= LEAST_MAX_NORM)

@@ -1,7 +1,7 @@
-"""The gradient rules: how ONE device forms the mean gradient of the examples it has.
+"""The gradient rules: how ONE device computes the mean gradient of its examples.
 
-A rule takes an objective and a reduction, and returns a share (see `shares`). All of
-them equal `serial`.
+A rule takes an objective and a reduction, and returns a share (see `shares`). All rules
+compute the same result as `serial`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from cnnjax.base.errors import InputError
 from cnnjax.gradients import factored as factored_shares
 from cnnjax.gradients import reductions
 from cnnjax.gradients.objective import Objective, factors_of
-from cnnjax.gradients.per_example import example_share, rows_share
+from cnnjax.gradients.per_example import example_share, per_example_share
 from cnnjax.gradients.reductions import Reduction
 from cnnjax.gradients.shares import ShareFn, batch_share, serial_share
 
@@ -24,7 +24,8 @@ def serial(objective: Objective, reduction: Reduction = reductions.mean) -> Shar
     """Go through the batch one example at a time: the reference.
 
     Who takes the mean? A running sum over the examples, divided by the sum of their
-    weights. When is it not valid? Always valid: the other rules are compared with it.
+    weights. When is it not valid? It is always valid: the other rules are compared with
+    it.
     """
     return serial_share(objective.loss_fn, reduction)
 
@@ -33,15 +34,15 @@ def batch(objective: Objective, reduction: Reduction = reductions.mean) -> Share
     """Differentiate the loss of the batch at once: parallel per operation.
 
     Who takes the mean? The loss, over the batch axis. When is it not valid? For norms,
-    clipping and the gradients of single examples, which it never forms.
+    clipping and per-example gradients, which it never forms.
 
     Raises:
-        InputError: a reduction that needs to know an example's gradient.
+        InputError: a reduction that needs per-example gradients.
     """
     if reduction.needs != "nothing":
         raise InputError(
-            "expected the reduction mean for the batch at once, which forms no "
-            f"gradient of an example, got one that needs its {reduction.needs}; use "
+            "expected the reduction mean for the rule batch, which forms no "
+            f"per-example gradients, got one that needs {reduction.needs!r}; use "
             "'vmap' or 'factored'"
         )
     return batch_share(objective.loss_fn)
@@ -50,30 +51,30 @@ def batch(objective: Objective, reduction: Reduction = reductions.mean) -> Share
 def per_example(
     objective: Objective, reduction: Reduction = reductions.mean
 ) -> ShareFn:
-    """Form the gradient of each example, then their mean: parallel per sample.
+    """Form the per-example gradients, then their mean: parallel per sample.
 
-    Who takes the mean? A weighted sum over the gradients of the examples. When is it
-    not valid? Always valid. Whether single gradients are formed is XLA's choice where
-    only their mean is asked for; where their norms are, they take the memory of the
-    parameters times the batch (or the microbatch).
+    Who takes the mean? A weighted sum over the per-example gradients. When is it not
+    valid? It is always valid. If only the mean is needed, XLA usually does not
+    materialise the per-example gradients; if their norms are, they take the memory of
+    the parameters times the batch (or the microbatch).
     """
     if reduction.needs == "nothing":
         return example_share(objective.loss_fn)
-    return rows_share(objective.loss_fn, reduction)
+    return per_example_share(objective.loss_fn, reduction)
 
 
 def factored(objective: Objective, reduction: Reduction = reductions.mean) -> ShareFn:
-    """Form the gradient layer by layer, as one product of two flat matrices.
+    """Compute the gradient layer by layer, as one product of two flat matrices.
 
-    Who takes the mean? The weights, which are in the loss of each example; one matrix
-    product per layer adds up. When is it not valid? For a loss that is not built on a
-    stack of layers: it needs `Objective.factors_fn`. It pays on CPUs, where
-    `layers.conv2d` lays patches out anyway; elsewhere they would be laid out for this
-    alone.
+    Who takes the mean? One matrix product per layer, with the weights in the loss of
+    each example. When is it not valid? For a loss that is not built on a stack of
+    layers: it needs `Objective.factors_fn`. It is fast on CPUs, where `layers.conv2d`
+    extracts patches anyway; on other platforms it would extract them for this purpose
+    only.
 
     Raises:
-        InputError: a reduction that changes more than the length of an example's
-            gradient; or, when it is traced, no `factors_fn`.
+        InputError: a reduction that changes more than the length of a per-example
+            gradient; or, while it is traced, an objective without `factors_fn`.
     """
     factors_fn = factors_of(objective)
     match reduction.needs:
@@ -84,10 +85,11 @@ def factored(objective: Objective, reduction: Reduction = reductions.mean) -> Sh
         case "gradient":
             return factored_shares.full_share(factors_fn)
     raise InputError(
-        "expected a reduction that keeps a gradient or shortens it, got one that "
-        "changes it otherwise, which factors cannot; use 'vmap'"
+        "expected a reduction that keeps or shortens gradients, got one that changes "
+        "them in another way, which the rule factored cannot do; use 'vmap'"
     )
 
 
-# By which route norms, clipping and single gradients are had: their names' last word.
+# The rules that compute norms, clipping and per-example gradients; the keys are the
+# last word of their names in tables.
 ROUTES: dict[str, Rule] = {"rows": per_example, "factors": factored}

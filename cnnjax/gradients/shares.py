@@ -4,16 +4,17 @@ Every rule computes, for the loss l and the weights w of a batch,
 
     mean loss = sum_i w_i l(params, x_i, y_i, key_i) / sum_i w_i
 
-and its gradient. It is written as the *share* that some examples have in the mean of
-all: the same sum over those examples, divided by the weight of all. Shares add up. A
-whole batch is its own share; the shares of microbatches, or of devices, are added; and
-a part that is all padding has a share of zero, where a mean of it would be NaN.
+and its gradient. A rule is written as a *share*: what some examples add to the mean
+over all, which is the same sum over those examples only, divided by the weight of all.
+Shares add up. The entire batch is its own share; the shares of microbatches, or of
+devices, are added; and a part that is all padding has a share of zero, where its own
+mean would be NaN.
 
-`serial_share` says so plainly and is the reference; the others are compared with it. A
-constant factor too much would go unnoticed later: Adam divides it away.
+`serial_share` is the plainest form and the reference; the others are compared with it.
+An excess constant factor would go unnoticed later: Adam divides it away.
 
-`rows` has the rules that form the gradient of each example, `factors` those that begin
-from what a layer multiplies.
+`per_example` has the shares that form per-example gradients, `factored` those that use
+the factors of each layer's gradient.
 """
 
 from __future__ import annotations
@@ -37,25 +38,27 @@ Each = dict[str, PyTree]
 
 
 class Share(NamedTuple):
-    """What some examples add to the means over all, and what is kept of each."""
+    """What some examples add to the means over all, and the values kept for each."""
 
     means: Means
     grads: Params  # shaped and typed like params
-    each: Each  # {name: leaves of shape [batch, ...]}: laid side by side, never added
+    each: Each  # {name: leaves of shape [batch, ...]}: concatenated, never added
 
 
 # share(params, batch, total) -> Share, where `total` is the weight of all examples.
 ShareFn = Callable[[Params, Batch, Float[Array, ""]], Share]
-# examine(params, batch) -> (Metrics, grads, each): means, and what is kept of each.
+# examine(params, batch) -> (Metrics, grads, each): means, and values of each example.
 ExamineFn = Callable[[Params, Batch], tuple[Metrics, Params, Each]]
 
 
 def serial_share(
     loss_fn: LossFn, reduction: reductions.ReductionFn = reductions.mean
 ) -> ShareFn:
-    """Go through the batch one example at a time and add up: the reference.
+    """Go through the batch one example at a time, and add up: the reference.
 
-    The reduction is done to the gradient of each example before it is added.
+        sum_i w_i r(grad l(params, x_i, y_i, key_i)) / total
+
+    The reduction r is applied to each per-example gradient before it is added.
     """
     example_value_and_grad = jax.value_and_grad(checked(loss_fn), has_aux=True)
 
@@ -83,7 +86,7 @@ def serial_share(
 
 
 def batch_share(loss_fn: LossFn) -> ShareFn:
-    """Differentiate the weighted sum of the losses of all examples at once."""
+    """Differentiate the loss of the batch, sum_i w_i l(params, x_i, ...) / total."""
     values_of = jax.vmap(checked(loss_fn), in_axes=(None, 0, 0, 0))
 
     def share(params: Params, batch: Batch, total: Array) -> Share:
@@ -102,10 +105,10 @@ def batch_share(loss_fn: LossFn) -> ShareFn:
     return share
 
 
-def whole(share: ShareFn) -> ValueAndGradFn:
-    """Take the share of the whole batch in itself: the mean.
+def value_and_grad_of(share: ShareFn) -> ValueAndGradFn:
+    """Build `value_and_grad(params, batch) -> (Metrics, grads)` from a share.
 
-    Returns `value_and_grad(params, batch) -> (Metrics, grads)`.
+    The share of the entire batch in itself is the mean.
     """
 
     def value_and_grad(params: Params, batch: Batch) -> tuple[Metrics, Params]:
@@ -117,11 +120,11 @@ def whole(share: ShareFn) -> ValueAndGradFn:
     return value_and_grad
 
 
-def with_each(share: ShareFn) -> ExamineFn:
-    """Take the share of the whole batch, and hand out what is kept of each example.
+def with_per_example(share: ShareFn) -> ExamineFn:
+    """Build `examine(params, batch) -> (Metrics, grads, each)` from a share.
 
-    Returns `examine(params, batch) -> (Metrics, grads, each)`. An example at weight 0
-    has an entry in `each`, too, which means nothing: see `padding.harmless`.
+    It returns the means, and the values that the share keeps for each example. The
+    entries of examples at weight 0 are meaningless: see `padding.harmless`.
     """
 
     def examine(params: Params, batch: Batch) -> tuple[Metrics, Params, Each]:
@@ -134,20 +137,20 @@ def with_each(share: ShareFn) -> ExamineFn:
 
 
 def _begin(params: Params, batch: Batch) -> tuple[Batch, Array, Array]:
-    """Return the batch made ready, its weight, and the unit of that weight."""
+    """Return the batch after `ready`, its total weight, and the unit of the weight."""
     check_params(params)
     batch, unit = ready(batch)
     return batch, padding.total_weight(batch), unit
 
 
 def each_over(share: ShareFn) -> Callable[[Params, Batch, Each], Each]:
-    """Compile `each(params, batch, old)`: what is kept of each example, and no mean.
+    """Compile `each(params, batch, old)`: the values kept for each example, no means.
 
-    It is written over `old`, what an earlier batch of the same shapes left, which is
-    gone afterwards. Rows take the memory of the parameters times the batch: on a CPU,
-    memory that is new to the process costs more than computing them.
+    The result overwrites `old`, the result for an earlier batch of the same shapes,
+    which is donated. Per-example gradients take the memory of the parameters times the
+    batch: on a CPU, allocating new memory costs more than computing them.
     """
-    examine = with_each(share)
+    examine = with_per_example(share)
 
     def each(params: Params, batch: Batch, old: Each) -> Each:
         del old  # donated: the results take its place
@@ -157,13 +160,13 @@ def each_over(share: ShareFn) -> Callable[[Params, Batch, Each], Each]:
 
 
 def canonical(batch: Batch) -> Batch:
-    """Return a batch as every rule takes it: typed keys, weights in the widest type.
+    """Return a batch in the form that every rule takes: typed keys, wide weights.
 
-    That is float64 where JAX has it, else float32.
+    Weights are float64 if jax_enable_x64 is set, else float32.
 
     Raises:
-        InputError: a batch that `padding.check_batch` refuses, or keys that are not of
-            threefry.
+        InputError: a batch that `padding.check_batch` refuses, or keys that are not
+            threefry keys.
     """
     batch = padding.check_batch(batch)
     weights = jnp.asarray(batch.weights, jax.dtypes.canonicalize_dtype("float64"))
@@ -171,13 +174,13 @@ def canonical(batch: Batch) -> Batch:
 
 
 def ready(batch: Batch, *, multiple: int = 1) -> tuple[Batch, Float[Array, ""]]:
-    """Return the batch to divide among devices or microbatches, and its weights' unit.
+    """Prepare a batch for division; return it, and the unit of its weights.
 
-    It is canonical, filled up to a multiple, with weights near 1 and padding that harms
-    nothing.
+    The batch is canonical, padded to a multiple of `multiple`, with weights near 1 and
+    safe values in its padding.
 
     Raises:
-        InputError: as `canonical`.
+        InputError: a batch that `canonical` refuses.
     """
     padded = padding.pad_batch(canonical(batch), multiple)
     batch, unit = padding.near_one(padded)
@@ -186,15 +189,15 @@ def ready(batch: Batch, *, multiple: int = 1) -> tuple[Batch, Float[Array, ""]]:
 
 def serial_value_and_grad(loss_fn: LossFn) -> ValueAndGradFn:
     """Go through the batch one example at a time: the reference of every strategy."""
-    return whole(serial_share(loss_fn))
+    return value_and_grad_of(serial_share(loss_fn))
 
 
 def batch_value_and_grad(loss_fn: LossFn) -> ValueAndGradFn:
-    """Differentiate the weighted mean loss of the whole batch at once."""
-    return whole(batch_share(loss_fn))
+    """Differentiate the weighted mean loss of the batch at once."""
+    return value_and_grad_of(batch_share(loss_fn))
 
 
 def weighted(values: Array, weights: Array) -> Array:
-    """Return values times weights, in a type that is fit to add the values up in."""
+    """Return values times weights, in float32 or wider."""
     wide = widen(values)
     return wide * weights.astype(wide.dtype)

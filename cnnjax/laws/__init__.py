@@ -1,4 +1,4 @@
-"""What is true of every strategy, and by how much it may be missed."""
+"""The laws that every strategy obeys, and the bounds of rounding errors."""
 
 from cnnjax.laws.checking import Finding, check
 from cnnjax.laws.making import make_case

@@ -1,6 +1,6 @@
-"""A case for the laws: one strategy, and what it is held to.
+"""A case for the laws: a strategy, and the exact results to compare with.
 
-Each program of it is compiled once, whatever laws look at it.
+Each program of a case is compiled once, however many laws use it.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from cnnjax.types import Batch, LossFn, Metrics, Params, Strategy, Values
 
 
 class Truth(NamedTuple):
-    """What is right for a loss, computed without any strategy."""
+    """The right results for a loss, computed without any strategy."""
 
-    exact: ExactFn  # of a batch, with the bound of the law
-    # Of ONE example: of_one(params, example, label, key) -> ({metric: value}, grads).
+    exact: ExactFn  # the exact means of a batch, with the bounds of the law
+    # of_one(params, example, label, key) -> ({metric: value}, grads), for ONE example.
     of_one: Callable[..., tuple[Values, Params]]
     mean_loss: Callable[[Params, Batch], Float[Array, ""]]
 
 
 def truth_of(loss_fn: LossFn, dtype: str) -> Truth:
-    """Build what is right for a loss; that of the last few losses is kept, compiled."""
+    """Build the right results for a loss; those of the last few losses are cached."""
     try:
         return _kept(loss_fn, dtype)
-    except TypeError:  # it cannot be hashed
+    except TypeError:  # the loss is not hashable
         return _truth_of(loss_fn, dtype)
 
 
@@ -64,52 +64,52 @@ _kept = functools.lru_cache(maxsize=8)(_truth_of)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Case:
-    """A strategy with parameters and a batch; what laws need to know of it besides.
+    """A strategy with parameters and a batch, and what else the laws need.
 
-    `make_case` makes one of what a caller has.
+    `make_case` builds a case from a caller's arguments.
     """
 
     strategy: Strategy
     loss_fn: LossFn
     params: Params
-    batch: Batch  # as it was given: equal weights or not, padding or none
-    dtype: str  # of the arithmetic: a name of `law.ROUNDOFF`
-    optimizer: optax.GradientTransformation  # of the updates that are made
-    num_devices: int = 1  # that a batch is divided over
+    batch: Batch  # as given by the caller: any weights, with or without padding
+    dtype: str  # of the arithmetic: a key of `law.ROUNDOFF`
+    optimizer: optax.GradientTransformation  # for the laws about updates
+    num_devices: int = 1  # over which a batch is divided
     microbatch_size: int | None = None
-    alone: Strategy | None = None  # the same on one device: the measure of its work
-    # Of the updates that are made, one after another; none: of `examples`.
+    alone: Strategy | None = None  # the same on one device, to compare its work with
+    # The batches of the updates, in order; empty: made from `examples`.
     update_batches: tuple[Batch, ...] = ()
     _programs: dict[Any, jax.stages.Compiled] = field(default_factory=dict, init=False)
 
     @property
     def compiled(self) -> bool:
-        """Whether there is a compiled program to look at."""
+        """Whether the strategy is compiled into a program."""
         return self.strategy.run != "eager"
 
     @functools.cached_property
     def examples(self) -> Batch:
-        """The examples of the batch, all of them real, at unequal weights."""
+        """The examples of the batch, without padding, with unequal weights."""
         return batches.unequally_weighted(batches.only_real(self.batch))
 
     @functools.cached_property
     def truth(self) -> Truth:
-        """What is right for the loss."""
+        """The right results for the loss."""
         return truth_of(self.loss_fn, self.dtype)
 
     @functools.cached_property
     def expected(self) -> Exact:
-        """What is exact for `examples`, and its bounds."""
+        """The exact results for `examples`, and their bounds."""
         return self.exact(self.examples)
 
     @functools.cached_property
     def returned(self) -> tuple[Metrics, Params]:
-        """What the strategy returns for `examples`."""
+        """The results of the strategy for `examples`."""
         return self.value_and_grad(self.examples)
 
     @functools.cached_property
     def updated(self) -> Updated:
-        """What some updates leave behind."""
+        """The result of some updates."""
         short, nearly_empty = batches.short, batches.nearly_empty
         own = self.examples
         return update(
@@ -120,12 +120,12 @@ class Case:
         )
 
     def exact(self, batch: Batch) -> Exact:
-        """Return what is exact for a batch, and how far from it right ones may be."""
+        """Return the exact results for a batch, and the bounds of rounding errors."""
         return self.truth.exact(self.params, batch)
 
     def place(self, batch: Batch) -> tuple[Params, Batch]:
-        """Put parameters and a batch where the strategy wants them."""
-        # Not the case's own: a wrong strategy may not copy what is donated later.
+        """Place parameters and a batch as the strategy does."""
+        # A copy of the case's own: a wrong strategy may let them be donated.
         params = jax.tree.map(jnp.copy, self.params)
         return self.strategy.put_state(params), self.strategy.put_batch(batch)
 
@@ -139,10 +139,10 @@ class Case:
         return self._programs[kind]
 
     def value_and_grad(self, batch: Batch) -> tuple[Metrics, Params]:
-        """Return what the strategy returns for a batch.
+        """Return the metrics and the gradients of the strategy for a batch.
 
         Raises:
-            InputError: it is not (Metrics, gradients).
+            InputError: the strategy returns something other than (Metrics, gradients).
         """
         run = self.program(batch) if self.compiled else self.strategy.value_and_grad
         returned = run(*self.place(batch))

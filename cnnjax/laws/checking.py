@@ -1,4 +1,4 @@
-"""All laws at once, for whoever brings an own strategy, loss or network."""
+"""Check all laws at once, for your own strategy, loss or network."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ STRUCTURE = "structure_and_dtype_are_kept"
 
 
 class Finding(NamedTuple):
-    """A law that is broken, and how."""
+    """A broken law, and how it is broken."""
 
     law: str  # its name in `LAWS`
-    objection: str
+    objection: str  # what is wrong, in one line
 
     def __str__(self) -> str:
         return f"{self.law}: {self.objection}"
@@ -39,17 +39,17 @@ def check(
     dtype: str | None = None,
     optimizer: optax.GradientTransformation | None = None,
 ) -> tuple[Finding, ...]:
-    """Return which laws a strategy breaks: none of them, if it is right.
+    """Return the laws that a strategy breaks; () if it is right.
 
     `strategy` is a name of `STRATEGIES`, a builder `(objective, options) -> Strategy`
-    as a row of the table is, or a `Strategy` that is built; `objective`, the loss of
-    ONE example, `loss_fn(params, example, label, key) -> (loss, {metric: value})`, or
-    an `Objective`. `options` are given to the builder. `dtype` is that of the
-    arithmetic; None: the narrowest of the parameters. `optimizer` makes the updates
-    after which the parameters are looked at; None: gradient descent.
+    (like a row of the table), or a `Strategy`. `objective` is the loss of ONE example,
+    `loss_fn(params, example, label, key) -> (loss, {metric: value})`, or an
+    `Objective`. `options` are passed to the builder. `dtype` is that of the arithmetic;
+    None: the narrowest dtype of the parameters. `optimizer` is for the laws about
+    updates; None: gradient descent.
 
-    Where the gradient has another structure than the parameters, or other shapes, no
-    other law is looked at.
+    If the gradient has another structure or other shapes than the parameters, no other
+    law is checked.
 
     >>> def loss_fn(params, example, label, key):
     ...     return (params["slope"] * example - label) ** 2
@@ -70,8 +70,8 @@ def check(
     loss_falls: the loss rises against the gradient
 
     Raises:
-        InputError: what `make_case` refuses; and, when it is traced, a loss that breaks
-            its contract, or a factored strategy for a loss without factors.
+        InputError: arguments that `make_case` refuses; or, while it is traced, a loss
+            that breaks its contract, or a factored strategy without `factors_fn`.
     """
     case = make_case(
         strategy,

@@ -1,4 +1,4 @@
-"""What "equal" means here: one measure for gradients, used by every test and table."""
+"""The relative error of gradients, leaf by leaf, as used by all tests and tables."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-# Largest error of a leaf that still counts as equal, by the type of the arithmetic.
-# bfloat16 has 8 significant bits and the mean gradient cancels: against float32, the
-# recipes' first gradients differ by up to 0.18 (as of JAX 0.12, on a CPU).
+# The largest error of a leaf that still counts as equal, by dtype of the arithmetic.
+# bfloat16 has 8 significant bits, and the terms of a mean gradient cancel: the recipes'
+# first gradients differ from those in float32 by up to 0.18 (as of JAX 0.12, on a CPU).
 TOLERANCES = {"bfloat16": 0.25, "float32": 1e-5, "float64": 1e-12}
 
 
 def leaf_errors(actual: PyTree, reference: PyTree) -> dict[str, float]:
-    """Return max|a - r| / max|r| for each leaf, named by its path.
+    """Return max|a - r| / max|r| for each leaf, by its path.
 
-    Each leaf is compared on its own largest entry: entry by entry, cancellation would
-    condemn correct gradients. Where the reference is all zero, anything but exact
-    zeros is infinitely wrong; so is a NaN or an infinity that is not the reference's,
-    in the same place and of the same sign. It is the largest finite entry that counts.
-    Leaves of any real type, of any shape, empty ones too; never NaN.
+    Each leaf is compared with its largest entry: entry by entry, correct gradients
+    would fail because of cancellation. If the reference is all zero, the error is
+    infinite unless the leaf is, too. It is also infinite unless NaNs and infinities are
+    the same as in the reference, in the same places; the maxima are over the other
+    entries. Leaves can have any real type and any shape, also empty. The result is
+    never NaN.
 
     Raises:
         ValueError: the two differ in structure, in a shape or in a dtype.
@@ -45,15 +46,15 @@ def leaf_errors(actual: PyTree, reference: PyTree) -> dict[str, float]:
 
 
 def largest_error(actual: PyTree, reference: PyTree) -> float:
-    """Return the worst of `leaf_errors`; 0 for two trees without leaves."""
+    """Return the largest of `leaf_errors`; 0 for two trees without leaves."""
     return max(leaf_errors(actual, reference).values(), default=0.0)
 
 
 def _error(actual: np.ndarray, reference: np.ndarray) -> float:
-    """Return max|a - r| / max|r| over finite entries; infinite where others differ."""
+    """Return max|a - r| / max|r| over finite entries; infinite if others differ."""
     if not _alike_where_not_finite(actual, reference):
         return math.inf
-    # Wide enough that nothing overflows, wraps around or is flushed to zero.
+    # In a wide type, so that nothing overflows, wraps around or is flushed to zero.
     finite = np.isfinite(_wide(reference))
     a, r = _wide(actual)[finite], _wide(reference)[finite]
     difference = np.max(np.abs(a - r), initial=0.0)
@@ -64,7 +65,7 @@ def _error(actual: np.ndarray, reference: np.ndarray) -> float:
 
 
 def _alike_where_not_finite(actual: np.ndarray, reference: np.ndarray) -> bool:
-    """Return whether NaNs and infinities are the same ones, in the same places."""
+    """Return whether NaNs and infinities are the same, in the same places."""
     a, r = _wide(actual), _wide(reference)
     special = ~(np.isfinite(a) & np.isfinite(r))
     return np.array_equal(a[special], r[special], equal_nan=True)

@@ -1,7 +1,6 @@
-"""Laws of what a strategy costs: places, programs, copies, work, the caller's arrays.
+"""Laws about cost: placement, compilation, copies, work, the caller's arrays.
 
-Each law is a function of a case that returns what there is to object to, in one line,
-or None.
+Each law is a function of a case. It returns None, or one line about what is wrong.
 """
 
 from __future__ import annotations
@@ -15,16 +14,18 @@ from cnnjax.laws.cases import Case
 from cnnjax.strategies import STRATEGIES
 from cnnjax.types import Strategy
 
-# What a device may do, in its part of the work that the same strategy is on one device.
+# The most work that a device may do, as a multiple of 1/N of the work of the same
+# strategy on one device.
 SLACK = 1.1
-# What a device may do of all the work, where only that of another strategy is known.
+# The most work that a device may do, as a part of the work of `jit` on one device, if
+# the strategy on one device is not known.
 MOST = 0.75
 
 
 def placement_is_kept(case: Case) -> str | None:
-    """Compare where the gradient is with where the parameters are.
+    """Compare the placement of the gradient with that of the parameters.
 
-    Else the second step of training compiles again.
+    If they differ, the second step of training compiles again.
     """
     grads = jax.tree.map(jnp.asarray, case.returned[1])
     alike = programs.placed_alike(grads, case.place(case.examples)[0])
@@ -32,7 +33,7 @@ def placement_is_kept(case: Case) -> str | None:
 
 
 def the_callers_parameters_survive(case: Case) -> str | None:
-    """Make updates that donate their state, and look at the caller's parameters."""
+    """Make updates that donate their state, then check the caller's parameters."""
     if case.updated.deletes_params:
         return "deletes the caller's parameters"
     changed = case.updated.changes_params
@@ -40,13 +41,13 @@ def the_callers_parameters_survive(case: Case) -> str | None:
 
 
 def the_work_is_divided(case: Case) -> str | None:
-    """Count what each of N devices computes: 1/N of the work, and little more.
+    """Count the FLOPs of each of N devices: at most SLACK / N of the work.
 
-    A batch that is copied to all devices has the right gradient, too. The same strategy
-    on one device is the measure, with one device's examples: per-example gradients cost
-    more than `jit`, up to a fifth in a network of 57 parameters. Where it is not known
-    how the strategy is built for one device, `jit` with all examples is the measure,
-    and no device may do nearly all of that.
+    A batch that is copied to all devices has the right gradient, too. The work is that
+    of the same strategy on one device: per-example gradients cost more than `jit`, up
+    to a fifth in a network of 57 parameters. If it is not known how to build the
+    strategy for one device, the work is that of `jit`, and each device may do at most
+    MOST of it.
     """
     count = case.num_devices
     if case.alone is not None:
@@ -62,24 +63,24 @@ def the_work_is_divided(case: Case) -> str | None:
 
 
 def a_step_traces_once(case: Case) -> str | None:
-    """Make updates on full and on short batches: one program runs them all."""
+    """Make updates on full and short batches, and check that the step traces once."""
     traces = case.updated.traces
     return f"traced {traces} times" if traces > 1 else None
 
 
 def no_host_to_device_transfer(case: Case) -> str | None:
-    """Make an update under a guard that refuses copies from the host."""
+    """Make an update under a transfer guard that refuses copies from the host."""
     return "copies from the host in the step" if case.updated.copies_from_host else None
 
 
 def no_callback(case: Case) -> str | None:
-    """Look for calls of Python in the compiled program."""
+    """Search the compiled program for calls of Python."""
     calls = programs.calls_python(case.program(case.batch))
     return "calls Python in the step" if calls else None
 
 
 def _work(case: Case, strategy: Strategy, num_examples: int) -> float | None:
-    """Return the operations of one device for so many examples; None: not known."""
+    """Return the FLOPs of one device for this number of examples; None: unknown."""
     batch = batches.repeat(case.batch, num_examples)
     params, placed = strategy.put_state(case.params), strategy.put_batch(batch)
     program = jax.jit(strategy.value_and_grad).lower(params, placed).compile()

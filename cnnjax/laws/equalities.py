@@ -1,9 +1,9 @@
-"""Laws of what a strategy returns: which means are equal, and to what.
+"""Laws about the metrics and gradients that a strategy returns.
 
-Each law is a function of a case that returns what there is to object to, in one line,
-or None. Two results of right strategies for the same mean, of n and of at most 2n
-examples, differ by no more than three bounds b(n): each misses what is exact by its
-own, and b(2n) = (r u + 2 n v) A + C <= 2 b(n) (see `law`).
+Each law is a function of a case. It returns None, or one line about what is wrong. Two
+results of right strategies for the same mean, one of n examples and one of at most 2n,
+differ by at most three bounds b(n): the error of each is at most its own bound, and
+b(2n) = (r u + 2 n v) A + C <= 2 b(n) (see `law`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from cnnjax.laws.excess import unequal
 from cnnjax.laws.law import Exact, as_float64
 from cnnjax.types import Params
 
-# Lengths of the steps in which the loss has to fall, in lengths of the parameters.
+# Lengths of the steps along which the loss must fall, relative to |params|.
 STEPS = (2.0**-2, 2.0**-4, 2.0**-6, 2.0**-8)
 
 
 def gradients_equal_the_reference(case: Case) -> str | None:
-    """Hold a batch as it was given, full, short and nearly empty against what is exact.
+    """Compare metrics and gradients with the exact ones, for four batches.
 
-    max |actual - exact| <= (r u + n v) A + C for each leaf: see `law`.
+        max |actual - exact| <= (r u + n v) A + C    for each leaf: see `law`
+
+    The batches are the one given, and a full, a short and a nearly empty one.
     """
     own = case.examples
     tried = case.batch, own, batches.short(own), batches.nearly_empty(own)
@@ -38,14 +40,14 @@ def gradients_equal_the_reference(case: Case) -> str | None:
 
 
 def mean_not_sum(case: Case) -> str | None:
-    """Take every example twice: g(batch + batch) = g(batch)."""
+    """Check that g(batch + batch) = g(batch), with every example repeated."""
     metrics, grads = case.value_and_grad(batches.twice(case.examples))
     wrong = unequal(metrics, grads, _as_returned(case))
     return wrong and f"every example taken twice: {wrong}"
 
 
 def weights_weigh(case: Case) -> str | None:
-    """Average the examples' gradients: g = sum_i w_i g_i / sum_i w_i, in NumPy."""
+    """Check that g = sum_i w_i g_i / sum_i w_i, with the mean computed in NumPy."""
     batch, (metrics, grads) = case.examples, case.returned
     each = [
         case.truth.of_one(case.params, *jax.tree.map(lambda a, i=i: a[i], example))
@@ -68,14 +70,14 @@ def weights_weigh(case: Case) -> str | None:
 
 
 def weight_zero_removes_an_example(case: Case) -> str | None:
-    """Let padding follow: g(batch + examples at weight 0) = g(batch)."""
+    """Check that g(batch + examples at weight 0) = g(batch)."""
     metrics, grads = case.value_and_grad(batches.followed_by_padding(case.examples))
     wrong = unequal(metrics, grads, _as_returned(case))
     return wrong and f"padding added: {wrong}"
 
 
 def permutation_changes_nothing(case: Case) -> str | None:
-    """Put the examples in another order: g(permuted batch) = g(batch)."""
+    """Check that g(permuted batch) = g(batch)."""
     metrics, grads = case.value_and_grad(batches.permuted(case.examples))
     wrong = unequal(metrics, grads, _as_returned(case))
     return wrong and f"examples in another order: {wrong}"
@@ -97,15 +99,15 @@ def structure_and_dtype_are_kept(case: Case) -> str | None:
 
 
 def loss_falls(case: Case) -> str | None:
-    """Step against the gradient: L(p - t g) < L(p + t g), for a small t.
+    """Check that L(p - t g) < L(p + t g) for a small step t against the gradient.
 
-    The difference is 2 t |g|^2 but for terms of third order: that the loss is curved
-    does not matter.
+    The difference is 2 t |g|^2 except for terms of third order, so the curvature of the
+    loss does not matter.
     """
     params, grads = case.params, case.returned[1]
     length = _length(grads)
     if length == 0 or not np.isfinite(length):
-        return None  # there is no direction
+        return None  # no direction to test
     for step in STEPS:
         t = step * (_length(params) or 1.0) / length
         down, up = (
@@ -118,7 +120,7 @@ def loss_falls(case: Case) -> str | None:
 
 
 def _as_returned(case: Case) -> Exact:
-    """Return what the strategy returns for the examples, with three bounds each."""
+    """Return the strategy's own results for `examples`, with three times the bounds."""
     metrics, grads = case.returned
     values = jax.tree.map(as_float64, (metrics.means, grads))
     return Exact(values, jax.tree.map(lambda bound: 3 * bound, case.expected.bounds))

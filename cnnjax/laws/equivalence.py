@@ -1,4 +1,4 @@
-"""Hold one strategy against the reference: gradients first, then what it costs."""
+"""Compare a strategy with the reference: gradients first, then its cost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cnnjax.experiments.experiment import Experiment
 from cnnjax.gradients import reductions, rules
 from cnnjax.gradients.reductions import Reduction
 from cnnjax.gradients.rules import Rule
-from cnnjax.gradients.shares import with_each
+from cnnjax.gradients.shares import with_per_example
 from cnnjax.laws.cases import Case
 from cnnjax.laws.comparison import TOLERANCES, largest_error
 from cnnjax.laws.excess import Excess, excess, objections
@@ -25,7 +25,7 @@ from cnnjax.laws.programs import temporary_bytes
 from cnnjax.laws.references import Reference, comparable
 from cnnjax.laws.table import LAWS
 
-# The laws of what updates do besides.
+# The laws about updates, other than their results.
 OF_UPDATES = (
     "a_step_traces_once",
     "no_host_to_device_transfer",
@@ -34,33 +34,34 @@ OF_UPDATES = (
 
 
 class Agreement(NamedTuple):
-    """How far a strategy is from the serial reference, on the same batches."""
+    """The comparison of a strategy with the serial reference, on the same batches."""
 
-    absolute_error: float  # largest of the gradients, in their units
+    absolute_error: float  # largest error of the gradients, in their units
     relative_error: float  # largest of `comparison.leaf_errors` of the gradients
-    excess: float  # largest error of the gradients, in bounds of `law`: at most 1
-    params_error: float  # the same of the parameters, after some updates
-    traces: int  # of the training step in those updates: 1; 0 where it is not jitted
-    temporary_bytes: int | None  # of one device, by XLA's analysis; None: not known
-    objections: tuple[str, ...]  # why it does not agree; empty: it does
+    excess: float  # largest error of the gradients / bound of `law`; at most 1 if right
+    params_error: float  # largest relative error of the parameters after some updates
+    traces: int  # traces of the training step in those updates; 0: it is not jitted
+    temporary_bytes: int | None  # on one device, by XLA's analysis; None: unknown
+    objections: tuple[str, ...]  # why the strategy disagrees; empty: it agrees
 
     @property
     def agrees(self) -> bool:
-        """Whether there is nothing to object to."""
+        """Whether there are no objections."""
         return not self.objections
 
 
 def assess(experiment: Experiment, reference: Reference) -> Agreement:
-    """Judge the experiment's strategy by the serial reference, and by what it costs.
+    """Compare the experiment's strategy with the serial reference, and check its cost.
 
-    Gradients are compared before any optimizer; then parameters after some updates,
-    where Adam hides a wrong scale. Besides, a compiled update is traced once, calls no
-    Python and copies nothing from the host; gradients are placed as the parameters are;
-    each of several devices does its part of the work, and no more; the caller's
-    parameters survive. (Work is not counted in microbatches: XLA counts a loop once.)
+    Gradients are compared before any optimizer, then parameters after some updates
+    (where Adam hides a wrong scale). A compiled update must also trace once, call no
+    Python and copy nothing from the host; gradients must be placed as the parameters
+    are; each of several devices must do only its part of the work; the caller's
+    parameters must survive. (With microbatches the work is not counted, because XLA
+    counts the body of a loop once.)
 
     Raises:
-        InputError: JAX compiles nothing, by its setting.
+        InputError: jax_disable_jit is set.
     """
     check_compiles("a comparison of strategies")
     case = _case(experiment, reference)
@@ -77,7 +78,7 @@ def assess(experiment: Experiment, reference: Reference) -> Agreement:
     told = _broken(case, "no_callback")
     told += objections(worst, errors[:2])
     told += _broken(case, "placement_is_kept")
-    if not told:  # else the work is not the same
+    if not told:  # work is comparable only if the results are the same
         told += _broken(case, "the_work_is_divided")
     told += _broken(case, *OF_UPDATES)
     return Agreement(
@@ -92,7 +93,10 @@ def assess(experiment: Experiment, reference: Reference) -> Agreement:
 
 
 def _case(experiment: Experiment, reference: Reference) -> Case:
-    """Hold the experiment's strategy, which may be wrong, to what its row is."""
+    """Build the case of the experiment's strategy, which can have faults.
+
+    What the laws compare it with is built from its row of the table, without faults.
+    """
     case = make_case(
         experiment.recipe.strategy,
         experiment.objective,
@@ -112,11 +116,11 @@ def _broken(case: Case, *names: str) -> list[str]:
 
 
 class RuleAgreement(NamedTuple):
-    """How far a per-example rule is from the serial reference of its reduction."""
+    """The comparison of a gradient rule with the serial rule, for a reduction."""
 
-    absolute_error: float  # largest, of mean gradients and of what is kept of each
-    relative_error: float  # largest of `comparison.leaf_errors`; of metrics, too
-    temporary_bytes: int | None  # by XLA's analysis; None: not known
+    absolute_error: float  # largest, of mean gradients and of per-example values
+    relative_error: float  # largest of `comparison.leaf_errors`, including metrics
+    temporary_bytes: int | None  # by XLA's analysis; None: unknown
     agrees: bool
 
 
@@ -127,19 +131,21 @@ def assess_rule(
     rule: Rule,
     reduction: Callable[[float], Reduction],
 ) -> RuleAgreement:
-    """Judge a rule's reduction by the serial reference's, on the same batches.
+    """Compare a gradient rule with the serial rule, for a reduction, on the same batch.
 
-    Gradients are clipped to the median of their norms, so that half of them are.
+    The norm to clip to is the median of the norms, so that half of them are clipped.
     """
     batch, params = reference.batches[1], experiment.params  # the short one
     objective = experiment.objective
-    serial = jax.jit(with_each(rules.serial(objective, reductions.norms)))
+    serial = jax.jit(with_per_example(rules.serial(objective, reductions.norms)))
     median = float(np.median(serial(params, batch)[2]["grad_norm"]))
     max_norm = max(median, reductions.LEAST_MAX_NORM)
     reduced = reduction(max_norm)
     share = rule(objective, reduced)
-    program = jax.jit(with_each(share)).lower(params, batch).compile()
-    expected = jax.jit(with_each(rules.serial(objective, reduced)))(params, batch)
+    program = jax.jit(with_per_example(share)).lower(params, batch).compile()
+    expected = jax.jit(with_per_example(rules.serial(objective, reduced)))(
+        params, batch
+    )
     actual = program(params, batch)
     relative = _error(actual, expected)
     return RuleAgreement(
@@ -151,7 +157,7 @@ def assess_rule(
 
 
 def _errors(actual: list, expected: tuple) -> tuple[float, float, float]:
-    """Return the errors of metrics and gradients, and the largest difference."""
+    """Return the relative errors of metrics and gradients, and the absolute error."""
     pairs = list(zip(actual, expected, strict=True))
     metrics = max(_error(a[0], comparable(e[0], a[0])) for a, e in pairs)
     grads = max(_error(a[1], e[1]) for a, e in pairs)

@@ -1,4 +1,4 @@
-"""By how much a result misses what is exact: in bounds of `laws.law`, and in words."""
+"""The error of a result relative to the bounds of `laws.law`, in numbers and words."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from cnnjax.types import Metrics, Params
 
 
 class Excess(NamedTuple):
-    """The largest ratio of error to bound: above 1 the law is broken. Never NaN."""
+    """The largest ratios of error to bound: above 1 the law is broken. Never NaN."""
 
-    means: float  # of the metrics that were reported
-    grads: float  # of all leaves
+    means: float  # over the reported metrics
+    grads: float  # over all leaves of the gradient
 
 
 def excess(metrics: Metrics, grads: Params, exact: Exact) -> Excess:
-    """Hold what a strategy returned against what is exact.
+    """Return max |actual - exact| / bound, of the metrics and of the gradient.
 
-    Infinite where one is not finite and the other is; and where structures, shapes or a
-    leaf's name differ, or a metric is missing (but for the mean norm, which not every
+    It is infinite if NaNs or infinities differ; if structures, shapes or names of
+    leaves differ; and if a metric is missing (except the mean norm, which not every
     strategy reports).
     """
     means, exact_grads = exact.values
@@ -40,7 +40,7 @@ def excess(metrics: Metrics, grads: Params, exact: Exact) -> Excess:
 
 
 def unequal(metrics: Metrics, grads: Params, exact: Exact) -> str | None:
-    """Say by how much metrics and gradient miss what is exact; None: by rounding."""
+    """Describe errors beyond the bounds; None: rounding explains all differences."""
     found = excess(metrics, grads, exact)
     means = _relative_error(metrics.means, _expected_means(metrics, exact))
     of_grads = _relative_error(grads, exact.values[1])
@@ -49,7 +49,7 @@ def unequal(metrics: Metrics, grads: Params, exact: Exact) -> str | None:
 
 
 def objections(found: Excess, errors: tuple[float, float]) -> list[str]:
-    """Say what is off: by which relative error, and by how many bounds."""
+    """Describe errors beyond the bounds, with their ratios to the bounds."""
     told = []
     for what, times, error in zip(("metrics", "gradient"), found, errors, strict=True):
         if math.inf in (times, error):
@@ -60,7 +60,7 @@ def objections(found: Excess, errors: tuple[float, float]) -> list[str]:
 
 
 def _expected_means(metrics: Metrics, exact: Exact) -> dict[str, np.ndarray]:
-    """Leave out the mean norm where a strategy does not report it."""
+    """Return the exact means, without the mean norm if it is not reported."""
     optional = set() if "grad_norm" in metrics.means else {"grad_norm"}
     return {name: m for name, m in exact.values[0].items() if name not in optional}
 

@@ -1,42 +1,45 @@
-"""The law of equal gradients, with a bound that rounding keeps and a fault does not.
+"""The law of equal gradients, with a bound for the errors that rounding explains.
 
-"Equal to 1e-5 of the largest entry" is false where gradients cancel: after training,
-the terms of a sum are far larger than the sum, and each term is rounded. So an error is
-measured against what is added up. With fractions f_i = w_i / sum of w, and g_i(y) the
-gradient of example i at label y, the terms of a leaf have the size
+"Equal to 1e-5 of the largest entry" does not hold if gradients cancel: after training,
+the terms of a sum are far larger than the sum, and each term is rounded. So the error
+is compared with the size of the terms. With fractions f_i = w_i / sum of w, and g_i(y)
+the gradient of example i at label y, the terms of a leaf have the size
 
     A = max over its entries of sum_i f_i |g_i(y_i)|,
 
-and the law says, for a batch of n examples, of a leaf of every strategy's gradient,
+and the law is, for each leaf of every strategy's gradient of a batch of n examples,
 
     max |actual - exact| <= (r u + n v) A + C,
 
-where u is the unit roundoff of the arithmetic, v that of the sums over examples
-(float32 at least), and r = 16 the roundings that one example's gradient goes through at
-its own size: n v A bounds the error of adding n terms in any order (Higham, "Accuracy
-and Stability of Numerical Algorithms", 2nd edition, 2002, section 4.2). An example's
-gradient is a difference, too, of what is predicted and what is wanted, and where both
-agree only rounding is left of it. So A is also taken with the labels of other examples
-of the batch, and the largest of these counts. So is the derivative of a saturated unit
-a difference: A is taken of gradients in which those do not cancel (see `majorant`).
+where u is the unit roundoff of the arithmetic, v that of the sums over examples (in at
+least float32), and r = 16 the number of roundings in the computation of one example's
+gradient. n v A bounds the error of adding n terms in any order (Higham, "Accuracy and
+Stability of Numerical Algorithms", 2nd edition, 2002, section 4.2). Two more
+cancellations enter A:
 
-The sum of a unit is the exact one of weights and inputs that differ by rounding
-(Higham, section 3.1). So C is what such a difference makes of the gradients: for
-parameters p and inputs x, and directions d and e of signs,
+- An example's own gradient is proportional to a difference between prediction and
+  target; if these agree, only rounding is left. So A is also computed with the labels
+  of other examples of the batch, and the largest A is used.
+- The derivative of a saturated unit is a difference, too. A is computed from gradients
+  in which such differences do not cancel (see `majorant`).
+
+The computed sum of a unit in the forward pass is the exact sum for weights and inputs
+that differ by rounding (Higham, section 3.1). C is how much such a difference changes
+the gradients: for parameters p and inputs x, and random signs d and e,
 
     C = max over entries, d, e of
         sum_i f_i |g_i(p + c u d p, x_i + c u e x_i) - g_i(p, x_i)|,
 
-with c = sqrt(k), for k products in the longest sum, whose roundings add up to about
-sqrt(k) (Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis",
-2019, doi 10.1137/18M1226312). It is large where large terms cancel on the way forward,
-and where a unit is so near to the corner of a ReLU, or to a tie of a pool, that
-rounding decides on which side it falls.
+with c = sqrt(k), where k is the number of products in the longest sum, whose rounding
+errors add up to about sqrt(k) u (Higham and Mary, "A New Approach to Probabilistic
+Rounding Error Analysis", 2019, doi 10.1137/18M1226312). C is large if large terms
+cancel in the forward pass, or if a unit is so near the corner of a ReLU, or a tie in a
+pool, that rounding decides on which side it falls.
 
-The exact gradient is the serial reference's, one example at a time, added up with
-compensation (Neumaier, "Rundungsfehleranalyse einiger Verfahren zur Summation endlicher
-Summen", 1974, https://doi.org/10.1002/zamm.19740540106). `benchmarks/law.py` measures
-the ratios of error to bound.
+The exact gradient is the serial reference, one example at a time, added up with
+compensated summation (Neumaier, "Rundungsfehleranalyse einiger Verfahren zur Summation
+endlicher Summen", 1974, https://doi.org/10.1002/zamm.19740540106). `benchmarks/law.py`
+measures the ratios of error to bound.
 """
 
 from __future__ import annotations
@@ -59,18 +62,18 @@ from cnnjax.laws.nearby import longest_sum, neighbours
 from cnnjax.models.contract import ValuesFn, checked
 from cnnjax.types import Batch, LossFn, Params
 
-# Unit roundoff of an arithmetic, by its dtype.
+# Unit roundoff u of the arithmetic, by its dtype.
 ROUNDOFF = {"bfloat16": 2.0**-9, "float32": 2.0**-24, "float64": 2.0**-53}
-INSIDE = 16.0  # r: roundings of an example's gradient, at its own size
-SHIFTS = (1, 5)  # of the labels, for the gradients at other labels
+INSIDE = 16.0  # r: roundings in the computation of one example's gradient
+SHIFTS = (1, 5)  # rolls of the labels, for the gradients at other labels
 
 
 class Exact(NamedTuple):
-    """The means of a batch, and how far from them right ones may be."""
+    """The exact means of a batch, and the bounds of rounding errors."""
 
-    # Of loss and metrics, and the gradient: NumPy arrays, float64.
+    # ({metric: mean}, gradient), as NumPy arrays in float64.
     values: tuple[dict[str, np.ndarray], PyTree[np.ndarray]]
-    bounds: tuple[dict[str, float], PyTree[float]]  # of each leaf, in its unit
+    bounds: tuple[dict[str, float], PyTree[float]]  # for each leaf, in its unit
 
 
 # exact_fn(params, batch) -> Exact
@@ -83,11 +86,11 @@ def make_exact(
     dtype: str,
     reduction: reductions.ReductionFn = reductions.mean,
 ) -> ExactFn:
-    """Build what every strategy's means and gradient are compared with.
+    """Build `exact(params, batch)`, with which every strategy's results are compared.
 
-    `dtype` is that of the arithmetic. The reduction is done to the gradient of each
-    example before it is added, as in `gradients.serial_share`; its metrics are means,
-    too.
+    `dtype` is that of the arithmetic. The reduction is applied to each per-example
+    gradient before it is added, as in `gradients.serial_share`; its metrics are
+    averaged, too.
     """
     values_fn = checked(loss_fn)
     exact_terms = _terms_of(values_fn, reduction)
@@ -95,7 +98,7 @@ def make_exact(
 
     @jax.jit
     def sums(params: Params, batch: Batch) -> tuple[PyTree, PyTree]:
-        """Return the sum over the examples, and what it lost by rounding."""
+        """Return the sum over the examples, and its accumulated rounding error."""
 
         def add(carried: tuple[PyTree, PyTree], example: Batch):
             total, lost = carried
@@ -109,7 +112,7 @@ def make_exact(
 
     @jax.jit
     def sizes(params: Params, batch: Batch) -> PyTree:
-        """Return the sum of absolute values."""
+        """Return the sum of the absolute values of the terms."""
 
         def add(size: PyTree, example: Batch):
             own = large_terms(params, example)
@@ -120,7 +123,7 @@ def make_exact(
 
     @jax.jit
     def changes(params: Params, batch: Batch, moved: tuple[Params, Array]) -> PyTree:
-        """Return the sum of absolute values of what other params and inputs change."""
+        """Return the sum of the absolute changes with other params and inputs."""
         other_params, other_inputs = moved
 
         def add(size: PyTree, examples: tuple[Batch, Batch]):
@@ -146,7 +149,7 @@ def make_exact(
         change = _largest(changes(params, batch, moved) for moved in near)
         count = int(np.count_nonzero(batch.weights))
         wide = np.finfo(at_least_float32(dtype))
-        # What is smaller than normal numbers may count as 0.
+        # Subnormal numbers may be flushed to 0.
         tiny = count * float(wide.tiny)
 
         def bound(size: float, change: float, kind: str) -> float:
@@ -160,7 +163,7 @@ def make_exact(
     return exact
 
 
-# terms(params, example) -> what it adds to the means and to the gradient: both wide.
+# terms(params, example) -> its terms of the means and of the gradient, widened.
 TermsFn = Callable[[Params, Batch], PyTree]
 
 
@@ -177,7 +180,7 @@ def _terms_of(values_fn: ValuesFn, reduction: reductions.ReductionFn) -> TermsFn
 
 
 def _at_fractions(batch: Batch) -> Batch:
-    """Return the batch with each example's weight as a fraction of that of all."""
+    """Return the batch with weights f_i = w_i / sum of w."""
     filled, _ = ready(batch)
     fractions = filled.weights / padding.nonzero(padding.total_weight(filled))
     return filled._replace(weights=fractions)
@@ -188,25 +191,25 @@ def _zeros(terms: TermsFn, params: Params, examples: Batch) -> PyTree:
 
 
 def _kinds_of_sums(terms: TermsFn, params: Params, batch: Batch) -> PyTree:
-    """Return the type that each leaf is added up in: float32 for truth values."""
+    """Return the type in which each leaf is added up; for booleans it is float32."""
     first = jax.tree.map(lambda a: a[0], canonical(batch))
     shapes = jax.eval_shape(terms, params, first._replace(weights=1.0))
     return jax.tree.map(lambda shape: shape.dtype.name, shapes)
 
 
 def _largest(sums: Iterable[PyTree]) -> PyTree:
-    """Return the largest entry of each leaf, of all of these trees."""
+    """Return the largest entry of each leaf, over all of these trees."""
     return jax.tree.map(
         lambda *leaves: max(float(np.max(leaf, initial=0)) for leaf in leaves), *sums
     )
 
 
 def _lost(lost: Array, total: Array, term: Array, new: Array) -> Array:
-    """Add to `lost` what rounding took from the sum of a total and a term."""
+    """Add to `lost` the rounding error of new = total + term."""
     larger = jnp.abs(total) >= jnp.abs(term)
     return lost + jnp.where(larger, (total - new) + term, (term - new) + total)
 
 
 def as_float64(array: Array | np.ndarray) -> np.ndarray:
-    """Return an array of any type as NumPy's, in float64."""
+    """Return an array of any type as a NumPy array of float64."""
     return np.asarray(array).astype(np.float64)

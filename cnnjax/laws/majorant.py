@@ -1,10 +1,10 @@
-"""Derivatives that do not cancel: how large the terms are that one is computed from.
+"""Derivatives without cancellation: the size of the terms of a derivative.
 
-The derivative of y = tanh x is 1 - y^2, that of the logistic function y (1 - y). Where
-a unit is saturated, y is 1 but for its rounding, and the difference is nothing but
-rounding, too. In the majorant the terms are added instead, 1 + y^2 and y (1 + y), so
-that rounding y once changes the derivative by a rounding of it. Values stay as they
-are.
+The derivative of y = tanh x is 1 - y^2, that of the logistic function y (1 - y). If a
+unit is saturated, y is 1 except for rounding, so that the difference is only a rounding
+error. The majorant adds the terms instead, 1 + y^2 and y (1 + y), so that one rounding
+of y changes the derivative by a relative error of about one rounding. Values do not
+change.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from jax import lax
 from jax.extend import core
 from jaxtyping import Array
 
-# Functions within others, which are entered; other inner ones (of loops and branches,
-# and with derivatives of their own) are left as they are.
+# Calls of inner functions that are followed; other inner functions (of loops, branches
+# and custom derivatives) are not changed.
 ENTERED = ("jit", "pjit", "closed_call")
 
 
@@ -38,7 +38,7 @@ MAJORANTS = {"tanh": _tanh, "logistic": _logistic}
 
 
 def without_cancelling(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function with the derivatives of `MAJORANTS` in place of its own."""
+    """Return the function with the derivatives of `MAJORANTS` instead of its own."""
 
     def majorant(*arguments: Any) -> Any:
         program, shapes = jax.make_jaxpr(fn, return_shape=True)(*arguments)
@@ -51,7 +51,7 @@ def without_cancelling(fn: Callable[..., Any]) -> Callable[..., Any]:
 def _evaluate(
     jaxpr: core.Jaxpr, consts: Sequence[Any], arguments: Sequence[Any]
 ) -> list[Any]:
-    """Go through the operations of a traced program, one after another."""
+    """Evaluate the operations of a traced program, one after another."""
     known = dict(
         zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *arguments), strict=True)
     )

@@ -1,4 +1,4 @@
-"""A case made of what a caller has: checked, copied, and with what is not said."""
+"""Build a case from a caller's arguments, with checks, copies and defaults."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def make_case(
     """Build a case for the laws; parameters and batch are copied to the device.
 
     Raises:
-        InputError: no strategy, objective, options or optimizer; parameters that cannot
-            be differentiated; a batch of fewer than 2 real examples; a dtype without a
-            bound; or JAX compiles nothing, by its setting.
+        InputError: an argument that is not a strategy, an objective, options or an
+            optimizer; parameters that cannot be differentiated; a batch of fewer than 2
+            real examples; a dtype without a bound; or jax_disable_jit is set.
     """
     check_compiles("a check of the laws")
     objective, options = as_objective(objective), checked(options)
@@ -76,7 +76,7 @@ def _build(
     strategy: str | Strategy | Builder, objective: Objective, options: Options
 ) -> Strategy:
     if isinstance(strategy, Strategy):
-        what = "no options beside a Strategy, which is built already"
+        what = "no options with a Strategy, which is built already"
         expect(what, options, options == NO_OPTIONS)
         return strategy
     if isinstance(strategy, str):
@@ -90,7 +90,7 @@ def _build(
 
 
 def _num_devices(strategy: object, options: Options, placed: Batch) -> int:
-    """Return how many devices a batch is divided over, or at least lies on."""
+    """Return the number of devices over which a batch is divided, or placed."""
     if isinstance(strategy, Row):
         return mesh_of(options).shape[AXIS] if strategy.divides else 1
     sharding = getattr(placed.weights, "sharding", None)
@@ -98,7 +98,7 @@ def _num_devices(strategy: object, options: Options, placed: Batch) -> int:
 
 
 def _alone(strategy: object, objective: Objective, options: Options) -> Strategy | None:
-    """Build a row of the table for one device; None: what it is made of is unknown."""
+    """Build a row of the table for one device; None: the strategy is not a row."""
     if not isinstance(strategy, Row):
         return None
     return strategy(objective, options._replace(mesh=make_mesh(1)))
@@ -108,7 +108,7 @@ def _copied(params: PyTree) -> Params:
     check_params(params)
     count = len(jax.tree.leaves(params))
     expect("parameters: a pytree of at least one array", params, count > 0)
-    # With its dtype said: of a number of Python's, an update would make another kind.
+    # With an explicit dtype: a Python number is weakly typed, and an update is not.
     return jax.tree.map(lambda p: jnp.array(p, jnp.result_type(p)), params)
 
 
@@ -121,6 +121,6 @@ def _checked_batch(batch: Batch) -> Batch:
 
 
 def _narrowest(params: Params) -> str:
-    """Return the narrowest type of a parameter: taken for that of the arithmetic."""
+    """Return the narrowest dtype of the parameters, the default of the arithmetic."""
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(params)}
     return min(dtypes, key=lambda dtype: jnp.finfo(dtype).bits).name

@@ -1,8 +1,8 @@
-"""Values that differ by rounding: what is computed is exact for some of them.
+"""Values that differ by rounding: a computed result is exact for some such values.
 
-A computed sum of products is the exact one of numbers that differ from the given ones
-by the roundings of the sum (Higham, "Accuracy and Stability of Numerical Algorithms",
-2nd edition, 2002, section 3.1).
+A computed sum of products is the exact sum for numbers that differ from the given ones
+by the rounding errors of the sum (Higham, "Accuracy and Stability of Numerical
+Algorithms", 2nd edition, 2002, section 3.1).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ T = TypeVar("T")
 
 
 def longest_sum(params: Params) -> int:
-    """Return how many products the longest sum of a network has, at least 1.
+    """Return the number of products in the longest sum of a network, at least 1.
 
-    A layer adds up over its inputs on the way forward, over its outputs on the way
-    back.
+    A layer sums over its inputs in the forward pass, and over its outputs in the
+    backward pass.
     """
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(params)]
     ways = [(math.prod(shape[:-1]), *shape[-1:]) for shape in shapes]
@@ -33,11 +33,12 @@ def longest_sum(params: Params) -> int:
 
 
 def neighbours(values: T, step: float) -> Iterator[T]:
-    """Yield values of which each number is another by `step` times itself.
+    """Yield six copies of the values, with each number changed by `step` times itself.
 
-    First all numbers of an array grow, or all fall; then those of an output unit (its
-    last axis), by a draw: with inputs of one sign no other change moves the sum of a
-    unit as far. Then each number does as it is drawn. Whole numbers stay.
+    In the first two, all numbers of an array grow in size, or all shrink. In the next
+    two, this is drawn at random for each output unit (the last axis). If the inputs all
+    have one sign, no other change moves the sum of a unit further. In the last two, the
+    sign of each change is drawn independently. Integers do not change.
     """
     leaves, tree = jax.tree.flatten(values)
     leaves = [jnp.asarray(leaf) for leaf in leaves]

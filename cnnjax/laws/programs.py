@@ -1,4 +1,4 @@
-"""What a compiled program does, besides its results: the host, the work, the places."""
+"""Properties of compiled programs: Python calls, copies, FLOPs, memory, shardings."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def calls_python(program: jax.stages.Compiled) -> bool:
 
 
 def copies_from_host(run: Callable[..., PyTree], *arguments: PyTree) -> bool:
-    """Return whether a compiled function copies arguments from the host to run.
+    """Return whether a compiled function copies arguments from the host when it runs.
 
-    Call it once before: what a program holds is copied when it is compiled.
+    Call the function once before: the constants of a program are copied on compilation.
     """
     try:
         with jax.transfer_guard_host_to_device("disallow"):
@@ -31,7 +31,7 @@ def copies_from_host(run: Callable[..., PyTree], *arguments: PyTree) -> bool:
 
 
 def flops(program: jax.stages.Compiled) -> float | None:
-    """Return the operations of one device, by XLA's count; None: it does not know.
+    """Return the FLOPs of one device, by XLA's analysis; None: unknown.
 
     The body of a loop is counted once, however often it runs.
     """
@@ -39,13 +39,13 @@ def flops(program: jax.stages.Compiled) -> float | None:
 
 
 def temporary_bytes(program: jax.stages.Compiled) -> int | None:
-    """Return the temporary memory of one device, by XLA; None: it does not know."""
+    """Return the temporary memory of one device in bytes, by XLA; None: unknown."""
     analysis = program.memory_analysis()
     return None if analysis is None else analysis.temp_size_in_bytes
 
 
 def placed_alike(actual: PyTree, expected: PyTree) -> bool:
-    """Return whether two trees of arrays are on the same devices, in the same parts."""
+    """Return whether two trees of arrays have equivalent shardings."""
     alike = jax.tree.map(
         lambda a, e: a.sharding.is_equivalent_to(e.sharding, a.ndim), actual, expected
     )

@@ -1,4 +1,4 @@
-"""What every strategy of an experiment is compared with, computed once."""
+"""The reference with which all strategies of an experiment are compared."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import numpy as np
 from cnnjax.data.order import example_keys, take_batch
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.gradients import reductions
-from cnnjax.gradients.shares import serial_share, whole
+from cnnjax.gradients.shares import serial_share, value_and_grad_of
 from cnnjax.laws.law import Exact, make_exact
 from cnnjax.training.step import init_state, make_train_step
 from cnnjax.types import Batch, LossFn, Metrics, Params, ValueAndGradFn
 
 
 class Reference(NamedTuple):
-    """What the serial reference makes of two batches, and of some updates on them."""
+    """The results of the serial reference for two batches, and for updates on them."""
 
     batches: tuple[Batch, Batch]
-    values: tuple[tuple[Metrics, Params], tuple[Metrics, Params]]  # of each batch
-    exact: tuple[Exact, Exact]  # of each batch
+    values: tuple[tuple[Metrics, Params], tuple[Metrics, Params]]  # for each batch
+    exact: tuple[Exact, Exact]  # for each batch
     params: Params  # after `num_steps` updates
     num_steps: int
 
 
 def first_batches(experiment: Experiment, *, batch_size: int) -> tuple[Batch, Batch]:
-    """Return the first examples of the training set twice: in full, and short.
+    """Return a full and a short batch of the first examples of the training set.
 
-    They have keys if there is dropout. Weights are unequal, and their mean is not 1:
-    of equal weights a mean of local means would be right, too. In the second batch the
-    last third is padding.
+    They have keys if there is dropout. The weights are unequal, and their mean is not
+    1: with equal weights a mean of local means would be right, too. In the short batch
+    the last third is padding.
     """
     order = np.arange(len(experiment.train.labels), dtype=np.int32)
     batch = take_batch(experiment.train, jnp.asarray(order), 0, batch_size=batch_size)
@@ -46,12 +46,12 @@ def first_batches(experiment: Experiment, *, batch_size: int) -> tuple[Batch, Ba
 
 
 def reference_value_and_grad(loss_fn: LossFn) -> ValueAndGradFn:
-    """Go through the batch one example at a time; the mean norm is a metric, too."""
-    return whole(serial_share(loss_fn, reductions.norms))
+    """Build the serial `value_and_grad`, which also reports the mean norm."""
+    return value_and_grad_of(serial_share(loss_fn, reductions.norms))
 
 
 def comparable(reference: Metrics, reported: Metrics) -> Metrics:
-    """Leave the mean norm out of the reference where a strategy does not report it."""
+    """Return the reference without the mean norm if a strategy does not report it."""
     means = {
         name: value
         for name, value in reference.means.items()
@@ -63,9 +63,9 @@ def comparable(reference: Metrics, reported: Metrics) -> Metrics:
 def make_reference(
     experiment: Experiment, *, batch_size: int, num_steps: int
 ) -> Reference:
-    """Compute what every strategy of an experiment is compared with, once.
+    """Compute the reference of an experiment.
 
-    `num_steps` updates take the two batches by turns.
+    The `num_steps` updates alternate between the two batches.
     """
     batches = first_batches(experiment, batch_size=batch_size)
     value_and_grad = jax.jit(reference_value_and_grad(experiment.loss_fn))

@@ -1,8 +1,8 @@
-"""The laws that every strategy obeys, each with a fault that it catches.
+"""The table of laws that every strategy obeys, each with a fault that it catches.
 
-A row is a law: what it says, the function that checks it, a fault of the catalogue that
-breaks it, and of which strategies it says something. The tests hold every row of
-`STRATEGIES` against every law, and every law against its fault.
+An entry is a law: what it states, the function that checks it, a fault of the catalogue
+that breaks it, and the strategies to which it applies. The tests check every strategy
+of `STRATEGIES` against every law, and every law against its fault.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ from cnnjax.laws.cases import Case
 
 
 def always(case: Case) -> bool:
-    """Return True: a law of all strategies."""
+    """Return True: the law applies to all strategies."""
     del case
     return True
 
 
 def compiled(case: Case) -> bool:
-    """Return whether there is a compiled program to look at."""
+    """Return whether the strategy is compiled into a program."""
     return case.compiled
 
 
 def divided(case: Case) -> bool:
-    """Return whether several devices share the work, and it can be counted.
+    """Return whether several devices share the work, and the work can be counted.
 
-    Not in microbatches: XLA counts the body of a loop once.
+    With microbatches it cannot, because XLA counts the body of a loop once.
     """
     return case.compiled and case.num_devices > 1 and case.microbatch_size is None
 
 
 class Law(NamedTuple):
-    """One law, which is a value: call it with a case for what there is to object to."""
+    """One law as a value; call it with a case to check it."""
 
     says: str  # what is true of every right strategy
-    check: Callable[[Case], str | None]  # one line of what is wrong; None: it holds
+    check: Callable[[Case], str | None]  # one line about what is wrong; None: it holds
     mutant: str  # a fault of `faults.FAULTS` that it catches
     applies: Callable[[Case], bool] = always
 
     def __call__(self, case: Case) -> str | None:
-        """Return what there is to object to; None where the law says nothing, too."""
+        """Return one line about what is wrong; None: it holds, or does not apply."""
         return self.check(case) if self.applies(case) else None
 
 
@@ -83,7 +83,7 @@ LAWS: dict[str, Law] = {
         mutant="reversed_gradient",
     ),
     "placement_is_kept": Law(
-        "The gradient lies on the devices where the parameters lie.",
+        "The gradient is placed as the parameters are.",
         costs.placement_is_kept,
         mutant="state_on_one_device",
     ),
@@ -99,7 +99,7 @@ LAWS: dict[str, Law] = {
         applies=divided,
     ),
     "a_step_traces_once": Law(
-        "Full and short batches run by one program.",
+        "One program runs full and short batches.",
         costs.a_step_traces_once,
         mutant="shape_follows_the_padding",
         applies=compiled,

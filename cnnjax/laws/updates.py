@@ -1,4 +1,4 @@
-"""Some updates as training makes them, and what they leave behind."""
+"""Make some updates as training does, and record their effects."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from cnnjax.types import Batch, Metrics, Params, Strategy, TrainState
 
 
 class Updated(NamedTuple):
-    """What some updates leave behind, besides metrics."""
+    """The effects of some updates."""
 
-    params: Params  # after them, as NumPy arrays
-    traces: int  # of the step: 1; 0 where it is not compiled
+    params: Params  # after the updates, as NumPy arrays
+    traces: int  # number of traces of the step; 0: it is not compiled
     copies_from_host: bool  # whether a step copies something from the host
-    deletes_params: bool  # whether the caller's parameters are gone
-    changes_params: bool  # whether they have other values
+    deletes_params: bool  # whether the caller's parameters are deleted
+    changes_params: bool  # whether the caller's parameters have changed
 
 
 def update(
@@ -33,9 +33,9 @@ def update(
     *,
     optimizer: optax.GradientTransformation,
 ) -> Updated:
-    """Make one update for each batch, with a donated state; then one under guard.
+    """Make one update per batch, with a donated state; then one under a transfer guard.
 
-    The parameters that may be lost are a copy.
+    The updates start from a copy of the parameters, which they may delete.
     """
     own = jax.tree.map(jnp.copy, params)
     step, traces = make_train_step(strategy.value_and_grad, optimizer), 0

@@ -1,4 +1,4 @@
-"""ONE example: layers, networks that are stacked from them, and losses."""
+"""ONE example: layers, networks stacked from them, and losses."""
 
 from cnnjax.models.network import init, make_apply, zero_taps
 from cnnjax.models.network_loss import NetworkLoss

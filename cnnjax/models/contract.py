@@ -1,8 +1,8 @@
-"""The contract of a loss: what a function of ONE example has to return, checked once.
+"""The contract of a loss: what a function of ONE example must return, checked once.
 
 Every gradient rule calls the loss through `checked`, while it is traced: a loss that
-breaks the contract is refused alike under every strategy, in one line, and nothing of
-this is left in the compiled program.
+breaks the contract is refused in one line, in the same way under every strategy. The
+checks leave no trace in the compiled program.
 """
 
 from __future__ import annotations
@@ -21,22 +21,23 @@ from cnnjax.base.errors import InputError, shown
 from cnnjax.base.trees import widen
 from cnnjax.types import LossFn, Values
 
-# Names that the gradient rules and the evaluation give to what they report themselves.
+# Names of the values that the gradient rules and the evaluation report themselves.
 RESERVED = ("loss", "weight", "examples", "grad_norm")
 
-# values_fn(params, example, label, key) -> (loss, values): values have the loss, too.
+# values_fn(params, example, label, key) -> (loss, values); values include the loss.
 ValuesFn = Callable[..., tuple[Float[Array, ""], Values]]
 
 
 def checked(loss_fn: LossFn) -> ValuesFn:
-    """Return the loss of one example as (loss, {"loss": loss, metric: value, ...}).
+    """Wrap a loss so that it returns (loss, {"loss": loss, metric: value, ...}).
 
-    Loss and metrics come out as float32 or wider: what is added up later. A metric may
-    be a whole number or a truth value; a loss without metrics may be returned alone.
+    Loss and metrics become float32 or wider, the type in which they are added up later.
+    A metric can be an integer or a boolean; a loss without metrics can be returned
+    alone.
 
-    Raises (when it is traced):
-        InputError: the loss is not one real number, a metric is not, a metric has a
-            reserved name, or the loss asks for an axis of the batch or of devices.
+    Raises (while it is traced):
+        InputError: the loss or a metric is not one real number, a metric has a reserved
+            name, or the loss uses a named axis of the batch or of devices.
     """
     if hasattr(type(loss_fn), "checked_values"):  # a `NetworkLoss`: one frame less
         return loss_fn.checked_values
@@ -50,10 +51,11 @@ def checked(loss_fn: LossFn) -> ValuesFn:
 
 
 def checked_values(loss: Any, metrics: Any) -> tuple[Float[Array, ""], Values]:
-    """Return what a loss function returned as `checked` does.
+    """Check what a loss function returned, and convert it as `checked` does.
 
     Raises:
-        InputError: as `checked`.
+        InputError: the loss or a metric is not one real number, or a metric has a
+            reserved name.
     """
     if not isinstance(metrics, Mapping):
         raise InputError(
@@ -82,10 +84,10 @@ def checked_values(loss: Any, metrics: Any) -> tuple[Float[Array, ""], Values]:
 
 
 def as_pair(returned: Any) -> tuple[Any, Any]:
-    """Return what a loss function returned as (loss, metrics).
+    """Return the result of a loss function as (loss, metrics).
 
     Raises:
-        InputError: a tuple of another length.
+        InputError: a tuple whose length is not 2.
     """
     if not isinstance(returned, tuple):
         return returned, {}
@@ -99,21 +101,21 @@ def as_pair(returned: Any) -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Tell who asks for an axis of the batch or of devices that there is none.
+    """Refuse, in one line, a loss that uses a named axis of the batch or of devices.
 
     Raises:
-        InputError: what is traced within asks for such an axis, or JAX cannot map it
-            over devices.
+        InputError: the code traced inside uses such an axis, or JAX cannot map it over
+            devices.
     """
     try:
         yield
     except NameError as error:
         if "unbound axis name" not in str(error):
-            raise  # a slip of the caller's own
+            raise  # an error in the caller's own code
         raise InputError(
-            "expected a loss of ONE example, which knows no batch and no devices, got "
-            f"one that asks for a named axis ({error}); return the value of the "
-            "example alone: means over the batch are taken by the strategy"
+            "expected a loss of ONE example, without axes of a batch or of devices, "
+            f"got one that uses a named axis ({error}); return the value of the one "
+            "example: the strategy takes means over the batch"
         ) from error
     except AssertionError as error:
         of_jax = "jax" in traceback.extract_tb(error.__traceback__)[-1].filename
@@ -139,7 +141,7 @@ def check_params(params: PyTree) -> None:
 
 
 def _as_float(what: str, value: Any) -> Any:
-    """Return a number of the host as a float, which is as wide as JAX has it."""
+    """Convert a Python or NumPy number to JAX's widest float; return others as is."""
     if not isinstance(value, (int, float, np.integer, np.floating)):
         return value
     dtype = jax.dtypes.canonicalize_dtype("float64")
@@ -154,7 +156,7 @@ def _as_float(what: str, value: Any) -> Any:
 
 
 def _number(what: str, value: Any) -> Array:
-    """Return one real number as an array, or say what else it is."""
+    """Return one real number as an array. Raise InputError for anything else."""
     try:
         array = jnp.asarray(value)
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""How parameters are drawn: one formula with four numbers covers every network here."""
+"""Initializers: one formula with four settings covers all networks here."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ Bias = Literal["zero", "uniform"]
 
 @dataclass(frozen=True, kw_only=True)
 class Initializer:
-    """Draw kernels with scale sqrt(gain / fan), and biases.
+    """Draw kernels from U(-s, s) or N(0, s^2), s = sqrt(gain / fan), and biases.
 
-    The scale is the bound of a uniform distribution, U(-scale, scale), or the standard
-    deviation of a normal one. `fan` is the inputs of one unit, inputs + outputs, or 1.
-    Biases are zero, or uniform in +-1 / sqrt(fan_in) as PyTorch draws them.
+    `fan` is the number of inputs of one unit ("in"), of inputs and outputs ("sum"), or
+    1 ("one"). Biases are zero, or U(-1/sqrt(fan_in), 1/sqrt(fan_in)), as in PyTorch.
     """
 
     distribution: Distribution = "uniform"
@@ -32,7 +31,7 @@ class Initializer:
     bias: Bias = "zero"
 
     def __post_init__(self) -> None:
-        """Raise InputError for values that nothing could be drawn by."""
+        """Raise InputError for invalid values."""
         settle(
             self,
             distribution=named(get_args(Distribution)),
@@ -50,7 +49,7 @@ GLOROT_UNIFORM_BOUND = Initializer(gain=2.0, fan="sum")
 PYTORCH = Initializer(gain=1.0, bias="uniform")
 # He et al., Delving Deep into Rectifiers, 2015: W ~ N(0, 2 / fan_in).
 HE_NORMAL = Initializer(distribution="normal", gain=2.0)
-# W ~ N(0, 0.001^2), whatever the layer.
+# W ~ N(0, 0.001^2) for every layer.
 NORMAL_001 = Initializer(distribution="normal", gain=1e-6, fan="one")
 
 INITIALIZERS: dict[str, Initializer] = {
@@ -63,9 +62,9 @@ INITIALIZERS: dict[str, Initializer] = {
 
 
 def kernel_scale(init: Initializer, shape: tuple[int, ...]) -> float:
-    """Return the bound or standard deviation of a kernel of this shape.
+    """Return s = sqrt(gain / fan) for a kernel of shape (*taps, inputs, outputs).
 
-    The last axis counts outputs, the one before it inputs, those before are taps.
+    It is the bound of a uniform distribution or the standard deviation of a normal one.
 
     >>> round(kernel_scale(GLOROT_UNIFORM_BOUND, (5, 5, 1, 32)), 5)
     0.04924
@@ -83,7 +82,7 @@ def kernel_scale(init: Initializer, shape: tuple[int, ...]) -> float:
 
 
 def bias_scale(init: Initializer, fan_in: int) -> float:
-    """Return the bound of the biases of a layer with this many inputs to a unit."""
+    """Return the bound of the biases, 1 / sqrt(fan_in), or 0 for zero biases."""
     return fan_in**-0.5 if init.bias == "uniform" else 0.0
 
 
@@ -95,7 +94,7 @@ def draw(
     distribution: Distribution,
     scale: float,
 ) -> Float[Array, "..."]:
-    """Draw an array from U(-scale, scale) or N(0, scale^2); scale 0 gives zeros."""
+    """Draw an array from U(-scale, scale) or N(0, scale^2); zeros if scale is 0."""
     if scale == 0.0:
         return jnp.zeros(shape, dtype)
     if distribution == "uniform":

@@ -1,7 +1,7 @@
 """Convolution and max pooling of ONE image: one formula each, lowered per platform.
 
-Nothing here knows of a batch; `jax.vmap` adds it. Layout is (height, width, channels)
-for images and (height, width, in_channels, features) for kernels.
+There is no batch axis; `jax.vmap` adds it. The layout is (height, width, channels) for
+images, and (height, width, in_channels, features) for kernels.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cnnjax.base.arguments import at_least, named, optional, several
 from cnnjax.base.errors import expect
 
 Padding = Sequence[tuple[int, int]]
-# Of products: "highest" is full float32, where a GPU or TPU would rather take less.
+# Of matrix products: "highest" is full float32; GPUs and TPUs use less by default.
 PrecisionName = Literal["default", "high", "highest"]
 Precision = PrecisionName | lax.Precision | None
 
@@ -33,15 +33,15 @@ def conv2d(
 ) -> Float[Array, "out_height out_width features"]:
     """Correlate one image with each kernel, at stride 1.
 
-    out[y, x, f] = sum over i, j, c of padded[y + i, x + j, c] * kernel[i, j, c, f].
+        out[y, x, f] = sum over i, j, c of padded[y + i, x + j, c] * kernel[i, j, c, f]
 
     On a CPU it runs as im2col and one matrix product; elsewhere as XLA's convolution.
     The choice is made when the program is compiled for its platform, not while it is
-    traced, so an exported program carries both.
+    traced, so an exported program contains both.
 
     Raises:
-        InputError: shapes or types that do not go together, or whole numbers, which
-            overflow; a kernel that is larger than the padded image; or no precision.
+        InputError: shapes or types that do not match, or integers, which overflow; a
+            kernel that is larger than the padded image; or an invalid precision.
     """
     padding = _plain_padding(image, kernel, padding)
     if not isinstance(precision, lax.Precision):
@@ -57,7 +57,7 @@ def conv2d(
 def conv2d_xla(
     image: Array, kernel: Array, *, padding: Padding, precision: Precision = "highest"
 ) -> Array:
-    """Lower `conv2d` to XLA's convolution: the fast form on a GPU and a TPU."""
+    """Compute `conv2d` by XLA's convolution: the fast form on a GPU or TPU."""
     return lax.conv_general_dilated(
         image[None],
         kernel,
@@ -71,10 +71,10 @@ def conv2d_xla(
 def conv2d_im2col(
     image: Array, kernel: Array, *, padding: Padding, precision: Precision = "highest"
 ) -> Array:
-    """Lower `conv2d` to im2col and a matrix product: the fast form on a CPU.
+    """Compute `conv2d` by im2col and a matrix product: the fast form on a CPU.
 
-    XLA's own convolution is 5 to 15 times slower than this inside a loop on the CPU
-    (as of JAX 0.12): see jax-ml/jax issue 12868.
+    Inside a loop on a CPU, XLA's own convolution is 5 to 15 times slower than this (as
+    of JAX 0.12): see jax-ml/jax issue 12868.
     """
     kernel_height, kernel_width, _, features = kernel.shape
     rows, (out_height, out_width) = patches(
@@ -91,9 +91,10 @@ def patches(
     kernel_size: tuple[int, int],
     padding: Padding,
 ) -> tuple[Float[Array, "positions fan_in"], tuple[int, int]]:
-    """Lay out what the kernel meets at each position as a row; also return their grid.
+    """Return the patches of an image as rows of a matrix (im2col), and their grid.
 
-    Entries of a row are ordered as those of a kernel: (i, j, channel).
+    There is one patch per position of the kernel. The entries of a patch are in the
+    order of the entries of a kernel: (i, j, channel).
     """
     padded = jnp.pad(image, (*padding, (0, 0)))
     out_height = padded.shape[0] - kernel_size[0] + 1
@@ -110,15 +111,16 @@ def patches(
 def max_pool2d(
     image: Float[Array, "height width channels"], *, window: int
 ) -> Float[Array, "out_height out_width channels"]:
-    """Take the maximum of each window x window block; rows left over are dropped.
+    """Take the maximum of each window x window block; drop rows and columns left over.
 
-    Where several entries of a block are equal, the first in row order is the maximum
-    and receives the whole gradient, on every platform: the form below is elementwise,
-    so there is no platform's own reduction to disagree. A NaN in a block is its
-    maximum.
+        out[y, x, c] = max over i, j < window of image[y window + i, x window + j, c]
+
+    If several entries of a block are equal, the first in row order receives all of the
+    gradient, on every platform: the form below is elementwise, so it does not depend on
+    a platform's own reduction. If a block has a NaN, its maximum is NaN.
 
     Raises:
-        InputError: no image, or a window that does not fit in it.
+        InputError: not an image, or a window that does not fit in it.
     """
     height, width, _ = _axes(image, "height", "width", "channels")
     window = at_least(1)("window", window)
@@ -128,14 +130,14 @@ def max_pool2d(
         out_height, window, out_width, window, image.shape[2]
     )
     entries = [blocks[:, i, :, j] for i in range(window) for j in range(window)]
-    # jnp.maximum would split a tie's gradient between the two.
+    # jnp.maximum would split the gradient of a tie between the two.
     return functools.reduce(
         lambda best, new: jnp.where((new > best) | jnp.isnan(new), new, best), entries
     )
 
 
 def _axes(array: Array, *names: str) -> tuple[int, ...]:
-    """Return the sizes of an array's axes; raise InputError where it has others."""
+    """Return the shape of an array with these axes, or raise InputError."""
     shape = getattr(array, "shape", None)  # a list has none
     axes = () if shape is None else shape
     got = array if shape is None else shape
@@ -144,9 +146,9 @@ def _axes(array: Array, *names: str) -> tuple[int, ...]:
 
 
 def _plain_padding(image: Array, kernel: Array, padding: Padding) -> Padding:
-    """Return the padding in plain numbers; raise InputError where it is no convolution.
+    """Return the padding as Python ints; raise InputError for an invalid convolution.
 
-    XLA would make a different error of each, or an empty image.
+    XLA would raise a different error for each mistake, or return an empty image.
     """
     *sides, channels = _axes(image, "height", "width", "channels")
     *kernel_sides, inputs, _ = _axes(
@@ -169,11 +171,11 @@ def _plain_padding(image: Array, kernel: Array, padding: Padding) -> Padding:
 
 
 def leaky_relu(x: Float[Array, "*shape"], *, slope: float) -> Float[Array, "*shape"]:
-    """Return x where x > 0, else slope * x; the derivative at 0 is the slope."""
+    """Return x if x > 0, else slope * x. The derivative at 0 is the slope."""
     return jnp.where(x > 0, x, slope * x)
 
 
-# The derivative at 0: of relu 0, of tanh 1, of leaky_relu the slope. A NaN stays a NaN.
+# Derivatives at 0: relu 0, tanh 1, leaky_relu the slope. NaN stays NaN.
 ACTIVATIONS = {
     "relu": jax.nn.relu,
     "tanh": jnp.tanh,

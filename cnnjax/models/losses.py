@@ -1,4 +1,4 @@
-"""Loss and metrics of ONE example; their means over a batch are the gradients' job."""
+"""Losses and metrics of ONE example; the gradient rules take means over a batch."""
 
 from __future__ import annotations
 
@@ -14,42 +14,46 @@ from cnnjax.base.errors import expect
 from cnnjax.types import NO_PREDICTION, Label, LossFn, Params
 
 Loss = tuple[Float[Array, ""], dict[str, Float[Array, ""]]]
-# loss_of_output(output of the network, label) -> (loss, metrics), of ONE example.
+# loss_of_output(output of the network, label) -> (loss, metrics), for ONE example.
 LossOfOutput = Callable[[Float[Array, " classes"], Label], Loss]
 
 
 def softmax_cross_entropy(
     logits: Float[Array, " classes"], label: Integer[ArrayLike, ""]
 ) -> Loss:
-    """Return -log softmax(logits)[label] in nats, and whether the prediction is right.
+    """Return the cross-entropy, in nats, and the metric "accuracy", 0 or 1.
 
-    The prediction is `predicted_class`; where there is none, it is wrong.
+        loss = -log softmax(logits)[label] = log sum_j exp(logits[j]) - logits[label]
+
+    "accuracy" is 1 if `predicted_class` is the label; NO_PREDICTION counts as wrong.
     """
     number = jnp.asarray(label)
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, number)
-    # Not in the label's type: -1 as a byte is 255.
+    # Not in the label's type: in uint8, -1 would be 255.
     predicted = predicted_class(logits).astype(jnp.int32)
     correct = predicted == number.astype(jnp.int32)
     return loss, {"accuracy": correct.astype(logits.dtype)}
 
 
 def predicted_class(logits: Float[Array, " classes"]) -> Int[Array, ""]:
-    """Return the class of the largest logit, the first of equal ones.
+    """Return argmax(logits), the first of equal ones.
 
-    It is NO_PREDICTION where the softmax is undefined: where a logit is NaN or
-    +infinity, or all are -infinity. (Some of -infinity are classes ruled out.)
+    It is NO_PREDICTION if the softmax is undefined: if a logit is NaN or +infinity, or
+    all are -infinity. (A logit of -infinity rules its class out.)
     """
-    has_softmax = jnp.isfinite(jnp.max(logits))  # the largest of any and NaN is NaN
+    has_softmax = jnp.isfinite(jnp.max(logits))  # the maximum is NaN if any logit is
     return jnp.where(has_softmax, jnp.argmax(logits), NO_PREDICTION)
 
 
 def mean_squared_error(
     prediction: Float[Array, " targets"], target: Float[Array, " targets"]
 ) -> Loss:
-    """Return the mean over targets of (prediction - target)^2, in squared units.
+    """Return the mean squared error over targets, in squared units of the target.
+
+        loss = mean over t of (prediction[t] - target[t])^2
 
     Raises:
-        InputError: a target of another shape than the prediction's.
+        InputError: prediction and target have different shapes.
     """
     what = f"targets of the prediction's shape {prediction.shape}"
     expect(what, target.shape, target.shape == prediction.shape)
@@ -57,15 +61,15 @@ def mean_squared_error(
 
 
 class OutputLoss(NamedTuple):
-    """A loss of the network's output, and what the output predicts."""
+    """A loss of the network's output, and how the output becomes a prediction."""
 
     of_output: LossOfOutput
-    # predict(output): the class; None: a regression, whose output is the prediction.
+    # predict(output): the class; None: a regression (the output is the prediction).
     predict: Callable[[Float[Array, " classes"]], Int[Array, ""]] | None = None
 
     @property
     def classifies(self) -> bool:
-        """Whether a class is predicted."""
+        """Whether the network predicts a class."""
         return self.predict is not None
 
 
@@ -92,11 +96,11 @@ def make_loss_fn(
 ) -> LossFn:
     """Build `loss_fn(params, example, label, key) -> (loss, metrics)` of one example.
 
-    The example is raw (uint8 or float): it is preprocessed here, inside the step.
-    `get_loss` has the losses by name.
+    The example is raw (uint8 or float): it is preprocessed inside the compiled step.
+    `get_loss` returns a loss by name.
 
     Raises:
-        InputError: one of the three is no function.
+        InputError: one of the three arguments is not a function.
     """
     function("apply_fn", apply_fn)
     function("loss_of_output (see get_loss)", loss_of_output)

@@ -1,4 +1,4 @@
-"""The network of a config, as pure functions of ONE example."""
+"""The network that a config describes, as pure functions of ONE example."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from cnnjax.types import Params
 
 
 class Network(nn.Module):
-    """The Flax module of a config: the same stack, one example in, logits out.
+    """The Flax module of a config: one example in, logits out.
 
-    Layers that multiply compute x W + b. W and b are in `config.param_dtype`; both
-    factors are rounded to `config.dtype`, and the product is added up in float32 at
-    least, so that gradients, which are summed over positions and examples in its type,
-    are, too. (`flax.linen.Conv` and `Dense`, which have the same parameters, would add
-    up in bfloat16.)
+    Dense layers and convolutions compute x W + b. W and b have `config.param_dtype`; x
+    and W are rounded to `config.dtype`, and the product is accumulated in at least
+    float32. Gradients are summed over positions and examples in the type of the
+    product, so these sums are in float32, too. (`flax.linen.Conv` and `Dense`, which
+    have the same parameters, would accumulate in bfloat16.)
     """
 
     config: ModelConfig
@@ -43,7 +43,7 @@ class Network(nn.Module):
         """Apply the layers in order; `deterministic` switches dropout off.
 
         Raises:
-            InputError: while it is traced, for an example of another shape.
+            InputError: while it is traced, an example of the wrong shape.
         """
         shape, expected = np.shape(example), self.config.input_shape
         what = f"one example of the network's input_shape {expected} (jax.vmap maps it)"
@@ -52,7 +52,7 @@ class Network(nn.Module):
         added_in = at_least_float32(dtype)
         wide = at_least_float32(np.promote_types(dtype, param_dtype))
         precision = self.config.matmul_precision
-        if dtype == "bfloat16":  # exact in whatever a GPU or TPU takes
+        if dtype == "bfloat16":  # products of bfloat16 are exact at any precision
             precision = "default"
         x = example.astype(dtype)
         for row in layer_rows(self.config):
@@ -78,11 +78,11 @@ class Weights(nn.Module):
     """The kernel and bias of one layer, named as those of `flax.linen.Dense`."""
 
     config: ModelConfig
-    kernel_shape: Shape  # the last axis: features
+    kernel_shape: Shape  # the last axis is features
 
     @nn.compact
     def __call__(self) -> tuple[Float[Array, "*kernel"], Float[Array, " features"]]:
-        """Return both, or draw them in `init`."""
+        """Return kernel and bias; in `init`, draw them."""
         shape, init = self.kernel_shape, self.config.initializer
         draw = functools.partial(initializers.draw, dtype=self.config.param_dtype)
         draw_kernel = functools.partial(
@@ -104,16 +104,15 @@ def init(key: Key[Array, ""], config: ModelConfig) -> Params:
     """Draw the parameters of a network: {layer: {"kernel": ..., "bias": ...}}.
 
     Raises:
-        InputError: no key, or no config; a layer that does not fit the shape that it is
-            given; or float64 asked for where JAX has it switched off, and would draw
-            float32.
+        InputError: not a key, or not a config; a layer that does not fit the shape of
+            its input; or a config with float64 without jax_enable_x64.
     """
     random_key("key", key)
     instance_of(ModelConfig)("config", config)
     for dtype in (config.dtype, config.param_dtype):
         if jax.dtypes.canonicalize_dtype(dtype) != dtype:
             raise InputError(
-                f"expected a JAX that has {dtype}, got one that has only "
+                f"expected JAX with {dtype}, got JAX with only "
                 f"{jax.dtypes.canonicalize_dtype(dtype)}; call "
                 'jax.config.update("jax_enable_x64", True) first'
             )
@@ -124,12 +123,12 @@ def init(key: Key[Array, ""], config: ModelConfig) -> Params:
 def make_apply(config: ModelConfig) -> Callable[..., Float[Array, " classes"]]:
     """Build `apply(params, example, *, key=None) -> logits` of one example.
 
-    `example` has shape `config.input_shape`; logits have `config.param_dtype`. With
-    `key=None` the network is evaluated; a key drives the dropout of training.
+    `example` has shape `config.input_shape`; logits have `config.param_dtype`. With a
+    key, dropout is on, as in training; with `key=None` it is off.
 
     Raises:
-        InputError: no config; or, while `apply` is traced, an example of another shape,
-            or the parameters of another network.
+        InputError: not a config; or, while `apply` is traced, an example of the wrong
+            shape, or the parameters of another network.
     """
     instance_of(ModelConfig)("config", config)
     network = Network(config)
@@ -142,13 +141,13 @@ def make_apply(config: ModelConfig) -> Callable[..., Float[Array, " classes"]]:
     ) -> Float[Array, " classes"]:
         with clear_about_parameters():
             logits = network.apply({"params": params}, example, **mode(key))
-        return cast(Array, logits)  # a pair only where other collections are asked for
+        return cast(Array, logits)  # Flax returns a pair only with mutable collections
 
     return apply
 
 
 def mode(key: Key[Array, ""] | None) -> dict[str, Any]:
-    """Return what Flax is told of training, which has a key, or of evaluation."""
+    """Return Flax's arguments for training (with a key) or evaluation (without)."""
     return {
         "deterministic": key is None,
         "rngs": {} if key is None else {"dropout": key},
@@ -157,10 +156,10 @@ def mode(key: Key[Array, ""] | None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def clear_about_parameters() -> Iterator[None]:
-    """Turn Flax's refusal of parameters into one clear line.
+    """Turn Flax's errors about wrong parameters into one clear line.
 
     Raises:
-        InputError: what runs within is given the parameters of another network.
+        InputError: the code inside uses the parameters of another network.
     """
     try:
         yield
@@ -176,7 +175,7 @@ def clear_about_parameters() -> Iterator[None]:
 
 
 def zero_taps(config: ModelConfig) -> dict[str, Float[Array, "..."]]:
-    """Return zeros shaped like what each layer with parameters computes."""
+    """Return zeros with the shape of the output of each layer with parameters."""
     return {
         row.name: jnp.zeros(row.output_shape, config.dtype)
         for row in layer_rows(config)

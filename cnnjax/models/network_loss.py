@@ -1,4 +1,4 @@
-"""The loss of a network on ONE raw example: scale it, apply the network, compare."""
+"""The loss of a network on ONE raw example: preprocess, apply the network, compare."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from cnnjax.types import Params, Values
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkLoss:
-    """`loss_fn(params, example, label, key) -> (loss, metrics)` of a network's config.
+    """`loss_fn(params, example, label, key) -> (loss, metrics)` of a network.
 
-    The example is raw (uint8 or float): `preprocess` scales it, inside the step.
+    The example is raw (uint8 or float): `preprocess` scales it, inside the compiled
+    step.
     """
 
     config: ModelConfig
@@ -45,7 +46,7 @@ class NetworkLoss:
         label: Shaped[ArrayLike, "*target"],
         key: Key[Array, ""] | None,
     ) -> tuple[Float[Array, ""], Values]:
-        """Return the same as `contract.checked` would, in one frame."""
+        """Return the same as `contract.checked(self)`, with one stack frame less."""
         network, variables = Network(self.config), {"params": params}
         with clear_about_parameters(), alone():
             scaled = self.preprocess(jnp.asarray(example))
@@ -63,10 +64,10 @@ class NetworkLoss:
     ) -> tuple[Float[Array, ""], tuple[dict[str, Array], dict[str, Array]]]:
         """Return (loss, (metrics, inputs)): the same loss, of a network with taps.
 
-        `taps` (`network.zero_taps` has them) are added to what each layer with
-        parameters computes: the gradient with respect to a tap is the cotangent there.
-        `inputs` are what each of these layers multiplies by its kernel,
-        {layer: (positions, fan_in)}.
+        `taps` (zeros: `network.zero_taps`) are added to the pre-activation of each
+        layer with parameters: the gradient with respect to a tap is the cotangent of
+        that pre-activation. `inputs` are the matrices that these layers multiply by
+        their kernels: {layer: array of shape [positions, fan_in]}.
         """
         network, own = (
             Network(self.config),

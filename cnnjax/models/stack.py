@@ -1,4 +1,4 @@
-"""A network as a stack of layers, and how its parameters are drawn and multiplied."""
+"""The config of a network: its layers, its initializer and its precision."""
 
 from __future__ import annotations
 
@@ -53,18 +53,18 @@ FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 def float_type(name: str, dtype: Any) -> str:
-    """Keep the name of a type of `FLOATS`, which may be given as a type, too.
+    """Return the name of a type of `FLOATS`, given as a name or as a type.
 
     Raises:
-        InputError: another type, or none.
+        InputError: another type, or not a type.
     """
-    with contextlib.suppress(TypeError):  # of what is no type
+    with contextlib.suppress(TypeError):  # not a type
         dtype = dtype if dtype is None else jnp.dtype(dtype).name
     return known_name(name, dtype, FLOATS)
 
 
 def as_layer(name: str, layer: Any) -> Layer:
-    """Return a layer. Raise InputError for what is none."""
+    """Return a layer. Raise InputError for anything else."""
     known = " or ".join(kind.__name__ for kind in kinds.KINDS)
     is_layer = isinstance(layer, Layer) and not isinstance(layer, type)
     expect(f"{name} of kind {known}, or one with kind and sizes", layer, is_layer)
@@ -73,10 +73,11 @@ def as_layer(name: str, layer: Any) -> Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """A stack of layers, how its parameters are drawn, and its precision.
+    """A stack of layers, the initializer of its parameters, and its precision.
 
-    `matmul_precision` is that of convolutions and products in float32 on a GPU or TPU:
-    "highest" is full float32, less is faster. A CPU always computes in full.
+    `matmul_precision` is that of convolutions and matrix products in float32 on a GPU
+    or TPU: "highest" is full float32, lower settings are faster. A CPU always computes
+    in full float32.
     """
 
     input_shape: Shape
@@ -87,7 +88,7 @@ class ModelConfig:
     matmul_precision: MatmulPrecision = "highest"
 
     def __post_init__(self) -> None:
-        """Raise InputError for values that no network could have."""
+        """Raise InputError for invalid values."""
         settle(
             self,
             input_shape=several(at_least(1)),
@@ -101,13 +102,13 @@ class ModelConfig:
 
     @property
     def has_dropout(self) -> bool:
-        """Whether training draws random numbers: then each example needs a key."""
+        """Whether training needs one key per example, for dropout."""
         return any(isinstance(layer, Dropout) for layer in self.layers)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerRow:
-    """One layer of a network with its name and sizes, for one example."""
+    """One layer of a network, with its name and sizes for one example."""
 
     name: str
     layer: Layer
@@ -116,12 +117,12 @@ class LayerRow:
 
     @property
     def output_shape(self) -> Shape:
-        """Return the shape of what it computes."""
+        """Return the shape of its output."""
         return self.sizes.output_shape
 
     @property
     def kernel_shape(self) -> Shape:
-        """Return the shape of its kernel; (): it has no parameters."""
+        """Return the shape of its kernel; (): no parameters."""
         return self.sizes.kernel_shape
 
     @property
@@ -137,10 +138,10 @@ class LayerRow:
 
 
 def layer_rows(config: ModelConfig) -> tuple[LayerRow, ...]:
-    """Work out name, shapes, parameters and MACs of every layer of a network.
+    """Compute the name, shapes, parameter count and MACs of each layer of a network.
 
     Raises:
-        InputError: a layer that does not fit the shape that it is given.
+        InputError: a layer that does not fit the shape of its input.
     """
     rows: list[LayerRow] = []
     shape = config.input_shape
@@ -151,7 +152,7 @@ def layer_rows(config: ModelConfig) -> tuple[LayerRow, ...]:
             raise InputError(f"layer {name}: {layer} does not fit an input of {shape}")
         if min(sizes.output_shape) < 1:
             raise InputError(
-                f"layer {name}: {layer} leaves nothing of an input of {shape}; "
+                f"layer {name}: {layer} has no output for an input of {shape}; "
                 "use a larger image or a smaller kernel or window"
             )
         rows.append(LayerRow(name=name, layer=layer, input_shape=shape, sizes=sizes))

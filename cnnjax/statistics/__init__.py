@@ -1,4 +1,4 @@
-"""Is it really better? Intervals, tests, power, and how many seeds it takes."""
+"""Is one method better? Confidence intervals, tests, power, and numbers of seeds."""
 
 from cnnjax.statistics.differences import Comparison, compare_means, compare_pairs
 from cnnjax.statistics.intervals import (

@@ -1,4 +1,4 @@
-"""What a comparison of two means comes to, in numbers and in words."""
+"""The result of a comparison of two means, in numbers and in words."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ class Comparison(NamedTuple):
     difference: float
     different: bool
     verdict: str
-    # This and the next four: None where nothing varies.
-    interval: Interval | None = None  # of the difference, 95 %
+    # This and the next four: None if the values do not vary.
+    interval: Interval | None = None  # 95 % confidence interval of the difference
     t: float | None = None
     degrees_of_freedom: float | None = None
     p_value: float | None = None  # two-sided
     effect_size: float | None = None  # Hedges' g, in standard deviations
-    exact_p_value: float | None = None  # of the permutation test, where it was made
-    # Seeds each for a power of 80 % if difference and spreads are as they look; where
-    # none was shown, more than the fewer of the two sides. None: over a million.
+    exact_p_value: float | None = None  # of the permutation test, if it was made
+    # Seeds per side for a power of 80 % if the true difference and spreads are those
+    # measured; if no difference was shown, more than the smaller side has. None: over a
+    # million.
     num_needed: int | None = None
-    # The same with a spread as large as these few may hide: enough in 80 cases of 100.
+    # The same, planned with an upper limit of the spread: enough in 80 cases of 100.
     num_needed_cautious: int | None = None
 
 
@@ -47,28 +48,30 @@ def with_spread(
     power_fn: Callable[[float, int], float],
     freedom_of_spread: float,
 ) -> Comparison:
-    """Do the t-test of a difference with this standard error, and word its verdict.
+    """Do a t-test of a difference with this standard error, and word the verdict.
 
-    The values are in units. `exact_fn` must agree with it; `power_fn(difference, n)`
-    plans with the spreads that were seen, which were measured with `freedom_of_spread`
-    degrees of freedom.
+        t = (mean_a - mean_b) / error
+
+    Values, spreads and error are divided by `unit`. If `exact_fn` is given, its p-value
+    must be significant, too. `power_fn(difference, n)` is the power with the measured
+    spreads, which have `freedom_of_spread` degrees of freedom.
 
     Raises:
-        InputError: float64 cannot hold the interval.
+        InputError: float64 cannot represent the interval.
     """
     difference = float(a.mean() - b.mean())
     t = difference / error
     p_value = float(2 * stats.t.sf(abs(t), degrees_of_freedom))
     exact = exact_fn() if exact_fn is not None and p_value < LEVEL else None
     different = p_value < LEVEL and (exact is None or exact < LEVEL)
-    # The same as to plan with the larger spread.
+    # A smaller difference has the same power as a larger spread.
     smaller = difference / np.sqrt(variance_limit(freedom_of_spread))
     needed, cautious = (
         num_needed(functools.partial(power_fn, size)) for size in (difference, smaller)
     )
     verdict = "different"
     if not different:
-        # So many did not show it: whatever the plan says, no fewer can be promised.
+        # These numbers did not show a difference, so the plan must ask for more.
         fewest = min(len(a), len(b)) + 1
         needed, cautious = (n and max(n, fewest) for n in (needed, cautious))
         verdict = f"not shown to differ; {_plan(needed, cautious)}"
@@ -103,7 +106,7 @@ def without_spread(
     exact_fn: Callable[[], float],
     needed: int,
 ) -> Comparison:
-    """Compare where nothing varies: there is no t-test, and an exact one may decide."""
+    """Compare samples that do not vary: without a t-test, by an exact test alone."""
     difference = float(a.mean() - b.mean())
     same = abs(difference) <= rounding_of(a, b)
     exact = None if same else exact_fn()

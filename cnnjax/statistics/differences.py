@@ -1,4 +1,4 @@
-"""Is one mean really higher than another? Tests, by seed or by example."""
+"""Tests of whether one mean is higher than another, of independent or paired values."""
 
 from __future__ import annotations
 
@@ -26,25 +26,29 @@ from cnnjax.statistics.intervals import (
 
 
 def compare_means(a: Values, b: Values) -> Comparison:
-    """Compare two independent samples with Welch's t-test, spreads not taken as equal.
+    """Compare two independent samples by Welch's t-test, for unequal variances.
 
-    t = (mean_a - mean_b) / sqrt(var_a / n_a + var_b / n_b). The effect size divides the
-    difference by the pooled standard deviation: `effects.hedges_g`.
+        t = (mean_a - mean_b) / sqrt(var_a / n_a + var_b / n_b)
 
-    Of equal methods, also where accuracies come in steps, about 1 pair in 20 at most is
-    called different. Welch's test alone keeps that for equal numbers: with 2 against 40
-    values it is wrong 1 time in 8, and 2 times in 3 where rounding makes the 2 equal.
-    So for unequal numbers an exact test, `permutations.p_of_sides`, must agree where it
-    can show anything (not for 2 against 3 or 4). Where neither side varies it decides
-    alone, and shows nothing with fewer than 4 values a side. Methods that spread
-    differently around one mean: 1 pair in 10, from 4 values a side 1 in 16.
+    The effect size is the difference divided by the pooled standard deviation:
+    `effects.hedges_g`.
+
+    Error rate: if the two methods are equal, at most about 1 pair of samples in 20 is
+    called different, even if accuracies are rounded to steps. For samples of equal size
+    Welch's test alone achieves this. With 2 against 40 values it is wrong 1 time in 8,
+    and 2 times in 3 if rounding makes the 2 values equal. So for samples of unequal
+    size an exact test, `permutations.p_of_sides`, must be significant, too, if it can
+    be (it cannot for 2 against 3 or 4 values). If neither sample varies, the exact test
+    decides alone; it needs at least 4 values per side. If the methods have equal means
+    but different spreads, 1 pair in 10 is called different, and 1 in 16 from 4 values
+    per side.
 
     Source: Welch, The Generalization of "Student's" Problem when Several Different
     Population Variances are Involved, Biometrika 1947, https://doi.org/10.2307/2332510.
 
     Raises:
-        InputError: a side has fewer than two values, one is no finite number, or
-            float64 cannot hold the interval.
+        InputError: a side has fewer than two values, a value is not a finite number, or
+            float64 cannot represent the interval.
     """
     unit, (a, b) = in_units(a, b, least=2)
     rounding = rounding_of(a, b)
@@ -71,17 +75,22 @@ def compare_means(a: Values, b: Values) -> Comparison:
 
 
 def compare_pairs(a: Values, b: Values) -> Comparison:
-    """Compare paired samples (entry i of both has the same seed) with a paired t-test.
+    """Compare paired samples (entry i of both has the same seed) by a paired t-test.
 
-    It finds smaller differences than `compare_means` where what the pairs share moves
-    both alike. The effect size is in standard deviations of the differences; its
-    correction for small n is 0 for two pairs. Where all differences are the same, their
-    signs decide, which show nothing with fewer than 6 pairs. Of equal methods, at most
-    about 1 pair of samples in 20 is called different (in steps, up to 1 in 16).
+        t = mean(a - b) / (std(a - b) / sqrt(n))
+
+    It detects smaller differences than `compare_means` if the seed affects both methods
+    in the same way. The effect size is in standard deviations of the differences. If
+    all differences are equal, an exact sign test decides; it needs at least 6 pairs. If
+    the two methods are equal, at most about 1 pair of samples in 20 is called different
+    (up to 1 in 16 if values are rounded to steps).
+
+    Source: Student, The Probable Error of a Mean, Biometrika 1908,
+    https://doi.org/10.2307/2331554.
 
     Raises:
-        InputError: the lengths differ, there are fewer than three pairs, a value is no
-            finite number, or float64 cannot hold the interval.
+        InputError: the lengths differ, there are fewer than three pairs, a value is not
+            a finite number, or float64 cannot represent the interval.
     """
     unit, (a, b) = in_units(a, b, least=3)
     expect("as many values in a as in b", (len(a), len(b)), len(a) == len(b))

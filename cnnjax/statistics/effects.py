@@ -1,4 +1,4 @@
-"""How large an effect is against the spread, and how many seeds would show it."""
+"""Effect sizes, power, and the number of seeds that a difference needs."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import numpy as np
 from scipy import special
 
 LEVEL = 0.05  # of the two-sided test
-POWER = 0.8  # wanted of the test, when the number of seeds is planned
-MOST_SEEDS = 1_000_000  # where planning gives up
-NUM_SHARES = 32  # at which Welch's power is averaged
-FEW_SEEDS = 200  # up to here the two measured spreads vary enough to matter
+POWER = 0.8  # the power for which the number of seeds is planned
+MOST_SEEDS = 1_000_000  # planning stops here
+NUM_SHARES = 32  # values of u over which Welch's power is averaged
+FEW_SEEDS = 200  # up to this n, the sampling error of the two variances matters
 
 
 def hedges_g(difference: float, std: float, freedom: int) -> float | None:
-    """Return difference / std without its bias for small n; None where std is 0.
+    """Return Hedges' g, the effect size without its bias for small n; None if std is 0.
 
-    g = difference / std * gamma(f/2) / (sqrt(f/2) gamma((f - 1)/2)), where std was
-    estimated with f >= 2 degrees of freedom. In standard deviations.
+        g = difference / std * gamma(f/2) / (sqrt(f/2) gamma((f - 1)/2))
+
+    std was estimated with f >= 2 degrees of freedom. g is in standard deviations.
     Source: Hedges, Distribution Theory for Glass's Estimator of Effect Size, Journal of
     Educational Statistics 1981, https://doi.org/10.3102/10769986006002107.
     """
@@ -30,18 +31,19 @@ def hedges_g(difference: float, std: float, freedom: int) -> float | None:
 
 
 def power_of_means(difference: float, variances: tuple[float, float], n: int) -> float:
-    """Return how often Welch's test of n values a side finds a difference.
+    """Return the power of Welch's test with n values per side.
 
-    Two-sided at 5 %, found on the right side, of normal values with these two variances
-    (at least one above 0). With the noncentrality |difference| / sqrt((var_a + var_b) /
-    n) it would be the tail of a noncentral t, did Welch's degrees of freedom not depend
-    on the two measured variances, whose ratio may be anything for n = 2. Their parts u
-    and 1 - u of the sum of both, each in units of the true one, follow a beta
-    distribution and do not depend on that sum. So given u, t is a noncentral t of
-    2n - 2 degrees of freedom, stretched; the power is the mean over u.
+    The test is two-sided at 5 %, for normal values with these two variances (at least
+    one above 0); only differences with the right sign count. The power would be the
+    tail of a noncentral t with noncentrality |difference| / sqrt((var_a + var_b) / n),
+    except that Welch's degrees of freedom depend on the two measured variances, whose
+    ratio varies widely for small n. Let u be s_a / (s_a + s_b), where s is a measured
+    variance divided by the true one. u has a beta distribution, and is independent of
+    s_a + s_b. So, given u, t is a scaled noncentral t with 2n - 2 degrees of freedom;
+    the power is the mean over u.
 
-    Source: Welch 1947 (see `statistics.compare_means`), for the test; the mean over u
-    is checked by simulation.
+    Source of the test: Welch 1947 (see `statistics.compare_means`). The mean over u is
+    checked by simulation.
     """
     halves = (n - 1) / 2
     shares = np.array([0.5])
@@ -56,10 +58,10 @@ def power_of_means(difference: float, variances: tuple[float, float], n: int) ->
 
 
 def power_of_pairs(difference: float, variance: float, n: int) -> float:
-    """Return the same of a paired t-test of n pairs; the variance is of differences.
+    """Return the power of a paired t-test; the variance is that of the differences.
 
-    A noncentral t distribution beyond t(0.975, n - 1), with noncentrality
-    |difference| / sqrt(variance / n).
+    For n pairs, it is the probability that a noncentral t with n - 1 degrees of freedom
+    and noncentrality |difference| / sqrt(variance / n) exceeds t(0.975, n - 1).
     Source: Cohen, Statistical Power Analysis for the Behavioral Sciences, 2nd edition,
     1988, chapter 2.
     """
@@ -68,12 +70,12 @@ def power_of_pairs(difference: float, variance: float, n: int) -> float:
 
 
 def num_needed(power_fn: Callable[[int], float]) -> int | None:
-    """Return the least n of at least 2 whose power is 80 %; None if over MOST_SEEDS.
+    """Return the smallest n >= 2 with a power of 80 %; None: more than MOST_SEEDS.
 
     >>> num_needed(lambda n: power_of_means(0.5, (1.0, 1.0), n))
     64
     """
-    most = 2  # doubled, as far out the noncentral t is slow
+    most = 2  # doubled, because the noncentral t is slow for large n
     while power_fn(most) < POWER:
         if most == MOST_SEEDS:
             return None
@@ -83,11 +85,13 @@ def num_needed(power_fn: Callable[[int], float]) -> int | None:
 
 
 def variance_limit(freedom: float) -> float:
-    """Return how many times a variance may be larger than measured, so few the values.
+    """Return the 80 % upper limit of the ratio of the true to the measured variance.
 
-    For normal values and so many degrees of freedom, it is larger than that only 20
-    times in 100: who plans with it has the power 80 times in 100. 15.6 times for 2
-    values, 2.4 times for 5, 1.7 times for 10.
+        freedom / chi2(0.2, freedom), with the lower 20 % quantile of chi-squared
+
+    For normal values, the ratio is larger in only 20 cases of 100, so a plan with this
+    limit has its power in 80 cases of 100. It is 15.6 for 2 values, 2.4 for 5, and 1.7
+    for 10.
     Source: Browne, On the Use of a Pilot Sample for Sample Size Determination,
     Statistics in Medicine 1995, https://doi.org/10.1002/sim.4780141709.
     """

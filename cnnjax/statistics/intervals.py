@@ -1,4 +1,4 @@
-"""A mean, and how far it and one more value may lie: intervals of 95 %."""
+"""95 % intervals, of a mean and of one further value."""
 
 from __future__ import annotations
 
@@ -24,21 +24,23 @@ class MeanInterval(NamedTuple):
 
     n: int
     mean: float
-    std: float | None  # of the values, not of the mean; ddof 1; None: n is 1
-    # None: n is 1, or all values are equal, which says nothing of the spread
+    std: float | None  # of the values, not of the mean, with n - 1; None: n is 1
+    # None: n is 1, or all values are equal, so that the spread is unknown
     student: Interval | None
-    bootstrap: Interval | None  # the same
+    bootstrap: Interval | None  # None in the same cases
 
 
 def mean_interval(values: Values) -> MeanInterval:
-    """Return mean, standard deviation and two 95 % intervals of the mean.
+    """Return mean, standard deviation and two 95 % confidence intervals of the mean.
 
-    Student's, mean +- t(0.975, n - 1) std / sqrt(n), takes the values as normal. The
-    bootstrap (BCa, 9,999 resamples, always the same ones) does not, but is too narrow
-    for few: of 2 normal values it holds the mean in about 50 %, of 5 in about 82 %, of
-    20 in about 92 %. Values in steps, as accuracies are, that spread by a step or more
-    are as good as normal; where they spread by less, Student's may hold in only 85 %.
-    One value has no interval, nor have equal values.
+        Student's interval: mean +- t(0.975, n - 1) std / sqrt(n)
+
+    Student's interval assumes normal values. The bootstrap (BCa, 9,999 resamples, with
+    a fixed seed) does not, but is too narrow for small n: its coverage is about 50 %
+    for 2 normal values, 82 % for 5, and 92 % for 20. For values that are rounded to
+    steps, like accuracies, Student's interval is accurate if they spread by a step or
+    more; if they spread by less, its coverage can be as low as 85 %. A single value has
+    no interval, nor have equal values.
 
     Sources: Student, The Probable Error of a Mean, Biometrika 1908,
     https://doi.org/10.2307/2331554; Efron, Better Bootstrap Confidence Intervals,
@@ -50,8 +52,8 @@ def mean_interval(values: Values) -> MeanInterval:
     [-0.484, 4.484]
 
     Raises:
-        InputError: there is no value, one is no finite number, or float64 cannot hold
-            the intervals.
+        InputError: there are no values, a value is not a finite number, or float64
+            cannot represent the intervals.
     """
     unit, (array,) = in_units(values, least=1)
     n, mean = len(array), float(array.mean())
@@ -73,16 +75,18 @@ def mean_interval(values: Values) -> MeanInterval:
 
 
 def prediction_interval(values: Values) -> Interval | None:
-    """Return where one further value falls with 95 %: one more seed of the same run.
+    """Return the 95 % prediction interval of one further value, such as one more seed.
 
-    mean +- t(0.975, n - 1) std sqrt(1 + 1/n), for normal values; those in steps, as for
-    `mean_interval`. None where all are equal: that says nothing of the spread.
+        mean +- t(0.975, n - 1) std sqrt(1 + 1/n)
+
+    It assumes normal values; for rounded values see `mean_interval`. None if all values
+    are equal, so that the spread is unknown.
     Source: Hahn and Meeker, Statistical Intervals, 1991, chapter 4,
     https://doi.org/10.1002/9780470316771.
 
     Raises:
-        InputError: there are fewer than two values, one is no finite number, or float64
-            cannot hold the interval.
+        InputError: there are fewer than two values, a value is not a finite number, or
+            float64 cannot represent the interval.
     """
     unit, (array,) = in_units(values, least=2)
     std = std_of(array, rounding_of(array))
@@ -95,34 +99,34 @@ def prediction_interval(values: Values) -> Interval | None:
 def around(
     centre: float, error: float, freedom: int | float, *, unit: float
 ) -> Interval:
-    """Return Student's interval of 95 % around an estimate with this standard error.
+    """Return centre +- t(0.975, freedom) error, Student's 95 % interval, times `unit`.
 
     Raises:
-        InputError: float64 cannot hold it.
+        InputError: float64 cannot represent it.
     """
     half = float(error * stats.t.isf(LEVEL / 2, freedom))
     return restored(centre - half, unit), restored(centre + half, unit)
 
 
 def std_of(values: np.ndarray, rounding: float) -> float:
-    """Return the standard deviation; 0 where values differ by rounding alone."""
+    """Return the standard deviation (n - 1); 0 if values differ only by rounding."""
     return float(np.std(values, ddof=1)) if np.ptp(values) > rounding else 0.0
 
 
 def rounding_of(*samples: np.ndarray) -> float:
-    """Return by how much values may differ that were meant to be equal."""
+    """Return the largest difference that rounding explains: 8 eps times the largest."""
     largest = max(float(np.max(np.abs(sample))) for sample in samples)
     return 8 * float(np.finfo(np.float64).eps) * largest
 
 
 def in_units(*samples: Values, least: int) -> tuple[float, list[np.ndarray]]:
-    """Return a unit, and samples in that unit: then no square over- or underflows.
+    """Return a unit, and the samples divided by it, so that squares do not overflow.
 
-    The unit is a power of two near the largest value of all, so nothing is rounded that
-    could be seen beside it.
+    The unit is a power of two near the largest absolute value, so the division is exact
+    except for values that are negligible beside that one.
 
     Raises:
-        InputError: a sample has fewer than `least` values, or is no tuple, list or
+        InputError: a sample has fewer than `least` values, or is not a tuple, list or
             array of finite numbers.
     """
     arrays = []
@@ -136,10 +140,10 @@ def in_units(*samples: Values, least: int) -> tuple[float, list[np.ndarray]]:
 
 
 def restored(number: float, unit: float) -> float:
-    """Return what was computed in units.
+    """Return number * unit.
 
     Raises:
-        InputError: float64 cannot hold it.
+        InputError: float64 cannot represent it.
     """
     value = float(number) * unit
     what = "values whose differences and intervals float64 holds"

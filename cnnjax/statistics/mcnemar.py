@@ -1,4 +1,4 @@
-"""Two trained networks on the same test examples: which of the two is better?"""
+"""McNemar's test: compare two trained networks on the same test examples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnnjax.statistics.effects import LEVEL
 
 
 class McNemar(NamedTuple):
-    """Two classifiers on the same examples: counts of examples, and the exact test."""
+    """The result of McNemar's exact test: counts of examples, and the p-value."""
 
     both_right: int
     only_a_right: int
@@ -30,11 +30,12 @@ CLASSES = several(whole)
 
 
 def mcnemar(labels: Classes, predictions_a: Classes, predictions_b: Classes) -> McNemar:
-    """Compare two classifiers on the same test examples, with McNemar's exact test.
+    """Compare two classifiers on the same test examples by McNemar's exact test.
 
-    An example without a prediction (`types.NO_PREDICTION`) is wrong, as it is no label.
-    Only examples that one of them got right and the other wrong can tell the two apart:
-    if they are equally good, each such example is the toss of a fair coin. It judges
+    Only examples that exactly one of the two classifies correctly matter: if both are
+    equally good, the number that only a got right is Binomial(n, 1/2) for n such
+    examples. The p-value is that of the two-sided binomial test. An example without a
+    prediction (`types.NO_PREDICTION`) is wrong, as -1 is not a label. The test compares
     these two trained networks, not the methods that trained them.
 
     Sources: McNemar, Note on the Sampling Error of the Difference between Correlated
@@ -43,7 +44,7 @@ def mcnemar(labels: Classes, predictions_a: Classes, predictions_b: Classes) -> 
     Learning Algorithms, Neural Computation 1998, doi.org/10.1162/089976698300017197.
 
     Raises:
-        InputError: there is no example, the lengths differ, or one of the three is no
+        InputError: there are no examples, the lengths differ, or an argument is not a
             tuple, list or array of whole numbers.
     """
     named = {

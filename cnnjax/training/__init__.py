@@ -1,4 +1,4 @@
-"""From gradients to a trained network: optimizer, step, loop, epochs, evaluation."""
+"""Training: optimizer, step, loop, epochs, evaluation."""
 
 from cnnjax.training.step import (
     init_state,

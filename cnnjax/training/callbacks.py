@@ -1,4 +1,4 @@
-"""What a training loop calls meanwhile. None of it can change the training."""
+"""Callbacks of a training loop. None of them can change the training."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def ignore(*_: object) -> None:
 
 
 class Callbacks(NamedTuple):
-    """What to do while training. None of it can change the training."""
+    """Functions called during training. None of them can change the training."""
 
-    # evaluate(epochs_done, params): metrics of the test set, or None when not due.
+    # evaluate(epochs_done, params): metrics of the test set; None: not this epoch.
     evaluate: Callable[[int, Params], Mapping[str, float] | None] = ignore
     on_epoch: Callable[[EpochRecord], None] = ignore
-    # on_progress(examples_done, examples_of_the_epoch)
+    # on_progress(examples_done, examples_per_epoch)
     on_progress: Callable[[int, int], None] = ignore
-    # on_state(state): after every call of the program and at the end of each epoch;
-    # the arrays are deleted by the next call: copy what is to be kept.
+    # on_state(state): after every call of the program and at the end of each epoch.
+    # The next call deletes the arrays: copy those that you want to keep.
     on_state: Callable[[LoopState], None] = ignore
 
 
@@ -32,7 +32,7 @@ NO_CALLBACKS = Callbacks()
 
 
 def check_callbacks(callbacks: Any, kind: type) -> None:
-    """Raise InputError for callbacks of another kind, or any that is no function."""
+    """Raise InputError for callbacks of another type, or that are not functions."""
     instance_of(kind)("callbacks", callbacks)
     for name, callback in callbacks._asdict().items():
         function(name, callback)

@@ -1,4 +1,4 @@
-"""Epoch after epoch: updates, an evaluation, a record."""
+"""The loop over epochs: the updates of an epoch, an evaluation, a record."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ def train(
     updates: Updates | None = None,
     resume: LoopState | None = None,
 ) -> tuple[Params, list[EpochRecord]]:
-    """Train for `config.epochs` epochs; return the parameters and a record per epoch.
+    """Train for `config.epochs` epochs; return the parameters and one record per epoch.
 
-    The caller's params survive. The clock receives the parts "compile", "train" (the
-    training calls with their order and gather, waited for) and "evaluate". `means_fn`
-    says how the updates of an epoch are summed up. `updates` is the compiled program of
-    an earlier run of the same shapes. `resume` is a copy of what `on_state` was given:
-    training goes on from there, and ends in the same bits.
+    The caller's params are not deleted. The clock measures the parts "compile", "train"
+    (the training calls, including the order and the gather) and "evaluate". `means_fn`
+    computes what is reported for an epoch from its updates. `updates` is the compiled
+    program of an earlier run with the same shapes. `resume` is a copy of a state that
+    `on_state` received: training continues from it, and gives bit-identical results.
 
     Raises:
-        InputError: examples that cannot be used, a batch size or epochs that do not fit
-            them, callbacks that are no functions, or the state of another training.
+        InputError: examples that cannot be used, a batch size that does not fit them,
+            callbacks that are not functions, or the state of another training run.
     """
     check_callbacks(callbacks, Callbacks)
     examples = check_examples(examples, where="training ")
@@ -98,13 +98,13 @@ def train_runs(
     runs: Runs = ONE_RUN,
     resume: LoopState | None = None,
 ) -> LoopState:
-    """Train one run, or several at once: the loop over epochs. Return where it ends.
+    """Train one run, or several at once, and return the final state.
 
-    `each` has the callbacks of each run; of `on_progress` and `on_state`, which see all
-    runs, those of the first are called.
+    `each` has the callbacks of each run; `on_progress` and `on_state`, which are for
+    all runs together, are taken from the first.
 
     Raises:
-        InputError: the state of another training.
+        InputError: `resume` is the state of another training run.
     """
     with clock.part("compile"):
         begin = updates.start(params)
@@ -150,9 +150,10 @@ def _to_the_end_of_the_epoch(
     callbacks: Callbacks,
     clock: Clock,
 ) -> LoopState:
-    """Make the updates that are missing from an epoch.
+    """Make the remaining updates of an epoch.
 
-    `per_call` are made in one call; None: as many as make CALLS_PER_EPOCH calls.
+    `per_call` is the number of updates per call of the program; None: chosen so that an
+    epoch has CALLS_PER_EPOCH calls.
     """
     num_examples = updates.num_examples
     num_steps = num_batches(num_examples, config.batch_size)
@@ -188,7 +189,7 @@ def _record_epoch(
     means_fn: MeansFn,
     clock: Clock,
 ) -> LoopState:
-    """Evaluate every run after an epoch, and tell what the epoch did."""
+    """Evaluate every run after an epoch, record the epoch, and call the callbacks."""
     epoch, seconds = at.epoch + 1, at.seconds / len(each)
     all_params, all_steps = (
         runs.each(at.params),

@@ -1,4 +1,4 @@
-"""Loss and metrics over a whole set: every example counted once, at any batch size."""
+"""Loss and metrics over all examples, each counted once, at any batch size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cnnjax.models.contract import checked
 from cnnjax.models.losses import predicted_class
 from cnnjax.types import Batch, Count, Examples, LossFn, Params
 
-# Of each device. Larger ones leave the cache: 10 to 50 % slower on a CPU.
+# Per device. Larger batches do not fit into the cache: 10 to 50 % slower on a CPU.
 BATCH_SIZE = 50
 
 
@@ -36,16 +36,17 @@ def make_evaluate(
 ) -> Callable[..., dict[str, float]]:
     """Compile `evaluate(params) -> {"loss", ..., "examples"}`: means over all examples.
 
-    `evaluate(params, others)` takes other examples of the same shapes. Runs without
-    dropout. "examples" is the number that was counted, which is always
-    all of them. `params` gives shapes and placement only. A strategy's `put_state` and
-    `put_batch` divide the work as they divide its training; `batch_size` is of each
-    device. Of several processes, each must call `evaluate`, and each has the result.
+    `evaluate(params, others)` evaluates other examples of the same shapes. Dropout is
+    off. "examples" is the number of examples. `params` is used only for its shapes and
+    placement. A strategy's `put_state` and `put_batch` divide the work in the same way
+    as in training; `batch_size` is per device. With several processes, each must call
+    `evaluate`, and each gets the result.
 
     Raises:
-        InputError: what is no function, no parameters, a batch of no size, or examples
-            that cannot be used; `evaluate`, parameters or others of other shapes; or a
-            JAX setting is in the way.
+        InputError: an argument that is not a function, not a tree of parameters, a
+            batch size below 1, or examples that cannot be used; from `evaluate`,
+            parameters or examples with other shapes; or a JAX setting under which this
+            cannot run.
     """
     check_settings()
     function("loss_fn", loss_fn)
@@ -64,9 +65,9 @@ def make_evaluate(
     def place(examples: Examples) -> tuple[Examples, Array]:
         return put_state((Examples(*examples), order))
 
-    # A copy: on a CPU what is put may be the caller's memory, which may change.
+    # A copy: on a CPU, a placed array can share the caller's memory, which may change.
     placed = place(jax.tree.map(np.array, examples))
-    # A batch of one is filled up to one for each device that shares the work.
+    # A batch of one example is padded to one example per device: this counts devices.
     one = jax.eval_shape(functools.partial(batch_of, size=1), *placed, 0)
     num_parts = one.weights.size
     size = min(batch_size, -(-num_examples // num_parts)) * num_parts
@@ -101,19 +102,19 @@ def make_evaluate(
             others = check_examples(others)
             check_alike(others, examples)
             of = place(others)
-        # Added up here, in float64: float32 cannot count past 16,777,216 examples.
+        # Summed here, in float64: float32 cannot count past 16,777,216 examples.
         sums = {name: np.asarray(v) for name, v in program(params, *of).items()}
         totals = {name: float(v.sum(dtype=np.float64)) for name, v in sums.items()}
         weight = totals.pop("weight")
         means = {name: value / weight for name, value in totals.items()}
-        assert round(weight) == num_examples  # each of them once
+        assert round(weight) == num_examples  # each example exactly once
         return {**means, "examples": num_examples}
 
     return evaluate
 
 
 def _shapes(params: Params) -> PyTree:
-    """Return types and shapes of parameters; raise InputError for no tree of them."""
+    """Return types and shapes of parameters; raise InputError if they are no arrays."""
     try:
         shapes = jax.eval_shape(lambda tree: tree, params)
     except TypeError:
@@ -127,18 +128,18 @@ def make_predict(
 ) -> Callable[[Params], Int[np.ndarray, " examples"]]:
     """Build `predict(params)`: `losses.predicted_class` of every example, in order.
 
-    It is NO_PREDICTION, -1, where the logits name no class. `apply_fn` takes one raw
+    It is NO_PREDICTION, -1, where the logits define no class. `apply_fn` takes one raw
     example.
 
     Raises:
-        InputError: no function, examples that cannot be used, or a JAX setting is in
-            the way.
+        InputError: not a function, examples that cannot be used, or a JAX setting under
+            which this cannot run.
     """
     check_settings()
     function("apply_fn", apply_fn)
     examples = check_examples(examples)
     num_examples = len(examples.labels)
-    held = jnp.array(examples.inputs)  # a copy, which stays as it is
+    held = jnp.array(examples.inputs)  # a copy, which the caller cannot change
 
     @jax.jit
     def classes(params: Params, inputs: Num[Array, "examples *example"]) -> Array:

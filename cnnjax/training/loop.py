@@ -1,4 +1,4 @@
-"""What a training loop is told, what it draws from, and where it stands."""
+"""The config, the keys and the state of a training loop."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from cnnjax.types import Metrics, Params, TrainState
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    """How many examples an update sees, how often the data is seen, in which order."""
+    """The batch size, the number of epochs, and the order of the examples."""
 
     batch_size: int
     epochs: int
     shuffle: Shuffle = "every_epoch"
-    # The first so many of an epoch's order; None: all. A fault is made of it, that
+    # Only the first examples of each epoch's order; None: all. Used by the fault that
     # shuffles held-out examples into the training set.
     examples_per_epoch: int | None = None
 
     def __post_init__(self) -> None:
-        """Raise InputError for values that no run could mean."""
+        """Raise InputError for invalid values."""
         settle(
             self,
             batch_size=whole,
@@ -47,12 +47,12 @@ class LoopConfig:
         )
 
     def visited(self, num_examples: int) -> int:
-        """Return how many of the training examples an epoch sees."""
+        """Return the number of training examples per epoch."""
         visited = self.examples_per_epoch
         return num_examples if visited is None else visited
 
     def check(self, num_examples: int) -> None:
-        """Raise InputError where the loop does not fit this many examples."""
+        """Raise InputError if the config does not fit this number of examples."""
         size, visited = self.batch_size, self.visited(num_examples)
         what = f"batch_size from 1 to the {num_examples} training examples"
         whole_number(what, size, least=1, most=num_examples)
@@ -61,27 +61,27 @@ class LoopConfig:
 
 
 class LoopKeys(NamedTuple):
-    """What a training run draws from; `dropout` is None where nothing is dropped."""
+    """The keys of a training run; `dropout` is None without dropout."""
 
     order: Key[Array, "*runs"]
     dropout: Key[Array, "*runs"] | None
 
 
 class LoopState(NamedTuple):
-    """Where training stands between two calls of its program: all it needs to go on.
+    """The state of training between two calls of its program: all it needs to resume.
 
-    With the same data, keys and settings, training that resumes from here ends in the
-    same bits. The arrays are on the devices and are donated to the next call: copy what
-    is to be kept (`devices.to_host`). Of several runs at once, arrays have a leading
-    axis of runs.
+    With the same data, keys and settings, training that resumes from this state gives
+    bit-identical results. The arrays are on the devices and are donated to the next
+    call: copy what you want to keep (`devices.to_host`). With several runs at once,
+    arrays have a leading axis of runs.
     """
 
-    state: TrainState  # parameters, optimizer state, updates made
+    state: TrainState  # parameters, optimizer state, number of updates
     steps: Metrics  # of the updates of this epoch: arrays of shape [steps]
-    epoch: int = 0  # epochs done
-    update: int = 0  # updates done of the next epoch
+    epoch: int = 0  # epochs completed
+    update: int = 0  # updates completed in the current epoch
     records: tuple[tuple[EpochRecord, ...], ...] = ((),)  # of each run
-    seconds: float = 0.0  # that the updates of this epoch have taken
+    seconds: float = 0.0  # time of the updates of this epoch
 
     @property
     def params(self) -> Params:
@@ -91,18 +91,18 @@ class LoopState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Runs:
-    """How many runs train at once, as one program: one, or several under `vmap`."""
+    """The number of runs that one program trains: one, or several under `vmap`."""
 
     count: int | None = None  # None: one run, whose arrays have no axis of runs
-    # Of several: 0 where each has training examples of its own, None: they share them.
+    # With several runs: 0: each has its own training examples; None: they share them.
     examples_axis: int | None = None
 
     def over(self, fn: Callable, in_axes: tuple[Any, ...]) -> Callable:
-        """Map a function of one run over all of them."""
+        """Map a function of one run over all runs."""
         return fn if self.count is None else jax.vmap(fn, in_axes)
 
     def each(self, tree: PyTree) -> list[Any]:
-        """Return what each run has of a tree of arrays."""
+        """Split a tree of arrays into one tree per run."""
         if self.count is None:
             return [tree]
         return [take(tree, index) for index in range(self.count)]
@@ -112,14 +112,14 @@ ONE_RUN = Runs()
 
 
 def take(tree: PyTree, index: int) -> PyTree:
-    """Take what one of several runs has, of arrays with a leading axis of runs."""
+    """Return the arrays of one run from arrays with a leading axis of runs."""
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 def check_resume(
     resume: LoopState, begin: LoopState, *, epochs: int, num_steps: int
 ) -> None:
-    """Raise InputError for the state of another training than what begins so."""
+    """Raise InputError if `resume` is not a state of the training run that is begun."""
     instance_of(LoopState)("resume (see Callbacks.on_state)", resume)
     for what, most, done in (
         ("epochs", epochs, resume.epoch),

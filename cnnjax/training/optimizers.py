@@ -1,4 +1,4 @@
-"""Optimizer and learning rate: the one place where a learning rate is read."""
+"""Optimizers and learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -25,57 +25,70 @@ POSITIVE = single("above 0", lambda value: 0.0 < value < math.inf)
 
 @runtime_checkable
 class Algorithm(Protocol):
-    """A frozen dataclass of hyper-parameters, and the rule that they make."""
+    """A frozen dataclass of hyper-parameters, with the update rule they define."""
 
     def rule(self, schedule: optax.Schedule) -> optax.GradientTransformation:
-        """Build the Optax transformation, with this learning rate."""
+        """Build the Optax transformation with this learning-rate schedule."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adam:
-    """Adam; `eps` is added outside the root, and both moments are bias-corrected."""
+    """Adam, with bias-corrected moments and `eps` outside the square root.
 
-    b1: float = 0.9  # decay of the first moment
-    b2: float = 0.999  # decay of the second moment
+        m = b1 m + (1 - b1) g,    v = b2 v + (1 - b2) g^2
+        params -= learning_rate (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
+
+    for update t = 1, 2, ... Source: Kingma and Ba, "Adam: A Method for Stochastic
+    Optimization", 2015, arXiv:1412.6980.
+    """
+
+    b1: float = 0.9  # decay rate of the first moment, m
+    b2: float = 0.999  # decay rate of the second moment, v
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
-        """Raise InputError for values that no run could mean."""
+        """Raise InputError for invalid values."""
         settle(self, b1=FRACTION, b2=FRACTION, eps=POSITIVE)
 
     def rule(self, schedule: optax.Schedule) -> optax.GradientTransformation:
-        """Build it. Source: Kingma and Ba, 2015, arXiv 1412.6980."""
+        """Build the Optax transformation with this learning-rate schedule."""
         return optax.adam(schedule, b1=self.b1, b2=self.b2, eps=self.eps)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sgd:
-    """SGD with momentum: v = momentum v + g; params -= learning_rate v."""
+    """SGD with momentum: v = momentum v + g; params -= learning_rate v.
+
+    v is 0 before the first update. With momentum 0 it is plain SGD.
+    """
 
     momentum: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raise InputError for values that no run could mean."""
+        """Raise InputError for invalid values."""
         settle(self, momentum=FRACTION)
 
     def rule(self, schedule: optax.Schedule) -> optax.GradientTransformation:
-        """Build it."""
+        """Build the Optax transformation with this learning-rate schedule."""
         return optax.sgd(schedule, momentum=self.momentum or None)
 
 
 @dataclass(frozen=True)
 class Constant:
-    """Keep the learning rate."""
+    """Keep the learning rate constant: lr(t) = learning_rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cosine:
-    """Lower the learning rate: lr(t) = min + (max - min) (1 + cos(pi t / T)) / 2.
+    """Lower the learning rate along a cosine, from max at t = 0 to min at t = T.
 
-    T is `cosine_epochs`; after T the rate stays at min. By "epoch", t is the number of
-    whole epochs done, so the rate is constant within an epoch; by "step" it moves at
-    every update.
+        lr(t) = min + (max - min) (1 + cos(pi t / T)) / 2
+
+    T is `cosine_epochs`; after T the rate stays at min. With the unit "epoch", t is the
+    number of completed epochs, so the rate is constant within an epoch; with "step", it
+    changes at every update. Source: Loshchilov and Hutter, "SGDR: Stochastic Gradient
+    Descent with Warm Restarts", 2017, arXiv:1608.03983.
     """
 
     cosine_epochs: int
@@ -83,7 +96,7 @@ class Cosine:
     cosine_unit: CosineUnit = "epoch"
 
     def __post_init__(self) -> None:
-        """Raise InputError for values that no run could mean."""
+        """Raise InputError for invalid values."""
         settle(
             self,
             cosine_epochs=at_least(1),
@@ -92,13 +105,13 @@ class Cosine:
         )
 
 
-# By name. A new one is a class with a `rule`, and an entry here.
+# By name. To add an algorithm, add a class with a `rule`, and an entry here.
 ALGORITHMS = {"adam": Adam, "sgd": Sgd}
 SCHEDULES = {"constant": Constant, "cosine": Cosine}
 
 
 def as_algorithm(name: str, algorithm: Any) -> Algorithm:
-    """Return an algorithm. Raise InputError for what is none."""
+    """Return an algorithm. Raise InputError for anything else."""
     known = " or ".join(kind.__name__ for kind in ALGORITHMS.values())
     has_rule = isinstance(algorithm, Algorithm) and not isinstance(algorithm, type)
     expect(f"{name} of kind {known}, or one with a rule", algorithm, has_rule)
@@ -110,12 +123,12 @@ class OptimizerConfig:
     """An algorithm, its learning rate and schedule, and coupled L2."""
 
     algorithm: Algorithm
-    learning_rate: float  # the highest, where there is a schedule
+    learning_rate: float  # the largest value, with a cosine schedule
     schedule: Constant | Cosine = Constant()
-    l2: float = 0.0  # gradient of a weight += l2 * weight; biases have none
+    l2: float = 0.0  # gradient of a weight += l2 * weight; not for biases
 
     def __post_init__(self) -> None:
-        """Raise InputError for values that no run could mean."""
+        """Raise InputError for invalid values."""
         settle(
             self,
             algorithm=as_algorithm,
@@ -130,12 +143,10 @@ class OptimizerConfig:
 
 
 def make_schedule(config: OptimizerConfig, *, steps_per_epoch: int) -> optax.Schedule:
-    """Build `learning_rate(step)`, step counting optimizer updates from 0.
-
-    Source of the cosine: Loshchilov and Hutter, SGDR, 2017, arXiv 1608.03983.
+    """Build `learning_rate(step)`, where step counts optimizer updates from 0.
 
     Raises:
-        InputError: no config of an optimizer, or an epoch without steps.
+        InputError: not an `OptimizerConfig`, or `steps_per_epoch` below 1.
     """
     instance_of(OptimizerConfig)("config", config)
     steps_per_epoch = at_least(1)("steps_per_epoch", steps_per_epoch)
@@ -158,9 +169,9 @@ def make_schedule(config: OptimizerConfig, *, steps_per_epoch: int) -> optax.Sch
 
 
 def is_weight(params: Params) -> PyTree[bool]:
-    """Mark the kernels, which L2 shrinks, with True and everything else with False.
+    """Return a tree that is True for kernels, to which L2 applies, and False elsewhere.
 
-    A kernel is a leaf of the name "kernel", in a tree of any kind.
+    A kernel is a leaf whose name is "kernel", in any kind of tree.
     """
     return jax.tree_util.tree_map_with_path(
         lambda path, _: keystr(path[-1:], simple=True) == "kernel", params
@@ -168,7 +179,7 @@ def is_weight(params: Params) -> PyTree[bool]:
 
 
 def check_weights(params: Params, *, l2: float) -> None:
-    """Raise InputError where an L2 has nothing to shrink, and would do nothing."""
+    """Raise InputError if `l2` is positive but no parameter is a kernel."""
     if l2 > 0.0 and not any(jax.tree.leaves(is_weight(params))):
         paths, _ = jax.tree_util.tree_flatten_with_path(params)
         names = [keystr(path, simple=True, separator="/") for path, _ in paths]
@@ -181,14 +192,16 @@ def check_weights(params: Params, *, l2: float) -> None:
 def make_optimizer(
     config: OptimizerConfig, schedule: optax.Schedule
 ) -> optax.GradientTransformation:
-    """Build the Optax optimizer: L2 into the gradient of the weights, then the rule.
+    """Build the Optax optimizer: add L2 to the gradient of the weights, then update.
 
-    The L2 is coupled: Adam sees g + l2 * w (unlike AdamW). It is not in the reported
+        g = g + l2 w
+
+    The L2 is coupled: Adam gets g + l2 w (unlike AdamW). It is not part of the reported
     loss.
 
     Raises:
-        InputError: no config of an optimizer, or a schedule that is no function; the
-            optimizer, parameters without a kernel that L2 would shrink.
+        InputError: not an `OptimizerConfig`, or a schedule that is not a function; from
+            the optimizer, parameters without a kernel if `l2` is positive.
     """
     instance_of(OptimizerConfig)("config", config)
     function("schedule", schedule)

@@ -1,4 +1,4 @@
-"""What one epoch of training did."""
+"""The record of one epoch of training."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ import optax
 
 from cnnjax.types import Metrics
 
-# means_fn(updates of an epoch) -> {metric: what is reported of the epoch}
+# means_fn(metrics of the updates of an epoch) -> {metric: value for the epoch}
 MeansFn = Callable[[Metrics], Mapping[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """What one epoch did. Losses in nats (cross-entropy) or squared units (MSE)."""
+    """The result of an epoch; losses in nats (cross-entropy) or squared units (MSE)."""
 
-    epoch: int  # epochs done, from 1
-    step: int  # updates done
+    epoch: int  # epochs completed, from 1
+    step: int  # updates completed
     learning_rate: float  # of the epoch's first update
-    train: Mapping[str, float]  # means over the epoch, taken before each update
-    test: Mapping[str, float] | None  # after the epoch; None when not evaluated
+    train: Mapping[str, float]  # means over the epoch, computed before each update
+    test: Mapping[str, float] | None  # after the epoch; None: not evaluated
     seconds: float  # of the training calls
     examples_per_second: float
-    steps: Metrics  # the same means update by update: arrays of shape [steps]
+    steps: Metrics  # the same means for each update: arrays of shape [steps]
 
     @property
     def diverged(self) -> bool:
-        """Whether the loss is not finite, in training or on the test set."""
+        """Whether the training loss or the test loss is not finite."""
         losses = (self.train["loss"], (self.test or {}).get("loss", 0.0))
         return not all(map(math.isfinite, losses))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the flat dictionary that is one line of metrics.jsonl."""
+        """Return the record as a flat dictionary, one line of metrics.jsonl."""
         return {
             "epoch": self.epoch,
             "step": self.step,
@@ -48,10 +48,10 @@ class EpochRecord:
         }
 
     def to_csv(self) -> list[str]:
-        """Return a line for each update: step, weight, loss and the other metrics.
+        """Return one line per update: step, weight, loss and the other metrics.
 
-        Steps count from 1; values are of the parameters before the update. The first
-        epoch starts with a line of names.
+        Steps count from 1; values are for the parameters before the update. The first
+        epoch starts with a header line.
         """
         means = {"loss": self.steps.means["loss"], **self.steps.means}  # loss first
         names = ["step", "weight", *means]
@@ -65,7 +65,7 @@ class EpochRecord:
 
 
 def epoch_means(steps: Metrics) -> dict[str, float]:
-    """Average the updates of an epoch, each at its weight: the mean over examples."""
+    """Average the updates of an epoch: sum_t w_t m_t / sum_t w_t, in float64."""
     weight = np.asarray(steps.weight, np.float64)
     return {
         name: float(np.sum(np.asarray(values, np.float64) * weight) / weight.sum())
@@ -82,7 +82,7 @@ def make_record(
     schedule: optax.Schedule,
     means_fn: MeansFn = epoch_means,
 ) -> EpochRecord:
-    """Return the record of an epoch of one run from what its updates noted."""
+    """Build the record of an epoch of one run from the metrics of its updates."""
     num_steps = len(steps.weight)
     return EpochRecord(
         epoch=epoch,

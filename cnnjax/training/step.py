@@ -1,4 +1,4 @@
-"""The training step: gradient, optimizer, new state. Knows no model and no strategy."""
+"""The training step: gradient, optimizer, new state, for any model and strategy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def init_state(params: Params, optimizer: optax.GradientTransformation) -> Train
     """Return the state before the first update.
 
     Raises:
-        InputError: no optimizer of Optax.
+        InputError: not an Optax optimizer.
     """
     _is_optimizer("optimizer (see make_optimizer)", optimizer)
     return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
@@ -29,10 +29,10 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Build `train_step(state, batch) -> (state, metrics)`: one optimizer update.
 
-    The metrics are of the parameters before the update.
+    The metrics are for the parameters before the update.
 
     Raises:
-        InputError: no function, or no optimizer of Optax.
+        InputError: not a function, or not an Optax optimizer.
     """
     function("value_and_grad (of a strategy)", value_and_grad)
     _is_optimizer("optimizer (see make_optimizer)", optimizer)
@@ -47,7 +47,7 @@ def make_train_step(
 def apply_gradients(
     state: TrainState, grads: Params, optimizer: optax.GradientTransformation
 ) -> TrainState:
-    """Move the parameters by what the optimizer makes of the gradients."""
+    """Apply the optimizer's update for these gradients to the parameters."""
     with jax.numpy_dtype_promotion("standard"):  # Optax's Adam relies on it
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)

@@ -1,4 +1,4 @@
-"""The updates of an epoch, compiled: data on the device, gathered in the program."""
+"""The compiled updates of an epoch; batches are gathered on the device."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ __all__ = ["LoopConfig", "LoopKeys", "Updates", "compile_updates"]
 
 
 class Loop(NamedTuple):
-    """What the program carries from update to update: traced."""
+    """The carry of the loop over updates."""
 
     state: TrainState
-    steps: Metrics  # arrays of shape [steps], filled in as the updates go
+    steps: Metrics  # arrays of shape [steps]; each update fills in its entry
 
 
 class Feed(NamedTuple):
-    """What the updates read and never change: placed on the devices."""
+    """The constant inputs of the updates, placed on the devices."""
 
     examples: Examples
-    dropout: Key[Array, "*runs"] | None  # what masks are drawn from
+    dropout: Key[Array, "*runs"] | None  # the key of the dropout masks
 
 
 # run(loop, feed, order, first, stop) -> loop: the updates from `first` to `stop` - 1 of
-# an epoch. The loop that is given is donated.
+# an epoch. The argument `loop` is donated.
 RunFn = Callable[[Loop, Feed, Array, Count, Count], Loop]
 
 
 class Updates(NamedTuple):
-    """Training, compiled: for all parameters, keys and examples of the same shapes."""
+    """Compiled training, for all parameters, keys and examples of the same shapes."""
 
-    start: Callable[[Params], Loop]  # before the first update, and placed
+    start: Callable[[Params], Loop]  # the placed carry before the first update
     feed: Callable[[Examples, LoopKeys], Feed]
     order_of: Callable[[LoopKeys, Count], Int[Array, "*runs examples"]]
     run: RunFn
-    num_examples: int  # of an epoch, of one run
+    num_examples: int  # per epoch and run
 
 
 # step(feed, order, index, state) -> (state, metrics): one update.
@@ -59,10 +59,10 @@ BatchFn = Callable[[Feed, Int[Array, " examples"], Count, Count], Batch]
 
 
 def make_batch_fn(config: LoopConfig, put_batch: Callable[[Batch], Batch]) -> BatchFn:
-    """Build `batch_of(feed, order, index, step)` of one run.
+    """Build `batch_of(feed, order, index, step)` for one run.
 
-    It gathers batch number `index` of an epoch, hands out one key per example where
-    there is dropout, and places all of it.
+    It gathers batch number `index` of an epoch, adds one key per example if there is
+    dropout, and places the batch.
     """
 
     def batch_of(
@@ -81,7 +81,7 @@ def make_batch_fn(config: LoopConfig, put_batch: Callable[[Batch], Batch]) -> Ba
 def make_step(
     strategy: Strategy, optimizer: optax.GradientTransformation, batch_of: BatchFn
 ) -> StepFn:
-    """Build one update of one run: gather the batch, take its gradient, move."""
+    """Build one update of one run: gather the batch, differentiate, update."""
     value_and_grad = strategy.value_and_grad
     move = functools.partial(apply_gradients, optimizer=optimizer)
     if strategy.run == "step":
@@ -105,9 +105,9 @@ def make_start(
     num_steps: int,
     runs: Runs,
 ) -> Callable[[Params], Loop]:
-    """Build `start(params)`: the loop before the first update, placed.
+    """Build `start(params)`: the placed carry before the first update.
 
-    `metrics` has the types of what one update notes.
+    `metrics` gives the types of the metrics of one update.
     """
 
     def start(params: Params) -> Loop:
@@ -121,7 +121,7 @@ def make_start(
 def make_order_of(
     strategy: Strategy, config: LoopConfig, *, num_examples: int, runs: Runs
 ) -> Callable[[LoopKeys, Count], Int[Array, "*runs examples"]]:
-    """Build `order_of(keys, epoch)`: the order of the examples of an epoch, placed."""
+    """Build `order_of(keys, epoch)`: the placed order of the examples in an epoch."""
 
     def order_of(key: Key[Array, ""], epoch: Count) -> Int[Array, " examples"]:
         order = orders.epoch_order(
@@ -136,7 +136,7 @@ def make_order_of(
 
 
 def make_run(step: StepFn, *, runs: Runs, in_one_program: bool) -> RunFn:
-    """Build `run`: some updates of an epoch, as one loop or one by one from Python."""
+    """Build `run`: several updates of an epoch, in one program or one by one."""
 
     def update(
         feed: Feed, order: Int[Array, " examples"], index: Count, loop: Loop
@@ -172,14 +172,15 @@ def compile_updates(
     keys: LoopKeys,
     runs: Runs = ONE_RUN,
 ) -> Updates:
-    """Compile training as the strategy says. The arrays are given for their shapes.
+    """Compile training as the strategy requires; the arrays are used for their shapes.
 
-    The bounds of `run` are arguments, not constants: one program serves every part of
-    every epoch. Of several `runs`, params and keys have a leading axis of runs.
+    The bounds of `run` are arguments, not constants, so one program serves every part
+    of every epoch. With several `runs`, params and keys have a leading axis of runs.
 
     Raises:
-        InputError: not one label per input, or a batch size or epochs that do not fit
-            the examples; the keys are not of threefry, or a JAX setting is in the way.
+        InputError: not one label per input, a batch size that does not fit the
+            examples, keys that are not threefry keys, or a JAX setting under which this
+            cannot run.
     """
     check_settings()
     axis = 0 if runs.examples_axis is None else 1  # of examples: runs come first
