@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import cnnjax
-from cnnjax.base.moved import MOVED
+from cnnjax.base.moved import MOVED, RENAMED
 
 
 @pytest.mark.parametrize(("old", "new"), MOVED.items())
@@ -31,3 +31,19 @@ def test_no_room_has_the_name_of_a_moved_module():
 def test_what_never_was_there_is_not_found():
     with pytest.raises(ModuleNotFoundError, match="cnnjax.nowhere"):
         importlib.import_module("cnnjax.nowhere")
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [(module, *names) for module in RENAMED for names in RENAMED[module].items()],
+)
+def test_a_renamed_function_is_found_under_its_old_name(module, old, new):
+    home, _, name = new.rpartition(".")
+    with pytest.warns(DeprecationWarning, match=f"{module}.{old} is {new} now"):
+        found = getattr(importlib.import_module(module), old)
+    assert found is getattr(importlib.import_module(home), name)
+
+
+def test_what_no_module_has_is_not_found():
+    with pytest.raises(AttributeError, match="'cnnjax.gradients' has no attribute 'x'"):
+        importlib.import_module("cnnjax.gradients").x  # noqa: B018

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 # {room: the modules in it that used to be in cnnjax itself}
 ROOMS = {
@@ -35,6 +36,40 @@ MOVED |= {
     "cnnjax.rows": "cnnjax.gradients.per_example",
 }
 
+# module: what lay in it under another name, or lies in another module now.
+RENAMED = {
+    "cnnjax.gradients": {
+        "whole": "cnnjax.gradients.shares.value_and_grad_of",
+        "with_each": "cnnjax.gradients.shares.with_per_example",
+    },
+    "cnnjax.gradients.shares": {
+        "whole": "cnnjax.gradients.shares.value_and_grad_of",
+        "with_each": "cnnjax.gradients.shares.with_per_example",
+    },
+    "cnnjax.gradients.per_example": {
+        "rows_share": "cnnjax.gradients.per_example.per_example_share",
+    },
+    "cnnjax.gradients.factors": {
+        "Rows": "cnnjax.gradients.factors.LayerGradients",
+        "rows_of": "cnnjax.gradients.factors.layer_gradients",
+        "mean_share": "cnnjax.gradients.factored.mean_share",
+        "scaled_share": "cnnjax.gradients.factored.scaled_share",
+        "full_share": "cnnjax.gradients.factored.full_share",
+    },
+    "cnnjax.experiments": {
+        "with_faults": "cnnjax.faults.switch.switch_in",
+        "setting_of": "cnnjax.faults.needs.setting_of",
+    },
+    "cnnjax.experiments.experiment": {
+        "with_faults": "cnnjax.faults.switch.switch_in",
+        "setting_of": "cnnjax.faults.needs.setting_of",
+    },
+    "cnnjax.experiments.runs": {
+        "predict": "cnnjax.experiments.predictions.predict",
+        "predict_test": "cnnjax.experiments.predictions.predict_test",
+    },
+}
+
 
 class Forwarding(MetaPathFinder, Loader):
     """Find a module under its old name."""
@@ -59,6 +94,23 @@ class Forwarding(MetaPathFinder, Loader):
 
 
 def forward() -> None:
-    """Register the finder of old names, after all other finders."""
+    """Register the finder of old modules after all others, and old names in modules."""
     if not any(isinstance(finder, Forwarding) for finder in sys.meta_path):
         sys.meta_path.append(Forwarding())
+    for name, renamed in RENAMED.items():
+        vars(importlib.import_module(name))["__getattr__"] = getter(name, renamed)
+
+
+def getter(module: str, renamed: Mapping[str, str]) -> Callable[[str], Any]:
+    """Build the `__getattr__` of a module, which finds old names."""
+
+    def __getattr__(old: str) -> Any:  # noqa: N807
+        if old not in renamed:
+            raise AttributeError(f"module {module!r} has no attribute {old!r}")
+        new = renamed[old]
+        told = f"{module}.{old} is {new} now"
+        warnings.warn(told, DeprecationWarning, stacklevel=2)
+        home, _, name = new.rpartition(".")
+        return getattr(importlib.import_module(home), name)
+
+    return __getattr__
