@@ -70,7 +70,9 @@ class Row(NamedTuple):
         if at.divides:
             mesh = options.mesh or make_mesh()
         if options.microbatch_size is not None:
-            share = microbatched(share, size=options.microbatch_size, cut=at.cut)
+            share = microbatched(
+                share, size=options.microbatch_size, grouping=at.grouping
+            )
         return Strategy(
             value_and_grad=at.value_and_grad(share, mesh),
             put_state=at.put_state(mesh),

@@ -520,8 +520,8 @@ MUTANTS = (
         "microbatch_left_over",
         "The examples that fill no microbatch are left out.",
         "cnnjax/gradients/microbatches.py",
-        "lambda a: cut.apart(a, size), pad_batch(batch, size))",
-        "lambda a: cut.apart(a[: len(a) // size * size], size), batch)",
+        "lambda a: grouping.split(a, size), pad_batch(batch, size))",
+        "lambda a: grouping.split(a[: len(a) // size * size], size), batch)",
         DEALING,
     ),
     Mutant(

@@ -18,7 +18,7 @@ from strategy_table import DIVIDED
 from cnnjax import devices
 from cnnjax.data.order import example_keys
 from cnnjax.gradients import reductions
-from cnnjax.gradients.microbatches import DEALT, NEIGHBOURS, microbatched
+from cnnjax.gradients.microbatches import CONTIGUOUS, STRIDED, microbatched
 from cnnjax.gradients.padding import pad_batch
 from cnnjax.gradients.per_example import per_example_share
 from cnnjax.gradients.rules import factored
@@ -26,7 +26,7 @@ from cnnjax.gradients.shares import Share, batch_share, serial_share, with_per_e
 from cnnjax.strategies import STRATEGIES, Options
 from cnnjax.types import Batch
 
-CUTS = {"neighbours": NEIGHBOURS, "dealt": DEALT}
+CUTS = {"neighbours": CONTIGUOUS, "dealt": STRIDED}
 PARAMS = {"w": jnp.array([0.5, -1.0, 2.0])}
 
 
@@ -82,10 +82,10 @@ def test_every_row_is_in_one_part_and_comes_back_to_its_place(cut, size):
 def test_neighbours_stay_and_dealt_rows_go_round():
     rows = np.arange(12)
     np.testing.assert_array_equal(
-        NEIGHBOURS.apart(rows, 4), [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+        CONTIGUOUS.split(rows, 4), [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
     )
     np.testing.assert_array_equal(
-        DEALT.apart(rows, 4), [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11]]
+        STRIDED.split(rows, 4), [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11]]
     )
 
 
@@ -93,7 +93,7 @@ def test_neighbours_stay_and_dealt_rows_go_round():
 def test_a_dealt_part_has_as_much_of_every_device(devices, size):
     """Each device holds one piece of the batch; a part takes alike of every piece."""
     rows = np.arange(24)
-    for part in np.asarray(DEALT.apart(rows, size)):
+    for part in np.asarray(STRIDED.split(rows, size)):
         held_by = part // (24 // devices)
         assert np.bincount(held_by, minlength=devices).tolist() == (
             [size // devices] * devices
@@ -121,7 +121,7 @@ def expected_parts(size: int, num_examples: int, *, dealt: bool) -> list[float]:
 @pytest.mark.parametrize("cut", CUTS)
 def test_a_microbatch_has_the_examples_that_are_its_own(cut, size):
     batch = make_batch(13)
-    share = microbatched(telling, size=size, cut=CUTS[cut])
+    share = microbatched(telling, size=size, grouping=CUTS[cut])
     metrics, _, each = jax.jit(with_per_example(share))(PARAMS, batch)
     np.testing.assert_array_equal(each["label"], batch.labels)
     expected = expected_parts(size, 13, dealt=cut == "dealt")
@@ -215,7 +215,7 @@ def test_each_device_holds_its_own_piece_of_a_batch(num_devices):
 def test_what_is_kept_of_each_example_stays_in_its_place(rule, cut):
     batch = make_batch(13)
     share = rule(loss_fn, reductions.full)
-    parts = microbatched(share, size=4, cut=CUTS[cut])
+    parts = microbatched(share, size=4, grouping=CUTS[cut])
     _, _, each = jax.jit(with_per_example(parts))(PARAMS, batch)
     for i in range(13):
         one = jax.tree.map(lambda a, i=i: a[i : i + 1], batch)

@@ -21,7 +21,7 @@ from cnnjax.base.trees import typed_like, widen
 from cnnjax.devices.mesh import AXIS, partition, replicate, shardings, split
 from cnnjax.devices.partitioning import MODEL, check_cuts
 from cnnjax.gradients import padding
-from cnnjax.gradients.microbatches import DEALT, NEIGHBOURS, Cut
+from cnnjax.gradients.microbatches import CONTIGUOUS, STRIDED, Grouping
 from cnnjax.gradients.shares import ShareFn, canonical, ready, value_and_grad_of
 from cnnjax.models.contract import alone, check_params
 from cnnjax.types import Batch, Metrics, Params, ValueAndGradFn
@@ -143,9 +143,9 @@ class DeviceMap:
         return self.over is not None
 
     @property
-    def cut(self) -> Cut:
+    def grouping(self) -> Grouping:
         """Return how a program divides its examples into microbatches."""
-        return DEALT if self.divides and not self.by_hand else NEIGHBOURS
+        return STRIDED if self.divides and not self.by_hand else CONTIGUOUS
 
     def put_state(self, mesh: Mesh | None) -> Callable[[PyTree], PyTree]:
         """Return the function that places parameters, optimizer state and examples."""

@@ -21,15 +21,15 @@ from cnnjax.gradients.shares import Share, ShareFn
 from cnnjax.types import Batch, Params
 
 
-class Cut(NamedTuple):
+class Grouping(NamedTuple):
     """How the examples of an array are divided into microbatches of equal size."""
 
-    apart: Callable[[Array, int], Array]  # (array, size) -> [parts, size, ...]
-    together: Callable[[Array], Array]  # its inverse
+    split: Callable[[Array, int], Array]  # (array, size) -> [parts, size, ...]
+    join: Callable[[Array], Array]  # its inverse
 
 
 # Microbatch j has examples j size, j size + 1, ...: no example moves in memory.
-NEIGHBOURS = Cut(
+CONTIGUOUS = Grouping(
     lambda a, size: a.reshape(-1, size, *a.shape[1:]),
     lambda a: a.reshape(-1, *a.shape[2:]),
 )
@@ -37,13 +37,15 @@ NEIGHBOURS = Cut(
 # several devices, each microbatch then has examples from every device. A microbatch of
 # neighbouring examples would lie on one device, and the compiler would make every
 # device do all of the work.
-DEALT = Cut(
+STRIDED = Grouping(
     lambda a, size: a.reshape(size, -1, *a.shape[1:]).swapaxes(0, 1),
     lambda a: a.swapaxes(0, 1).reshape(-1, *a.shape[2:]),
 )
 
 
-def microbatched(share: ShareFn, *, size: int, cut: Cut = NEIGHBOURS) -> ShareFn:
+def microbatched(
+    share: ShareFn, *, size: int, grouping: Grouping = CONTIGUOUS
+) -> ShareFn:
     """Compute a share in microbatches of `size` examples, and add their shares up.
 
     Shares are added in at least float32, whatever the type of the parameters. A batch
@@ -60,7 +62,7 @@ def microbatched(share: ShareFn, *, size: int, cut: Cut = NEIGHBOURS) -> ShareFn
         num_examples = batch.weights.shape[0]
         what = f"microbatch_size of at most the {num_examples} examples to take it from"
         expect(what, size, size <= num_examples)
-        parts = jax.tree.map(lambda a: cut.apart(a, size), pad_batch(batch, size))
+        parts = jax.tree.map(lambda a: grouping.split(a, size), pad_batch(batch, size))
 
         def add(sums, part: Batch):
             means, grads, each = share(params, part, total)
@@ -71,7 +73,7 @@ def microbatched(share: ShareFn, *, size: int, cut: Cut = NEIGHBOURS) -> ShareFn
         means, grads, _ = zeros_like(jax.eval_shape(share, params, first, total))
         zeros = jax.tree.map(widen, (means, grads))
         (means, grads), each = lax.scan(add, zeros, parts)
-        each = jax.tree.map(lambda a: cut.together(a)[:num_examples], each)
+        each = jax.tree.map(lambda a: grouping.join(a)[:num_examples], each)
         return Share(means, typed_like(grads, params), each)
 
     return total_share
