@@ -144,7 +144,7 @@ def together(prepare: Callable[[], T], same: Callable[[T], Any] = lambda _: None
 def expect_one(what: str, hint: str) -> None:
     """Raise InputError where several processes run what only one process can."""
     if (count := jax.process_count()) > 1:
-        raise InputError(f"{what} expected one process, and here are {count}; {hint}")
+        raise InputError(f"{what} expected one process, got {count}; {hint}")
 
 
 def _give_up(cluster: Cluster) -> None:
