@@ -17,18 +17,24 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import pytest
+import slow
 from forked import Forks
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.devices()  # now XLA has read its flags; what the tests start runs as it is in use
-flags = os.environ.get("XLA_FLAGS", "").replace(
-    "--xla_backend_optimization_level=0", ""
-)
-os.environ["XLA_FLAGS"] = flags.strip()
+OURS = ("--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false")
+flags = os.environ.get("XLA_FLAGS", "").split()
+os.environ["XLA_FLAGS"] = " ".join(flag for flag in flags if flag not in OURS)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 if os.environ.get("CHECK_TYPES"):  # of every call: a third of the time of most tests
     install_import_hook("cnnjax", "beartype.beartype")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if (why := slow.reason(item.nodeid)) is not None:
+            item.add_marker(pytest.mark.slow(reason=why))
 
 
 @pytest.fixture(scope="session")

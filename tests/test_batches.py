@@ -152,5 +152,5 @@ def test_a_mesh_of_explicit_axes_is_refused():
     for name in DIVIDED:
         with pytest.raises(InputError, match="with axes of AxisType.Auto"):
             make_strategy(name, LOSS, Options(mesh))
-    with pytest.raises(InputError, match="a mesh of devices, as"):
+    with pytest.raises(InputError, match="a mesh of devices, made by"):
         make_strategy("sharded", LOSS, Options(mesh.abstract_mesh))

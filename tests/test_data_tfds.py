@@ -428,8 +428,8 @@ def test_script_prepares_what_the_idx_files_hold(tmp_path):
         script=("-c", SCRIPT_OF_SMALL_KMNIST),
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == (
-        f"prepared kmnist: 9 training and 4 test examples in {output}/kmnist/3.0.1\n"
+    assert " ".join(done.stdout.split()) == (
+        f"prepared kmnist: 9 training and 4 test examples in {output}/kmnist/3.0.1"
     )
     dataset = read("kmnist", output)
     assert multiset(dataset.train) == multiset(train)

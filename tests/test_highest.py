@@ -49,7 +49,7 @@ def shapes_of(recipe: Recipe, size: int = 4):
     return jax.eval_shape(make)
 
 
-def tested_with(loss_fn):
+def losses_by(loss_fn):
     """Return the losses of a batch, as an evaluation takes them."""
     losses_of = jax.vmap(checked(loss_fn), (None, 0, 0, None))
     return lambda params, batch: losses_of(params, batch.inputs, batch.labels, None)
@@ -59,7 +59,7 @@ def tested_with(loss_fn):
 def forms(recipe: Recipe) -> dict:
     """Return all that computes with products: {name: fn(params, batch)}."""
     objective = objective_of(recipe)
-    found = {"evaluation": tested_with(objective.test_loss_fn)}
+    found = {"evaluation": losses_by(objective.test_loss_fn)}
     for name in PER_EXAMPLE:
         found[name] = with_per_example(share_by(name, objective, 1.0))
     for name, builder in STRATEGIES.items():

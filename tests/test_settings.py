@@ -265,7 +265,7 @@ def test_a_mesh_of_the_caller(kind, strategy):
             lambda: experiment.strategy.value_and_grad(experiment.params, batch),
             lambda: runs.run(experiment),
         ):
-            with pytest.raises(InputError, match=r"jax\.set_mesh of the axes \('rows'"):
+            with pytest.raises(InputError, match=r"jax\.set_mesh with axes \('rows'"):
                 ask()
 
 

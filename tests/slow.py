@@ -1,0 +1,200 @@
+"""Tests that `make test` leaves to `make test-all`, and which of their kind stay.
+
+Each takes seconds, and another member of its kind stands for it in `make test`: a test
+of the table is slow unless the part in its brackets has one of the words that are kept.
+(Tests with a reason of their own are marked `slow` where they are written.)
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+
+class Kind(NamedTuple):
+    """A test, the cases of it that stay in `make test`, and why these."""
+
+    test: str
+    kept: tuple[str, ...]
+    why: str
+
+
+ONE_OF_EACH = "one strategy of each device map; the body is the same"
+KINDS = (
+    # Laws. Every strategy still obeys the first law, and every law catches its mutant.
+    Kind(
+        "test_strategy_laws.py::test_every_strategy_obeys",
+        ("gradients_equal", "jit-", "factored-None", "sharded-", "shard_map-"),
+        "the first law for all; the others for one of each rule and device map",
+    ),
+    Kind(
+        "test_strategy_laws.py::test_microbatches_change_nothing",
+        ("[jit]", "[factored]", "[sharded]", "[shard_map]"),
+        ONE_OF_EACH,
+    ),
+    Kind(
+        "test_strategy_laws.py::test_a_batch_of_any_size_needs_no_placing",
+        ("[sharded-13]", "[shard_map-2]", "[pmap-13]"),
+        ONE_OF_EACH,
+    ),
+    Kind(
+        "test_strategy_laws.py::test_a_wrong_device_map_is_caught_under_every_rule",
+        ("n_times_too_large", "mean_of_local_means"),
+        "under the rule `batch`, test_every_fault_is_caught has all",
+    ),
+    Kind(
+        "test_strategy_laws.py::test_training_lowers_the_loss_and_leaves_the_parameters",
+        ("[jit-", "[shard_map-"),
+        ONE_OF_EACH,
+    ),
+    Kind(
+        "test_equivalence.py::test_a_right_strategy_agrees",
+        ("[eager]", "[jit]", "[factored]", "[sharded]", "[shard_map]"),
+        "built on the laws, which all strategies obey",
+    ),
+    Kind(
+        "test_equivalence.py::test_no_fault_agrees",
+        ("mean_of_local_means", "callback_in_the_step", "state_is_not_copied"),
+        "built on the laws, which catch every fault",
+    ),
+    Kind(
+        "test_equivalence.py::test_a_right_rule_agrees",
+        ("norms-rows", "clipped-factors"),
+        "each reduction is compared in test_per_example",
+    ),
+    Kind(
+        "test_laws_check.py::test_an_own_network_obeys_in_every_form",
+        ("[shard_map-keys]",),
+        "the strategies are those of the law tests",
+    ),
+    Kind(
+        "test_law.py::test_right_rules_obey_for_all_parameters",
+        ("float32",),
+        "the bound differs in u alone; docs/law.md has all types",
+    ),
+    # Gradients.
+    Kind(
+        "test_per_example.py::test_each_route_equals_the_serial_reference",
+        ("rows-norms-float32-None", "rows-full-float32-5", "factors-clipped-float32-5"),
+        "each route, each reduction, with microbatches and without",
+    ),
+    Kind(
+        "test_per_example.py::test_every_kind_of_network_can_do_without_rows",
+        ("few_positions", "housing_wide"),
+        "the reference of test_each_route_equals has the same layers",
+    ),
+    Kind(
+        "test_precision.py::test_sums_over_examples_are_as_good_for_many_as_for_few",
+        ("[jit-sizes2", "[factored-", "[shard_map-sizes8", "[sharded-"),
+        ONE_OF_EACH,
+    ),
+    Kind(
+        "test_precision.py::test_strategies_agree_in_bfloat16_as_well",
+        ("[jit]", "[shard_map]", "[factored_norms]"),
+        ONE_OF_EACH,
+    ),
+    Kind(
+        "test_precision.py::test_a_bias_that_is_added_in_bfloat16_is_caught",
+        ("[jit]", "[shard_map]"),
+        ONE_OF_EACH,
+    ),
+    Kind(
+        "test_precision.py::test_parameters_of_bfloat16_round_the_sum_and_not_its_parts",
+        ("[jit-8]", "[shard_map-8]"),
+        ONE_OF_EACH,
+    ),
+    Kind(
+        "test_contract.py::test_what_may_be_returned_gives_the_same_everywhere",
+        ("every type", "loss alone"),
+        "a pair is what every other test returns",
+    ),
+    Kind(
+        "test_contract.py::test_a_loss_in_half_precision_is_added_up_in_float32",
+        ("float16]",),
+        "bfloat16 has its own tests in test_precision",
+    ),
+    Kind(
+        "test_batches.py::test_weights_of_any_type_and_unit_weigh_right",
+        ("list", "smallest", "far apart", "truth"),
+        "the others are of units and types between these",
+    ),
+    Kind(
+        "test_composed_loss.py::test_a_loss_that_is_wrong_in_one_place_is_seen",
+        ("pixels", "dropout of less", "minus a mean"),
+        "the check is the same for every place",
+    ),
+    Kind(
+        "test_settings.py::test_strategies_agree_under",
+        ("prng_impl-6", "x64-6", "nans"),
+        "the other settings change no arithmetic",
+    ),
+    # Training.
+    Kind(
+        "test_epochs.py::test_every_batch_is_placed_by_the_strategy",
+        ("[jit]", "[sharded]", "[shard_map]", "[eager]"),
+        ONE_OF_EACH,
+    ),
+    Kind(
+        "test_resume.py::test_resumed_training_ends_in_the_same_bits",
+        ("within an epoch", "test-jit"),
+        "the other places are those of the same loop",
+    ),
+    Kind(
+        "test_ensembles.py::test_seeds_at_once_are_single_runs",
+        ("held out",),
+        "the one with examples of its own for each seed",
+    ),
+    Kind(
+        "test_export.py::test_a_strategy_is_exported_for_every_platform",
+        ("[jit]", "[shard_map]"),
+        ONE_OF_EACH,
+    ),
+    # Scripts, docs and processes: whole programs.
+    Kind(
+        "test_train_script.py::test_strategies_train_alike",
+        (),
+        "test_epochs compares strategies in training, without the script",
+    ),
+    Kind(
+        "test_processes.py::test_two_processes_hold_their_parts_and_compute_the_whole",
+        (),
+        "test_processes_agree_with_one_process compares what comes of it",
+    ),
+    Kind(
+        "test_benchmarks.py::test_throughput",
+        (),
+        "a benchmark run; make bench runs them all",
+    ),
+    Kind(
+        "test_benchmarks.py::test_bad_input_is_told_in_one_line[accuracy.py-flags12",
+        (),
+        "flags13 is the same refusal",
+    ),
+    Kind(
+        "test_benchmarks.py::test_a_peer_has_the_reference_gradient_and_trains",
+        (
+            "adam_cosine_cnn-peers.plain_numpy",
+            "dropout_cnn-peers.flax_form-options1",
+        ),
+        "one peer of each kind",
+    ),
+    Kind(
+        "test_docs.py::test_the_python_of_the_strategies_runs",
+        (),
+        "its strategies are those of the law tests; README's Python is run",
+    ),
+    Kind(
+        "test_terminal.py::test_who_waits_at_a_terminal_sees_a_bar",
+        ("[train-",),
+        "the bar is one class",
+    ),
+)
+
+
+def reason(test: str) -> str | None:
+    """Return why a test of this id is slow; None: it is not in the table."""
+    name = re.sub(r"@[^\]]*$", "", test)
+    for kind in KINDS:
+        if kind.test in name and not any(word in name for word in kind.kept):
+            return kind.why
+    return None
