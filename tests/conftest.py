@@ -37,6 +37,13 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow(reason=why))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forgotten():
+    """Forget the programs of a module: with thousands, all that follows is slow."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def forks():
     """Run scripts in processes that need not import the libraries again."""

@@ -101,12 +101,14 @@ def test_kernels_are_cut_where_cuts_kernels_says(name):
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_several_processes_are_refused_where_across_processes_says(name, monkeypatch):
+    mesh = make_mesh(2)
+    tiny()
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     if STRATEGIES[name].device_map.across_processes:
-        built(name, mesh=make_mesh(2))
+        built(name, mesh=mesh)
         return
     with pytest.raises(InputError, match="expected one process, got 2; use"):
-        built(name, mesh=make_mesh(2))
+        built(name, mesh=mesh)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
