@@ -15,8 +15,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 # Workers inherit the environment that is changed below: they find the flags here.
-flags = os.environ.setdefault("XLA_FLAGS_OF_TESTS", os.environ.get("XLA_FLAGS", ""))
-os.environ["XLA_FLAGS"] = flags
+os.environ.setdefault("XLA_FLAGS_OF_TESTS", os.environ.get("XLA_FLAGS", ""))
+os.environ["XLA_FLAGS"] = os.environ["XLA_FLAGS_OF_TESTS"]
 
 import jax
 import pytest
@@ -27,7 +27,8 @@ from jaxtyping import install_import_hook
 jax.config.update("jax_num_cpu_devices", 8)
 jax.devices()  # now XLA has read its flags; what the tests start runs as it is in use
 OURS = ("--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false")
-os.environ["XLA_FLAGS"] = " ".join(flag for flag in flags.split() if flag not in OURS)
+flags = os.environ["XLA_FLAGS"].split()
+os.environ["XLA_FLAGS"] = " ".join(flag for flag in flags if flag not in OURS)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 if os.environ.get("CHECK_TYPES"):  # of every call: a third of the time of most tests
     install_import_hook("cnnjax", "beartype.beartype")

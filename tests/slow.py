@@ -72,6 +72,11 @@ KINDS = (
         ("float32",),
         "the bound differs in u alone; docs/law.md has all types",
     ),
+    Kind(
+        "test_strategy_laws.py::test_every_recipe_has_one_gradient",
+        ("housing",),
+        "test_composed_loss holds the other recipes to NumPy",
+    ),
     # Gradients.
     Kind(
         "test_per_example.py::test_each_route_equals_the_serial_reference",
@@ -160,15 +165,19 @@ KINDS = (
         (),
         "test_processes_agree_with_one_process compares what comes of it",
     ),
-    Kind(
-        "test_benchmarks.py::test_throughput",
-        (),
-        "a benchmark run; make bench runs them all",
+    *(
+        Kind(f"test_benchmarks.py::{name}", (), "they share a run of throughput.py")
+        for name in (
+            "test_throughput_times_who_has_the_right_gradient",
+            "test_an_absent_peer_is_listed",
+            "test_the_report_is_one_page_and_a_table_for_the_readme",
+            "test_two_runs_of_a_command_are_two_tables",
+        )
     ),
     Kind(
-        "test_benchmarks.py::test_bad_input_is_told_in_one_line[accuracy.py-flags12",
-        (),
-        "flags13 is the same refusal",
+        "test_benchmarks.py::test_bad_input_is_told_in_one_line[accuracy.py-flags1",
+        ("flags10", "flags11"),
+        "the others import a peer first; every peer has a test",
     ),
     Kind(
         "test_benchmarks.py::test_a_peer_has_the_reference_gradient_and_trains",
