@@ -6,7 +6,7 @@ A script defines the groups that it wants as it is imported, and adopts them:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import _progress
 import jax
@@ -16,13 +16,16 @@ from cnnjax import devices, experiments, faults, strategies
 from cnnjax.base.compile_cache import CompileCache
 from cnnjax.base.errors import InputError, expect, unknown_name
 from cnnjax.data.dataset import Dataset
+from cnnjax.data.order import Shuffle
 from cnnjax.devices.processes import HEARTBEAT_SECONDS, Cluster, expect_one
 from cnnjax.experiments import ensembles, recipes
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.placement import Placement
 from cnnjax.measuring import advice_cache
 from cnnjax.models import initializers
+from cnnjax.models.stack import MatmulPrecision
 from cnnjax.telling.layout import wrap
+from cnnjax.training.optimizers import ALGORITHMS, SCHEDULES, CosineUnit
 
 FLAGS = flags.FLAGS
 AUTO = "auto"  # of --strategy
@@ -58,29 +61,29 @@ def define_recipe() -> None:
     whole("epochs", None, "Passes over the training data.")
     whole("batch_size", None, "Examples per update.")
     whole("seed", 0, "Seed of parameters, split, order and dropout.")
-    orders = ["every_epoch", "once", "never"]
-    choice("shuffle", None, orders, "When to shuffle the training examples.")
+    meaning = "When to shuffle the training examples."
+    choice("shuffle", None, get_args(Shuffle), meaning)
     drawn = list(initializers.INITIALIZERS)
     choice("initializer", None, drawn, "How to draw the first parameters.")
     types = ["bfloat16", "float32", "float64"]
     meaning = "Type of the arithmetic; with bfloat16 the parameters stay float32."
     choice("precision", None, types, meaning)
     meaning = "Precision of products on a GPU or TPU; highest: full float32."
-    choice("matmul_precision", None, ["default", "high", "highest"], meaning)
+    choice("matmul_precision", None, get_args(MatmulPrecision), meaning)
     meaning = "Train with a known bug (repeatable); list in docs/faults.md."
     flags.DEFINE_multi_string("fault", [], meaning)
 
-    choice("algorithm", None, ["adam", "sgd"], "Optimizer.")
+    choice("algorithm", None, list(ALGORITHMS), "Optimizer.")
     number("learning_rate", None, "Learning rate; with a schedule, the highest.")
     number("l2", None, "L2 coefficient, added as l2 * weight to a weight's gradient.")
     number("momentum", None, "SGD's momentum.")
     number("b1", None, "Adam's beta1.")
     number("b2", None, "Adam's beta2.")
     number("eps", None, "Adam's epsilon, outside the root.")
-    choice("schedule", None, ["constant", "cosine"], "Schedule of the learning rate.")
+    choice("schedule", None, list(SCHEDULES), "Schedule of the learning rate.")
     number("min_learning_rate", None, "Learning rate at the end of a cosine.")
     whole("cosine_epochs", None, "Epochs until a cosine ends.")
-    choice("cosine_unit", None, ["epoch", "step"], "How often a cosine falls.")
+    choice("cosine_unit", None, get_args(CosineUnit), "How often a cosine falls.")
 
     meaning = f"How to compute gradients: {', '.join(strategies.STRATEGIES)}; in "
     meaning += "train.py also auto, the fastest here. Default: the recipe's own."

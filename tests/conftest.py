@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="module", autouse=True)
 def forgotten():
-    """Forget the programs of a module: with thousands, all that follows is slow."""
+    """Forget the programs of a module: a worker keeps 1.6 GB instead of 4.4."""
     yield
     jax.clear_caches()
 

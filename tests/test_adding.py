@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 import jax
@@ -25,7 +27,7 @@ from cnnjax.models.losses import LOSSES, OutputLoss, predicted_class
 from cnnjax.models.stack import Dense
 from cnnjax.results.schema import EPOCH, record
 from cnnjax.strategies import STRATEGIES, Options, Row, names_of
-from cnnjax.training.optimizers import ALGORITHMS
+from cnnjax.training.optimizers import ALGORITHMS, SCHEDULES
 
 FORMS = ("jit", "vmap", "factored", "shard_map")
 
@@ -92,6 +94,15 @@ def test_an_optimizer_is_one_class_and_its_name(monkeypatch):
     after = cnnjax.fit(recipe, dataset).params
     moved = jax.tree.map(lambda a, b: np.unique(np.abs(a - b).round(6)), after, before)
     assert set(np.concatenate(jax.tree.leaves(moved)).tolist()) <= {0.0, 0.25}
+
+
+def test_the_scripts_ask_the_tables_for_names():
+    """A name written into a flag would be a second place to change."""
+    source = (Path(__file__).parent.parent / "scripts" / "_flags.py").read_text()
+    for table in (ALGORITHMS, SCHEDULES, STRATEGIES, RECIPES, LOSSES):
+        for name in table:
+            lists = re.findall(rf"""[\[(,] *["']{name}["'] *[,\])]""", source)
+            assert lists == [], name
 
 
 def test_a_recipe_is_one_entry(monkeypatch):

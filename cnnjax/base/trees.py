@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,11 +18,6 @@ def zeros_like(shapes: PyTree) -> PyTree:
     return jax.tree.map(
         lambda shape: vary_like(jnp.zeros(shape.shape, shape.dtype), shape), shapes
     )
-
-
-def zeros_like_output(fn: Callable[..., PyTree], *args: PyTree) -> PyTree:
-    """Return zeros with the shapes and types of `fn(*args)`, without computing it."""
-    return zeros_like(jax.eval_shape(fn, *args))
 
 
 def vary_like(array: Array, like: Array | jax.ShapeDtypeStruct) -> Array:

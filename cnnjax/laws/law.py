@@ -54,7 +54,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, PyTree
 
-from cnnjax.base.trees import at_least_float32, widen, zeros_like_output
+from cnnjax.base.trees import at_least_float32, widen, zeros_like
 from cnnjax.gradients import padding, reductions
 from cnnjax.gradients.shares import canonical, ready
 from cnnjax.laws.majorant import without_cancelling
@@ -187,7 +187,8 @@ def _at_fractions(batch: Batch) -> Batch:
 
 
 def _zeros(terms: TermsFn, params: Params, examples: Batch) -> PyTree:
-    return zeros_like_output(terms, params, jax.tree.map(lambda a: a[0], examples))
+    first = jax.tree.map(lambda a: a[0], examples)
+    return zeros_like(jax.eval_shape(terms, params, first))
 
 
 def _kinds_of_sums(terms: TermsFn, params: Params, batch: Batch) -> PyTree:

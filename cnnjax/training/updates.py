@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -145,8 +145,8 @@ def make_run(step: StepFn, *, runs: Runs, in_one_program: bool) -> RunFn:
         noted = jax.tree.map(lambda s, m: s.at[index].set(m), loop.steps, metrics)
         return Loop(state, noted)
 
-    axes_of_feed = (runs.examples_axis, 0)
-    update_all = runs.over(update, (Feed(*axes_of_feed), 0, None, 0))  # pyright: ignore
+    axes: Any = (runs.examples_axis, 0)  # where the fields of a feed have their runs
+    update_all = runs.over(update, (Feed(*axes), 0, None, 0))
 
     def many(loop: Loop, feed: Feed, order: Array, first: Count, stop: Count) -> Loop:
         one = functools.partial(update_all, feed, order)
