@@ -72,8 +72,7 @@ def draw_curves(lines: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if name == "loss":
             axes.set_yscale("log")
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter("{x:g}")
+            _label_decades(axes)
         axes.grid(alpha=0.3)
         axes.legend()
     png = io.BytesIO()
