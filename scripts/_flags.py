@@ -19,8 +19,10 @@ from cnnjax.data.dataset import Dataset
 from cnnjax.data.order import Shuffle
 from cnnjax.devices.processes import HEARTBEAT_SECONDS, Cluster, expect_one
 from cnnjax.experiments import ensembles, recipes
+from cnnjax.experiments.fastest import plain_form
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.placement import Placement
+from cnnjax.experiments.recipe import FASTEST
 from cnnjax.measuring import advice_cache
 from cnnjax.models import initializers
 from cnnjax.models.stack import MatmulPrecision
@@ -85,11 +87,14 @@ def define_recipe() -> None:
     whole("cosine_epochs", None, "Epochs until a cosine ends.")
     choice("cosine_unit", None, get_args(CosineUnit), "How often a cosine falls.")
 
-    meaning = f"How to compute gradients: {', '.join(strategies.STRATEGIES)}; in "
-    meaning += "train.py also auto, the fastest here. Default: the recipe's own."
+    meaning = f"How to compute gradients: {', '.join(strategies.STRATEGIES)}; "
+    meaning += "fastest: the fastest form known for this network, platform and number "
+    meaning += "of devices (the default, unless the recipe names a strategy); auto (in "
+    meaning += "train.py): tries them for a minute."
     text("strategy", None, meaning)
     meaning = "Devices to divide a batch over; a CPU makes as many virtual ones. "
-    meaning += f"For {divided}. Default: all; of several processes, in each."
+    meaning += f"For {divided}. Default: all (of several processes, in each); one, "
+    meaning += "where no strategy is named."
     whole("num_devices", None, meaning, lower_bound=1)
     meaning = (
         "Devices that share one copy of the dense kernels, each a part. For sharded."
@@ -201,15 +206,19 @@ def settle(
         InputError: the flags do not fit together, or the data set does not fit.
     """
     if FLAGS.strategy != AUTO:
-        return recipe, placement().strict_options_for(recipe)
+        options = placement().strict_options_for(recipe)
+        if FLAGS.fault and FLAGS.strategy is None and recipe.strategy == FASTEST:
+            # Faults are of the plain form, and then the only thing that differs.
+            recipe = override(recipe, strategy=plain_form(options))
+        return recipe, options
     expect_one("--strategy=auto", hint="name a strategy")
     if FLAGS.microbatch_size is not None or FLAGS.model_devices > 1:
         raise InputError(
             "--strategy=auto chooses the microbatch and cuts no kernels: leave "
             "--microbatch_size and --model_devices out, or name a strategy"
         )
-    recipe = override(recipe, strategy="jit")
     options = strategies.Options(devices.make_mesh(FLAGS.num_devices))
+    recipe = override(recipe, strategy=plain_form(strategies.NO_OPTIONS))
     experiment = experiments.prepare(recipe, dataset, options=options)
     choice = advice_cache.choose(experiment, advise=_progress.advise, cache=cache)
     print(wrap(f"strategy auto: {choice.why}"))
@@ -231,7 +240,7 @@ def recipe_from_flags(*, or_auto: bool = False) -> recipes.Recipe:
     for name in FLAGS.fault:
         faults.get_fault(name)
     named = None if or_auto and FLAGS.strategy == AUTO else FLAGS.strategy
-    if named is not None and named not in strategies.STRATEGIES:
+    if named is not None and named not in (*strategies.STRATEGIES, FASTEST):
         raise unknown_name("strategy", named, strategies.STRATEGIES)
     dataset = FLAGS.dataset
     if dataset is None and FLAGS.data_dir is None:

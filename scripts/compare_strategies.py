@@ -49,10 +49,13 @@ def main(args: list[str]) -> None:
     CompileCache()
     recipe = _flags.recipe_from_flags()
     dataset = data.load_dataset(recipe.dataset, data_dir=FLAGS.data_dir)
-    experiment = experiments.prepare(recipe, dataset, seed=FLAGS.seed)
+    options = _flags.placement().options_for(recipe)
+    experiment = experiments.prepare(recipe, dataset, seed=FLAGS.seed, options=options)
     size = experiment.loop.batch_size
     expect("a batch of at least 2 (see --batch_size)", size, size >= 2)
-    names = [FLAGS.strategy] if FLAGS.strategy else strategies.STRATEGIES
+    names = strategies.STRATEGIES
+    if FLAGS.strategy:
+        names = [experiment.recipe.strategy]
     rows = [_row(experiment, name) for name in names]
     rows = with_gradient_faults(rows, FLAGS.fault, rules_too=not FLAGS.strategy)
     told = text.fault_lines(FLAGS.fault)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -17,8 +18,9 @@ from cnnjax.data.checks import check_dataset
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.preprocessing import preprocess
 from cnnjax.data.splits import split_dataset
+from cnnjax.experiments.fastest import fastest_form
 from cnnjax.experiments.matching import check_pixels, check_shapes
-from cnnjax.experiments.recipes import Recipe
+from cnnjax.experiments.recipe import FASTEST, Recipe
 from cnnjax.gradients.objective import Objective, make_objective
 from cnnjax.models.losses import LOSSES
 from cnnjax.strategies import NO_OPTIONS, Options, make_strategy
@@ -40,6 +42,7 @@ class Experiment(NamedTuple):
     objective: Objective  # without faults, even if some are switched in
     test_loss_fn: LossFn  # the loss and metrics of the test
     options: Options  # of the strategy
+    chosen_because: str | None  # why this strategy, where the recipe names none
     strategy: Strategy
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
@@ -96,7 +99,8 @@ def prepare(
 
     The arrays of the dataset are not copied: do not change them before the run is over.
     All random numbers come from `keys_of(seed)`. `options` are those of the strategy:
-    the devices and the microbatch size.
+    the devices and the microbatch size. If the recipe names no strategy, the experiment
+    has the fastest form known for the network on these devices.
 
     Raises:
         InputError: the dataset, the seed or the strategy does not fit the recipe.
@@ -117,6 +121,11 @@ def prepare(
         batch_size=batch_size, epochs=recipe.epochs, shuffle=recipe.shuffle
     )
     loop.check(num_examples)
+    because = None
+    if recipe.strategy == FASTEST:
+        form = fastest_form(recipe.model, batch_size, options)
+        recipe = replace(recipe, strategy=form.strategy)
+        options, because = form.options, form.why
     objective = objective_of(recipe)
     assert objective.apply_fn is not None
     assert objective.test_loss_fn is not None
@@ -131,6 +140,7 @@ def prepare(
         objective=objective,
         test_loss_fn=objective.test_loss_fn,
         options=options,
+        chosen_because=because,
         strategy=make_strategy(recipe.strategy, objective, options),
         optimizer=make_optimizer(recipe.optimizer, schedule),
         schedule=schedule,

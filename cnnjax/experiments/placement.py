@@ -8,7 +8,7 @@ import jax
 
 from cnnjax import devices
 from cnnjax.base.errors import InputError, expect
-from cnnjax.experiments.recipes import Recipe
+from cnnjax.experiments.recipe import FASTEST, Recipe
 from cnnjax.results.environment import MOST_DEVICES
 from cnnjax.strategies import STRATEGIES, Options, names_of
 
@@ -24,16 +24,22 @@ class Placement:
     def options_for(self, recipe: Recipe) -> Options:
         """Return the devices and the microbatch for the recipe's strategy.
 
-        A strategy of one device takes one, however many there are.
+        A strategy of one device takes one, however many there are. Where the recipe
+        names none, all devices are used that are asked for, else one.
 
         Raises:
             InputError: more devices than there are.
         """
-        at = STRATEGIES[recipe.strategy].device_map
-        if not at.divides:
+        cuts = self.model_devices
+        if recipe.strategy == FASTEST:
+            divides = max(self.num_devices or 1, cuts) > 1
+        else:
+            at = STRATEGIES[recipe.strategy].device_map
+            divides = at.divides
+            # Where no kernels are cut, all devices are for the batch.
+            cuts = cuts if at.cuts_kernels else 1
+        if not divides:
             return Options(None, self.microbatch_size)
-        # Where no kernels are cut, all devices are for the batch.
-        cuts = self.model_devices if at.cuts_kernels else 1
         mesh = devices.make_mesh(self.num_devices, model_devices=cuts)
         return Options(mesh, self.microbatch_size)
 
@@ -43,6 +49,8 @@ class Placement:
         Raises:
             InputError: more devices than there are, or than the strategy can use.
         """
+        if recipe.strategy == FASTEST:
+            return self.options_for(recipe)
         at = STRATEGIES[recipe.strategy].device_map
         if not at.divides and (self.num_devices or 1) > 1:
             raise InputError(

@@ -20,6 +20,9 @@ from cnnjax.models.losses import LOSSES
 from cnnjax.models.stack import ModelConfig
 from cnnjax.training.optimizers import OptimizerConfig
 
+# Instead of a strategy: the fastest form known (see `experiments.fastest`).
+FASTEST = "fastest"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -37,7 +40,7 @@ class Recipe:
     batch_size: int | None  # None: all training examples at once
     epochs: int
     shuffle: Shuffle = "every_epoch"
-    strategy: str = "jit"
+    strategy: str = FASTEST  # a name of strategies.STRATEGIES, or FASTEST
 
     def __post_init__(self) -> None:
         """Raise InputError for invalid values."""

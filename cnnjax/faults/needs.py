@@ -9,10 +9,10 @@ from typing import NamedTuple
 from cnnjax.data.splits import HoldOut
 from cnnjax.devices.mesh import AXIS
 from cnnjax.experiments.experiment import Experiment
-from cnnjax.experiments.recipe import Recipe
+from cnnjax.experiments.fastest import plain_form
 from cnnjax.models.losses import LOSSES
 from cnnjax.models.stack import Conv, Dense, ModelConfig, layer_rows
-from cnnjax.strategies import STRATEGIES, mesh_of
+from cnnjax.strategies import NO_OPTIONS, STRATEGIES, mesh_of
 from cnnjax.training.loop import LoopConfig
 
 
@@ -151,7 +151,7 @@ def _missing_strategy(name: str, needs: Needs, setting: Setting) -> str:
     strategies = needs.strategies
     rows = [STRATEGIES[name] for name in strategies]
     devices = f"{setting.num_devices} device{'s' if setting.num_devices > 1 else ''}"
-    usual = Recipe.strategy  # what runs where none is asked for
+    usual = plain_form(NO_OPTIONS)
     flags = f"--strategy={usual if usual in strategies else strategies[0]}"
     if all(row.divides for row in rows):
         kind = f"that divides over at least {needs.num_devices} devices"

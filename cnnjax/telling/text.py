@@ -59,16 +59,24 @@ def run_text(experiment: Experiment, seeds: str) -> str:
         f"{len(one.labels):,} to {use}"
         for one, use in ((experiment.train, "train"), (experiment.test, "test"))
     )
-    return flow(
+    run = flow(
         (
             f"recipe {recipe.name}",
             f"dataset {recipe.dataset} ({', '.join(sizes)})",
             f"batch size {experiment.loop.batch_size}",
-            f"strategy {recipe.strategy}",
             seeds,
             recipe.model.dtype,
         )
     )
+    return f"{run}\n{strategy_text(experiment)}"
+
+
+def strategy_text(experiment: Experiment) -> str:
+    """Name the strategy, and say why it was chosen if the recipe names none."""
+    size, because = experiment.options.microbatch_size, experiment.chosen_because
+    line = f"strategy {experiment.recipe.strategy}"
+    line += f", microbatch size {size}" if size is not None else ""
+    return wrap(f"{line}: {because}" if because is not None else line)
 
 
 def divergence_of_run(run: Run) -> list[str]:
