@@ -27,14 +27,16 @@ from cnnjax.measuring import advice_cache
 from cnnjax.models import initializers
 from cnnjax.models.stack import MatmulPrecision
 from cnnjax.telling.layout import wrap
-from cnnjax.training.optimizers import ALGORITHMS, SCHEDULES, CosineUnit
+from cnnjax.training.optimizers import ALGORITHMS
+from cnnjax.training.schedules import SCHEDULES, CosineUnit
 
 FLAGS = flags.FLAGS
 AUTO = "auto"  # of --strategy
 OVERRIDES = (
     *("precision", "epochs", "batch_size", "num_train", "shuffle", "matmul_precision"),
     *("initializer", "algorithm", "learning_rate", "l2", "momentum", "b1", "b2", "eps"),
-    *("schedule", "min_learning_rate", "cosine_epochs", "cosine_unit", "strategy"),
+    *("schedule", "min_learning_rate", "cosine_epochs", "cosine_unit"),
+    *("pct_start", "div_factor", "final_div_factor", "strategy"),
 )
 
 # Besides the recipe's: what each of several processes must be given alike.
@@ -84,6 +86,9 @@ def define_recipe() -> None:
     number("eps", None, "Adam's epsilon, outside the root.")
     choice("schedule", None, list(SCHEDULES), "Schedule of the learning rate.")
     number("min_learning_rate", None, "Learning rate at the end of a cosine.")
+    number("pct_start", None, "Share of the updates in which a one_cycle rises.")
+    number("div_factor", None, "Largest rate of a one_cycle / its first rate.")
+    number("final_div_factor", None, "First rate of a one_cycle / its last.")
     whole("cosine_epochs", None, "Epochs until a cosine ends.")
     choice("cosine_unit", None, get_args(CosineUnit), "How often a cosine falls.")
 

@@ -69,7 +69,8 @@ GROUPS = {
     "training": "recipe epochs batch_size shuffle initializer seed num_seeds "
     "group_size evaluate_every precision matmul_precision fault",
     "optimizer": "algorithm learning_rate l2 momentum b1 b2 eps schedule "
-    "min_learning_rate cosine_epochs cosine_unit",
+    "min_learning_rate cosine_epochs cosine_unit pct_start div_factor "
+    "final_div_factor",
     "devices": "strategy num_devices model_devices microbatch_size",
     "cluster": "coordinator_address num_processes process_index distributed "
     "heartbeat_seconds join_seconds",

@@ -93,7 +93,10 @@ TABLE: list[tuple[str, str | None]] = [
     ("override(recipe, matmul_precision='low')", "unknown matmul_precision 'low'"),
     ("override(recipe, initializer=3)", "initializer of kind Initializer, got 3"),
     ("override(recipe, algorithm=3)", "algorithm of kind Adam or Sgd, got 3"),
-    ("override(recipe, schedule=Sgd())", "schedule of kind Constant or Cosine, got"),
+    (
+        "override(recipe, schedule=Sgd())",
+        "schedule of kind Constant or Cosine or OneCycle, or one with rates, got",
+    ),
     ("override(recipe, model='cnn')", "model of kind ModelConfig, got 'cnn'"),
     ("override(recipe, optimizer=Adam())", "optimizer of kind OptimizerConfig, got A"),
     ("override(recipe, split=0.2)", "split of kind Official or HoldOut, got 0.2"),

@@ -18,14 +18,13 @@ from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipes import RECIPES
 from cnnjax.training.optimizers import (
     Adam,
-    Constant,
-    Cosine,
     OptimizerConfig,
     Sgd,
     is_weight,
     make_optimizer,
     make_schedule,
 )
+from cnnjax.training.schedules import Constant, Cosine, OneCycle
 
 CONFIG = RECIPES["adam_cosine_cnn"].optimizer
 
@@ -144,11 +143,14 @@ SCHEDULES = {
     "constant": Constant(),
     "by epoch": Cosine(cosine_epochs=3, min_learning_rate=0.002),
     "by step": Cosine(cosine_epochs=2, cosine_unit="step"),
+    "one cycle": OneCycle(pct_start=0.4, div_factor=4.0, final_div_factor=50.0),
+    "one cycle without a rise": OneCycle(pct_start=0.05),
 }
+EPOCHS = 3  # of STEPS_PER_EPOCH updates
 
 
 def rate_by_hand(config: OptimizerConfig, step: int) -> float:
-    """Loshchilov and Hutter's equation 5, without a restart."""
+    """Loshchilov and Hutter's equation 5, no restart; Smith and Topin's cycle."""
     match config.schedule:
         case Constant():
             return config.learning_rate
@@ -157,6 +159,13 @@ def rate_by_hand(config: OptimizerConfig, step: int) -> float:
             done = math.floor(done) if unit == "epoch" else done
             cosine = math.cos(math.pi * min(done / epochs, 1))
             return low + (config.learning_rate - low) * (1 + cosine) / 2
+        case OneCycle(pct_start=rise, div_factor=div, final_div_factor=final):
+            total, most = EPOCHS * STEPS_PER_EPOCH, config.learning_rate
+            top, first = max(rise * total - 1, 0), most / div
+            if step < top:
+                return first + (most - first) * step / top
+            left = max(1 - (step - top) / (total - 1 - top), 0)
+            return first / final + (most - first / final) * left
 
 
 def updated_by_hand(config: OptimizerConfig, start: dict, grads: list[dict]) -> dict:
@@ -209,7 +218,7 @@ def test_every_leaf_follows_the_published_equations(algorithm, l2, schedule):
     )
     expected = updated_by_hand(config, start, grads)
     with jax.enable_x64(True):
-        rates = make_schedule(config, steps_per_epoch=STEPS_PER_EPOCH)
+        rates = make_schedule(config, steps_per_epoch=STEPS_PER_EPOCH, epochs=EPOCHS)
         optimizer = make_optimizer(config, rates)
         params = as_tree(start)
         state = optimizer.init(params)

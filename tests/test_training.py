@@ -12,12 +12,12 @@ from cnnjax.experiments.experiment import keys_of
 from cnnjax.strategies import STRATEGIES, Options
 from cnnjax.training.epochs import train
 from cnnjax.training.optimizers import (
-    Cosine,
     OptimizerConfig,
     Sgd,
     make_optimizer,
     make_schedule,
 )
+from cnnjax.training.schedules import Cosine
 from cnnjax.training.updates import LoopConfig, LoopKeys
 from cnnjax.types import Examples
 

@@ -130,7 +130,9 @@ def prepare(
     assert objective.apply_fn is not None
     assert objective.test_loss_fn is not None
     schedule = make_schedule(
-        recipe.optimizer, steps_per_epoch=-(-num_examples // batch_size)
+        recipe.optimizer,
+        steps_per_epoch=-(-num_examples // batch_size),
+        epochs=recipe.epochs,
     )
     experiment = Experiment(
         recipe=recipe,

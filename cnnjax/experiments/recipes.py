@@ -23,7 +23,8 @@ from cnnjax.experiments.networks import (
     tanh_mlp,
 )
 from cnnjax.experiments.recipe import Recipe
-from cnnjax.training.optimizers import Adam, Cosine, OptimizerConfig, Sgd
+from cnnjax.training.optimizers import Adam, OptimizerConfig, Sgd
+from cnnjax.training.schedules import Cosine
 
 # Mean and standard deviation of all training pixels / 255, to four digits. The widely
 # used deviations of CIFAR-10, 0.2023, 0.1994 and 0.2010, are not over all pixels:

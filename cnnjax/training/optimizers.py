@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import optax
 from jax.tree_util import keystr
 from jaxtyping import PyTree
 
-from cnnjax.base.arguments import at_least, function, instance_of, named, settle, single
+from cnnjax.base.arguments import at_least, function, instance_of, settle, single
 from cnnjax.base.errors import InputError, expect, shown
+from cnnjax.training.schedules import CONSTANT, NOT_NEGATIVE, Schedule, as_schedule
 from cnnjax.types import Params
 
-CosineUnit = Literal["epoch", "step"]
-
 FRACTION = single("in [0, 1)", lambda value: 0.0 <= value < 1.0)
-NOT_NEGATIVE = single("finite and at least 0", lambda value: 0.0 <= value < math.inf)
 POSITIVE = single("above 0", lambda value: 0.0 < value < math.inf)
 
 
@@ -74,40 +71,9 @@ class Sgd:
         return optax.sgd(schedule, momentum=self.momentum or None)
 
 
-@dataclass(frozen=True)
-class Constant:
-    """Keep the learning rate constant: lr(t) = learning_rate."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cosine:
-    """Lower the learning rate along a cosine, from max at t = 0 to min at t = T.
-
-        lr(t) = min + (max - min) (1 + cos(pi t / T)) / 2
-
-    T is `cosine_epochs`; after T the rate stays at min. With the unit "epoch", t is the
-    number of completed epochs, so the rate is constant within an epoch; with "step", it
-    changes at every update. Source: Loshchilov and Hutter, "SGDR: Stochastic Gradient
-    Descent with Warm Restarts", 2017, arXiv:1608.03983.
-    """
-
-    cosine_epochs: int
-    min_learning_rate: float = 0.0
-    cosine_unit: CosineUnit = "epoch"
-
-    def __post_init__(self) -> None:
-        """Raise InputError for invalid values."""
-        settle(
-            self,
-            cosine_epochs=at_least(1),
-            min_learning_rate=NOT_NEGATIVE,
-            cosine_unit=named(get_args(CosineUnit)),
-        )
-
-
-# By name. To add an algorithm, add a class with a `rule`, and an entry here.
+# By name. To add an algorithm, add a class with a `rule`, and an entry here; schedules
+# are in `schedules`.
 ALGORITHMS = {"adam": Adam, "sgd": Sgd}
-SCHEDULES = {"constant": Constant, "cosine": Cosine}
 
 
 def as_algorithm(name: str, algorithm: Any) -> Algorithm:
@@ -123,8 +89,8 @@ class OptimizerConfig:
     """An algorithm, its learning rate and schedule, and coupled L2."""
 
     algorithm: Algorithm
-    learning_rate: float  # the largest value, with a cosine schedule
-    schedule: Constant | Cosine = Constant()
+    learning_rate: float  # the largest value of the schedule
+    schedule: Schedule = CONSTANT
     l2: float = 0.0  # gradient of a weight += l2 * weight; not for biases
 
     def __post_init__(self) -> None:
@@ -133,39 +99,30 @@ class OptimizerConfig:
             self,
             algorithm=as_algorithm,
             learning_rate=NOT_NEGATIVE,
-            schedule=instance_of(Constant, Cosine),
+            schedule=as_schedule,
             l2=NOT_NEGATIVE,
         )
-        if isinstance(self.schedule, Cosine):
-            rate, low = self.learning_rate, self.schedule.min_learning_rate
-            expect("learning_rate above 0 for a cosine", rate, rate > 0.0)
-            expect(f"min_learning_rate at most {rate}", low, low <= rate)
+        # A schedule refuses the learning rates that it cannot have.
+        self.schedule.rates(self.learning_rate, steps_per_epoch=1, epochs=1)
 
 
-def make_schedule(config: OptimizerConfig, *, steps_per_epoch: int) -> optax.Schedule:
+def make_schedule(
+    config: OptimizerConfig, *, steps_per_epoch: int, epochs: int | None = None
+) -> optax.Schedule:
     """Build `learning_rate(step)`, where step counts optimizer updates from 0.
 
+    `epochs` is how many passes training takes, which some schedules need to know.
+
     Raises:
-        InputError: not an `OptimizerConfig`, or `steps_per_epoch` below 1.
+        InputError: not an `OptimizerConfig`, `steps_per_epoch` below 1, or no `epochs`
+            for a schedule that needs it.
     """
     instance_of(OptimizerConfig)("config", config)
     steps_per_epoch = at_least(1)("steps_per_epoch", steps_per_epoch)
-    match config.schedule:
-        case Constant():
-            return optax.constant_schedule(config.learning_rate)
-        case Cosine(cosine_unit=unit) as schedule:
-            by_epoch = unit == "epoch"
-            cosine = optax.cosine_decay_schedule(
-                config.learning_rate,
-                decay_steps=schedule.cosine_epochs
-                * (1 if by_epoch else steps_per_epoch),
-                alpha=schedule.min_learning_rate / config.learning_rate,
-            )
-
-    def by_whole_epochs(step: Any) -> Any:
-        return cosine(jnp.floor_divide(step, steps_per_epoch))
-
-    return by_whole_epochs if by_epoch else cosine
+    if epochs is not None:
+        epochs = at_least(0)("epochs", epochs)
+    schedule, rate = config.schedule, config.learning_rate
+    return schedule.rates(rate, steps_per_epoch=steps_per_epoch, epochs=epochs)
 
 
 def is_weight(params: Params) -> PyTree[bool]:
