@@ -78,7 +78,7 @@ def test_every_run_tells_what_it_came_to(tmp_path):
     head = "| ours, after epoch | train loss | test loss | test accuracy | n |"
     assert head in report
     assert "| 1 | 2 | 2 | 30.00 % (10.00 to 50.00 %) | 3 |" in report
-    told = "| 2 | 1 (0.5 to 1.5); not a number in 1 of 3 | 1 | 50.00 % (20.00 to 70.00 %) |"
+    told = "| 1 (0.5 to 1.5); not a number in 1 of 3 | 1 | 50.00 % (20.00 to 70.00 %) |"
     assert told in report
     assert "| 3 | 0.01 | 0.02 | 1 |" in report  # a regression has no accuracy
     rows = json.loads((tmp_path / "results.json").read_text())["ends"]
