@@ -144,7 +144,7 @@ def test_a_run_with_other_settings_is_refused(tmp_path, call):
     write_job(job, test_loss=0.01)
     assert plan([systems], scale="full", workdir=tmp_path / "w") == [job]
     changed = system(house("one", changes={"epochs": 3, "learning_rate": 0.02}))
-    complaint = "B one seed 0: recipe.optimizer.learning_rate was 0.01, and .* 0.02"
+    complaint = "B one seed 0: recipe.optimizer.learning_rate was 0.01, expected 0.02"
     with pytest.raises(InputError, match=complaint):
         call(changed, args=("--report_only",))
     faulty = system(house("one", faults=("optimizer_of_other_parameters",)))
