@@ -1,4 +1,4 @@
-"""Measure how close strategies come to the bound of `laws.law`, and faults exceed it.
+"""Compare the errors of correct strategies and of faults with the bound of `laws.law`.
 
     python benchmarks/law.py --recipes=adam_cosine_cnn,sgd_dropout_cnn --stacks=10
 
