@@ -127,7 +127,7 @@ def test_the_peak_memory_of_a_contender_is_its_own(written):
 
 def test_a_busy_machine_is_warned_of():
     assert machine.warning(0.0, machine.BUSY) is None
-    assert "40% of the cores before, and 2% after" in machine.warning(0.4, 0.02)
+    assert "40% of the cores before and 2% after" in machine.warning(0.4, 0.02)
 
 
 @pytest.fixture(scope="module")
