@@ -1,4 +1,4 @@
-"""Flags of what is timed: which data it reads, and where its rows go."""
+"""Flags that the benchmarks share: the data to read, and where the rows go."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from results import Results
 from cnnjax.experiments.experiment import Experiment
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("dataset", None, "Data set. Default: the recipe's; else digits.")
-flags.DEFINE_string("data_dir", None, "Folder that holds the data set's files.")
-flags.DEFINE_string("out", None, "File of JSON lines that the rows are appended to.")
+flags.DEFINE_string(
+    "dataset",
+    None,
+    "Dataset. Default: with --data_dir the recipe's, else one that needs no files.",
+)
+flags.DEFINE_string("data_dir", None, "Folder that holds the dataset's files.")
+flags.DEFINE_string("out", None, "JSON lines file to append the rows to.")
 
 
 def results() -> Results:
-    """Return the file of --out, or what keeps nothing.
+    """Return the file of --out; without --out, nothing is kept.
 
     Raises:
         InputError: the file cannot be written.
@@ -28,7 +32,7 @@ def results() -> Results:
 
 
 def prepare(recipe: str, *, batch_size: int | None, **changes: Any) -> Experiment:
-    """Prepare a recipe on the data of the flags: see `reference.prepare`."""
+    """Prepare a recipe on the data that the flags name: see `reference.prepare`."""
     return reference.prepare(
         recipe,
         batch_size=batch_size,

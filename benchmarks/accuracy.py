@@ -1,12 +1,12 @@
-"""Seconds of training from scratch until a test accuracy is reached, over seeds.
+"""Measure the seconds of training until a test accuracy is reached, over seeds.
 
     python benchmarks/accuracy.py --data_dir=DIR --num_seeds=10
 
-Every seed is trained by every contender, from the same parameters, one after another,
-with the whole test set evaluated after each epoch. Their gradients of the first batch
-are equal to the serial reference's, or nothing is trained. Times are of the training
-alone, and of everything (with compilation and evaluation; cnnjax also reads its data
-again) but the start of the process.
+Every contender trains every seed from the same parameters, one after another, and
+evaluates the complete test set after each epoch. First its gradient of the first batch
+must equal the serial reference's; otherwise nothing is trained. There are two times:
+training only, and everything except the start of the process (with compilation and
+evaluation; cnnjax also reads its data again).
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from cnnjax.experiments.experiment import Experiment
 from cnnjax.measuring.timing import spread
 from cnnjax.results.environment import describe_environment, environment_line
 
-Curve = list[dict[str, Any]]  # of one seed, epoch after epoch: see `Contender.train`
+Curve = list[dict[str, Any]]  # one seed, one entry per epoch: see `Contender.train`
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("recipe", "adam_cosine_cnn", "Recipe to train.")
-flags.DEFINE_integer("batch_size", None, "Examples of an update.", lower_bound=1)
+flags.DEFINE_integer("batch_size", None, "Examples per update.", lower_bound=1)
 flags.DEFINE_integer("epochs", None, "Epochs to train.", lower_bound=1)
-flags.DEFINE_float("learning_rate", None, "Instead of the recipe's.")
+flags.DEFINE_float("learning_rate", None, "Learning rate. Default: the recipe's.")
 flags.DEFINE_multi_string(
     "contender",
     [
@@ -46,14 +46,16 @@ flags.DEFINE_multi_string(
         "pytorch eager, fused",
         "pytorch eager, fused, tuned",
     ],
-    "Who trains; may be given again.",
+    "Contender to train (repeatable).",
 )
-flags.DEFINE_integer("num_seeds", 3, "Seeds, counted from 0.", lower_bound=1)
-flags.DEFINE_list("targets", ["0.97", "0.98", "0.985", "0.99"], "Test accuracies.")
+flags.DEFINE_integer("num_seeds", 3, "Number of seeds, from 0.", lower_bound=1)
+flags.DEFINE_list(
+    "targets", ["0.97", "0.98", "0.985", "0.99"], "Test accuracies to reach."
+)
 
 
 def main(args: list[str]) -> None:
-    """Train every seed with every contender; print what each took."""
+    """Train every seed with every contender; print the times."""
     _script.refuse_arguments(args)
     targets = list(map(_target, FLAGS.targets))
     names = list(dict.fromkeys(FLAGS.contender))
@@ -62,7 +64,7 @@ def main(args: list[str]) -> None:
             raise unknown_name("contender", name, CONTENDERS)
         if CONTENDERS[name].missing:
             missing = ", ".join(CONTENDERS[name].missing)
-            raise InputError(f"contender {name!r} needs {missing}: make bench")
+            raise InputError(f"contender {name!r} needs {missing}: run make bench")
     results, environment = _data_flags.results(), describe_environment()
     experiment = _data_flags.prepare(
         FLAGS.recipe,
@@ -105,11 +107,11 @@ def main(args: list[str]) -> None:
 def _train(
     names: list[str], experiment: Experiment, folder: Path, *, epochs: int
 ) -> tuple[dict[str, dict[str, Any]], dict[str, list[Curve]]]:
-    """Check every contender, then train all seeds; return what each said, and curves.
+    """Check every contender, then train all seeds; return their facts and curves.
 
     Raises:
-        ContenderError: one fails, or its gradients are not the reference's.
-        InputError: one does not train.
+        ContenderError: one fails, or its gradients differ from the reference's.
+        InputError: one cannot train.
     """
     tasks: set[Task] = {CONTENDERS[name].task for name in names}
     expected = reference.results(experiment, tasks)
@@ -122,7 +124,7 @@ def _train(
             stack.callback(process.end)
             told[name] = checks.checked(process, expected, folder=folder)
             trains = told[name]["trains"]
-            expect("a contender that trains from a seed to its end", name, trains)
+            expect("a contender that trains complete runs", name, trains)
         for seed in range(FLAGS.num_seeds):
             reference.write_seed(experiment, folder, seed)
             for name, process in running.items():
@@ -132,7 +134,7 @@ def _train(
                 print(
                     f"seed {seed}  {name:<32} {last['accuracy']:.2%}  "
                     f"{last['train_seconds']:.1f} s training, "
-                    f"{last['wall_seconds']:.1f} s in all",
+                    f"{last['wall_seconds']:.1f} s in total",
                     flush=True,
                 )
     return told, curves
@@ -149,7 +151,7 @@ def _target(text: str) -> float:
 
 
 def _row(name: str, curves: list[Curve], targets: list[float]) -> dict[str, Any]:
-    """Sum one contender up: times to each target, and of all epochs, over seeds."""
+    """Summarise one contender over seeds: times to each target, and of all epochs."""
     reached = {}
     for target in targets:
         first = [next((r for r in c if r["accuracy"] >= target), None) for c in curves]
@@ -178,7 +180,7 @@ def _row(name: str, curves: list[Curve], targets: list[float]) -> dict[str, Any]
 def _print(rows: list[dict[str, Any]], targets: list[float]) -> None:
     line = "{:<32}" + "{:>18}" * (len(targets) + 1) + "{:>10}"
     heads = [f"to {target:.1%}" for target in targets]
-    print("\nmedian seconds of training / of everything (seeds that came there)")
+    print("\nmedian seconds of training / of everything (seeds that reached it)")
     print(line.format("contender", *heads, "all epochs", "test"))
     for row in rows:
         cells = []

@@ -1,7 +1,7 @@
-"""What every contender of a benchmark is given: one network, one start, one data set.
+"""The input of every contender: one network, its initial parameters, one dataset.
 
-A folder of JSON and NumPy files, so that a peer that knows no JAX reads it, too. Peers
-have their inputs scaled beforehand, as float32; cnnjax scales raw bytes in its step.
+It is a folder of JSON and NumPy files, so that peers can read it without JAX. Peers get
+inputs that are already scaled, as float32; cnnjax scales raw bytes in its step.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Tree = dict[str, dict[str, np.ndarray]]  # {layer: {"kernel": ..., "bias": ...}}
-MAX_NORM = 1.0  # that per-example gradients are clipped to
-FULL_EXAMPLES = 8  # of the full rows, how many are compared
+MAX_NORM = 1.0  # to which per-example gradients are clipped
+FULL_EXAMPLES = 8  # number of per-example gradients that are compared
 
 
 class Layer(NamedTuple):
-    """One layer: its name in the parameters, its kind, and its numbers."""
+    """One layer: its name in the parameters, its kind, and its settings."""
 
     name: str
     kind: str  # conv, maxpool, activation, flatten, dense, dropout
-    input_shape: tuple[int, ...]  # of one example: height, width, channels
+    input_shape: tuple[int, ...]  # for one example: height, width, channels
     value: dict[str, Any]  # the fields of cnnjax.models.stack's layer
 
 
 class Case(NamedTuple):
-    """A recipe on a data set, written down."""
+    """A recipe on a dataset, read from a folder."""
 
     folder: Path
     facts: dict[str, Any]  # recipe, dataset, data_dir, seed, batch_size, optimizer, ...
@@ -36,7 +36,7 @@ class Case(NamedTuple):
 
     @property
     def batch_size(self) -> int:
-        """Return the examples of an update."""
+        """Return the number of examples per update."""
         return self.facts["batch_size"]
 
     def array(self, name: str) -> np.ndarray:
@@ -44,7 +44,7 @@ class Case(NamedTuple):
         return np.load(self.folder / f"{name}.npy")
 
     def batches(self) -> np.ndarray:
-        """Return the rows of each whole batch of the first epoch: [batches, batch]."""
+        """Return the rows of each full batch of the first epoch: [batches, batch]."""
         order = self.array("order")[0]
         whole = len(order) // self.batch_size * self.batch_size
         return order[:whole].reshape(-1, self.batch_size)
@@ -57,20 +57,20 @@ def write_case(
     layers: list[Layer],
     params: Tree,
 ) -> None:
-    """Write a case into a folder that is there; its arrays come by `save_arrays`."""
+    """Write a case into an existing folder; `save_arrays` adds its arrays."""
     content = {"facts": facts, "layers": [layer._asdict() for layer in layers]}
     (folder / "case.json").write_text(json.dumps(content, indent=1))
     save_tree(folder / "params.npz", params)
 
 
 def save_arrays(folder: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write what `Case.array` reads."""
+    """Write arrays for `Case.array` to read."""
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
 
 
 def read_case(folder: Path) -> Case:
-    """Read what `write_case` wrote."""
+    """Read a case that `write_case` wrote."""
     content = json.loads((folder / "case.json").read_text())
     layers = [
         Layer(**{**layer, "input_shape": tuple(layer["input_shape"])})
@@ -91,7 +91,7 @@ def save_tree(path: Path, tree: Tree) -> None:
 
 
 def load_tree(path: Path) -> Tree:
-    """Read what `save_tree` wrote."""
+    """Read a tree that `save_tree` wrote."""
     tree: Tree = {}
     with np.load(path) as flat:
         for name in flat.files:

@@ -1,4 +1,4 @@
-"""No contender is timed before its gradients are the reference's."""
+"""Check that a contender's gradients equal the reference's before it is timed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cnnjax.laws.comparison import TOLERANCES, largest_error
 def checked(
     process: Process, expected: dict[Task, Tree], *, folder: Path
 ) -> dict[str, Any]:
-    """Hold a contender's result against the reference; return what it says of itself.
+    """Compare a contender's result with the reference; return the contender's facts.
 
     Raises:
-        ContenderError: it fails, or its gradients are not the reference's.
+        ContenderError: it fails, or its gradients differ from the reference's.
     """
     told = process.answer()
     if process.entry.task == "peak":
@@ -27,7 +27,7 @@ def checked(
     try:
         error = largest_error(load_tree(to), expected[process.entry.task])
     except ValueError as mismatch:
-        raise ContenderError(f"not the reference's: {mismatch}") from mismatch
+        raise ContenderError(f"not like the reference: {mismatch}") from mismatch
     if not error <= TOLERANCES["float32"]:
         raise ContenderError(f"gradients off by {error:.1e}: not timed")
     return {**told, "gradient_error": error}

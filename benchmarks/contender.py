@@ -1,10 +1,10 @@
-"""One contender, in a process of its own: builds itself, then runs when it is told.
+"""Run one contender in its own process: build it, then run it on request.
 
     python benchmarks/contender.py '{"module": ..., "task": ..., "options": ...}' FOLDER
 
-Reads a JSON object a line from stdin ({"do": "run", "steps": 100}), and answers with
-one. Only the contender that was asked runs; the others wait for their next line. What
-libraries print goes to stderr.
+Reads one JSON object per line from stdin ({"do": "run", "steps": 100}), and answers
+each with one. A contender runs only while it handles a request; otherwise it waits for
+the next line. Output of libraries goes to stderr.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import case as cases
 
 
 def main() -> None:
-    """Build the contender, say that it is ready, and do what is asked."""
+    """Build the contender, say that it is ready, and handle requests."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -57,10 +57,9 @@ def main() -> None:
 
 
 def peak_bytes() -> int:
-    """Return the most memory that this process has had.
+    """Return the peak memory of this process.
 
-    Not `ru_maxrss` where Linux tells better: a program that is started inherits that
-    of the process which starts it.
+    On Linux it is not `ru_maxrss`, which a new process inherits from its parent.
     """
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():

@@ -1,7 +1,7 @@
-"""The table of contenders, and how each is run in a process of its own.
+"""The table of contenders; each runs in its own process.
 
-Adding one is a file in `peers/` with a function `make(case, task, **options)`, and a
-row here. Allocator, threads and libraries of one then cannot disturb another.
+So the allocator, threads and libraries of one cannot disturb another. To add one, add a
+file in `peers/` with a function `make(case, task, **options)`, and a row here.
 """
 
 from __future__ import annotations
@@ -21,34 +21,35 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 # What is computed. "mean": an update from the mean gradient; "norms": that, and the
-# norm of each example's gradient; "clipped": an update from the mean of clipped ones;
-# "full": every example's gradient, handed out, and no update; "peak": matrix products.
+# norm of each example's gradient; "clipped": an update from the mean of the clipped
+# per-example gradients; "full": every per-example gradient, without an update; "peak":
+# matrix products.
 Task = Literal["mean", "norms", "clipped", "full", "peak"]
 
 
 class Contender(NamedTuple):
     """What a peer's `make` returns."""
 
-    run: Callable[[int], None]  # so many updates; returns when they are done
-    # result() -> what it makes of the first batch, named and shaped as our parameters.
+    run: Callable[[int], None]  # runs this many updates; returns when they are done
+    # result() -> its result for the first batch, named and shaped like our parameters.
     result: Callable[[], Any]
     facts: Mapping[str, Any]  # versions, stages, memory: ready for JSON
-    # train(epochs, seed), from a seed's parameters to the end -> for each epoch its
-    # "epoch" and "accuracy", and {"train", "compile", "wall"}_seconds up to there.
+    # train(epochs, seed) trains from a seed's parameters -> for each epoch, "epoch",
+    # "accuracy" and {"train", "compile", "wall"}_seconds so far.
     train: Callable[[int, int], list[dict[str, Any]]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One row: which file makes it, with which options, in which environment."""
+    """One row: the file that makes it, its options and its environment."""
 
     name: str
-    module: str  # of peers/
+    module: str  # in peers/
     task: Task = "mean"
     options: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()  # packages
-    on_gpu: bool = False  # makes sense there alone
+    on_gpu: bool = False  # only makes sense on a GPU
 
     @property
     def ours(self) -> bool:
@@ -57,20 +58,21 @@ class Entry:
 
     @property
     def tuned(self) -> bool:
-        """Whether its allocator is told to keep what it frees."""
+        """Whether its allocator is set to keep freed memory."""
         return KEEP_MEMORY.items() <= self.environment.items()
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Return what it needs and what is not there: packages, a GPU."""
+        """Return what it needs but is not available: packages, a GPU."""
         there = importlib.util.find_spec
         packages = tuple(name for name in self.needs if there(name) is None)
         no_gpu = self.on_gpu and shutil.which("nvidia-smi") is None
         return (*packages, "a GPU") if no_gpu else packages
 
 
-# glibc gives large blocks back at once, and every update faults its pages in again.
-# Told so, it keeps them: this helps whoever allocates afresh at each update.
+# glibc returns large blocks to the system at once, so every update faults their pages
+# in again. With these settings it keeps them, which helps programs that allocate at
+# every update.
 KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
     "MALLOC_TRIM_THRESHOLD_": "8589934592",
@@ -78,12 +80,12 @@ KEEP_MEMORY = {
 }
 
 
-# JAX takes most of a GPU's memory at its start, where several contenders must fit.
+# By default JAX reserves most of a GPU's memory, but several contenders must fit.
 SHARE_THE_GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 
 def ours(task: Task = "mean", **options: Any) -> Entry:
-    """Return a row of cnnjax: a strategy, or a per-example rule, as it is trained."""
+    """Return a row for cnnjax: a strategy or a per-example rule, run as in training."""
     words = [str(options.get("strategy") or options.get("rule") or "jit")]
     if "microbatch_size" in options:
         words.append(f"microbatch {options['microbatch_size']}")
@@ -92,19 +94,19 @@ def ours(task: Task = "mean", **options: Any) -> Entry:
 
 
 def tuned(entry: Entry) -> Entry:
-    """Return the same row with an allocator that keeps what it frees."""
+    """Return the same row with an allocator that keeps freed memory."""
     environment = {**entry.environment, **KEEP_MEMORY}
     return replace(entry, name=f"{entry.name}, tuned", environment=environment)
 
 
 def both(entry: Entry) -> tuple[Entry, Entry]:
-    """Return a row as installed, and tuned."""
+    """Return a row both as installed and tuned."""
     return entry, tuned(entry)
 
 
 def _pytorch() -> Iterator[Entry]:
     for form in ("eager", "channels_last", "compile", "cuda_graphs"):
-        for fused in (False, True):  # the optimizer: a pass over memory, or several
+        for fused in (False, True):  # the optimizer passes over memory often, or once
             yield from both(
                 Entry(
                     name=f"pytorch {form}{', fused' if fused else ''}",
@@ -121,9 +123,9 @@ def _pytorch() -> Iterator[Entry]:
             ("opacus ghost", "opacus_ghost", ("torch", "opacus")),
         ):
             if module == "opacus_ghost" and task == "full":
-                continue  # it has no rows
+                continue  # it does not form per-example gradients
             if module == "opacus_hooks" and task == "norms":
-                continue  # with its rows they cost what the clipped mean costs
+                continue  # they cost as much as the clipped mean
             yield from both(
                 Entry(name=f"{name} {task}", module=module, task=task, needs=needs)
             )
@@ -169,14 +171,14 @@ CONTENDERS: dict[str, Entry] = {entry.name: entry for entry in _table()}
 
 
 class ContenderError(Exception):
-    """A contender ended, or said something that is no answer: its last words."""
+    """A contender ended or gave no valid answer; the message is its last output."""
 
 
 class Process:
-    """A contender in a process of its own, which runs only when it is asked."""
+    """A contender in its own process, which runs only on request."""
 
     def __init__(self, entry: Entry, folder: Path) -> None:
-        """Start it on a case; it builds itself until the first answer."""
+        """Start it on a case; its first answer comes when it is built."""
         self.entry = entry
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115
         told = {
@@ -212,7 +214,7 @@ class Process:
             raise ContenderError(words) from error
 
     def ask(self, **message: Any) -> dict[str, Any]:
-        """Ask for something; return the answer.
+        """Send a request; return the answer.
 
         Raises:
             ContenderError: it has ended, or ends instead of answering.
@@ -223,7 +225,7 @@ class Process:
         return self.answer()
 
     def run(self, steps: int) -> float:
-        """Let it make so many steps; return their seconds.
+        """Run this many steps; return their seconds.
 
         Raises:
             ContenderError: it has ended, or ends instead of answering.
@@ -242,6 +244,6 @@ class Process:
     def _last_words(self) -> str:
         self._complaints.seek(0)
         lines = self._complaints.read().decode(errors="replace").strip().splitlines()
-        # JAX says last how to see more; what went wrong stands where a line begins.
+        # JAX ends with a hint on tracebacks; the error itself begins a line.
         told = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
         return (told or lines or [f"status {self._process.returncode}"])[-1]

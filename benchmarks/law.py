@@ -1,11 +1,11 @@
-"""How near right strategies come to the bound of `laws.law`, and how far faults are.
+"""Compare the errors of correct strategies and of faults with the bound of `laws.law`.
 
     python benchmarks/law.py --recipes=adam_cosine_cnn,sgd_dropout_cnn --stacks=10
 
-For each network, type and kind of parameters: the ratio of error to bound of right
-strategies, which has to stay below 1, and that of each fault of the catalogue that
-corrupts a gradient: above 1, it is caught at these parameters. Appends a row for each
-to --out; `law_page.py` makes the page.
+For each network, dtype and kind of parameters, it measures the ratio of error to bound:
+for correct strategies, where it must stay below 1, and for each fault in the catalogue
+that corrupts a gradient, where a ratio above 1 means that the fault is caught with
+these parameters. Appends a row for each to --out; `law_page.py` makes the page.
 """
 
 from __future__ import annotations
@@ -54,34 +54,35 @@ from cnnjax.types import Batch, Examples, Params
 FLAGS = flags.FLAGS
 flags.DEFINE_list("recipes", [], "Recipes to try.")
 flags.DEFINE_integer("stacks", 10, "Random stacks of layers to try.", lower_bound=0)
-flags.DEFINE_list("dtypes", ["float32", "bfloat16", "float64"], "Types to try.")
+flags.DEFINE_list("dtypes", ["float32", "bfloat16", "float64"], "Dtypes to try.")
 flags.DEFINE_list("strategies", list(STRATEGIES), "Strategies to try.")
-flags.DEFINE_integer("batch_size", 16, "Examples of a batch.", lower_bound=2)
-flags.DEFINE_integer("updates", 500, "Updates until parameters are trained.")
-flags.DEFINE_bool("faults", True, "Try the faults of the catalogue, too.")
-flags.DEFINE_string("data_dir", None, "Folder that holds the data sets' files.")
-flags.DEFINE_string("out", None, "File that the rows are appended to.")
+flags.DEFINE_integer("batch_size", 16, "Examples per batch.", lower_bound=2)
+flags.DEFINE_integer("updates", 500, "Updates that give the trained parameters.")
+flags.DEFINE_bool("faults", True, "Also try the faults in the catalogue.")
+flags.DEFINE_string("data_dir", None, "Folder that holds the datasets' files.")
+flags.DEFINE_string("out", None, "JSON lines file to append the rows to.")
 
 NUM_DEVICES = 4
-# Faults of where arrays lie, and of what a step costs.
+# Faults in the placement of arrays and in the cost of a step.
 GRADIENT_IS_RIGHT = (
     *("batch_on_every_device", "state_is_not_copied", "state_on_one_device"),
     *("shape_follows_the_padding", "batch_on_the_host", "callback_in_the_step"),
-    "gradients_in_half_precision",  # wrong in its type alone
+    "gradients_in_half_precision",  # only the dtype is wrong
 )
 LARGEST = 1e300
 LINE = "{:<26} {:<8} {:<10} {:>12} {:<16} {:>14} {}"
 
 
 def main(args: list[str]) -> None:
-    """Print a row for each network, type and kind of parameters."""
+    """Print a row for each network, dtype and kind of parameters."""
     _script.refuse_arguments(args)
     jax.config.update("jax_num_cpu_devices", NUM_DEVICES)
     unknown = set(FLAGS.dtypes) - law.ROUNDOFF.keys()
     expect(f"--dtypes among {', '.join(law.ROUNDOFF)}", sorted(unknown), not unknown)
     results = Results(FLAGS.out)
     print(environment_line(describe_environment()))
-    print(LINE.format("network", "type", "parameters", "right, most", "", "fault", ""))
+    heads = ("network", "dtype", "parameters", "right, max", "", "fault, min", "")
+    print(LINE.format(*heads))
     for name, recipe, dataset in _networks():
         for dtype in FLAGS.dtypes:
             with jax.enable_x64(dtype == "float64"):
@@ -117,7 +118,7 @@ def _networks() -> Iterator[tuple[str, Recipe, Dataset]]:
 
 
 def random_stack(rng: np.random.Generator) -> ModelConfig:
-    """Draw a network of images of 7 x 7 pixels, ten classes."""
+    """Draw a random network for images of 7 x 7 pixels and ten classes."""
     while True:
         layers: list[Layer] = []
         for _ in range(rng.integers(0, 3)):
@@ -154,7 +155,7 @@ def _small(digits: Dataset) -> Dataset:
 
 
 def _rows(experiment: Experiment) -> Iterator[dict[str, Any]]:
-    """Yield, for each kind of parameters, the ratios of strategies and of faults."""
+    """Yield the ratios of strategies and faults for each kind of parameters."""
     batches = first_batches(experiment, batch_size=FLAGS.batch_size)
     exact_fn = law.make_exact(
         experiment.loss_fn,
@@ -179,7 +180,7 @@ def _rows(experiment: Experiment) -> Iterator[dict[str, Any]]:
 
 
 def _rounded(ratio: float) -> float:
-    """Keep three digits; what is not finite is the largest number that JSON has."""
+    """Keep three digits; ratios that are not finite become `LARGEST`, for JSON."""
     return float(f"{min(ratio, LARGEST):.3g}")
 
 
@@ -191,7 +192,7 @@ def _with(experiment: Experiment, strategy: str, *names: str) -> Experiment:
 
 
 def _faulty(experiment: Experiment) -> Iterator[tuple[str, _Row]]:
-    """Yield the experiment with each fault that changes a gradient or a metric."""
+    """Yield each fault that changes a gradient or a metric, switched on."""
     for fault in faults.FAULTS.values():
         if fault.place not in faults.OF_GRADIENT or fault.name in GRADIENT_IS_RIGHT:
             continue
@@ -202,7 +203,7 @@ def _faulty(experiment: Experiment) -> Iterator[tuple[str, _Row]]:
 
 
 class _Row:
-    """A strategy, compiled once."""
+    """A strategy that is compiled once."""
 
     def __init__(self, experiment: Experiment) -> None:
         self.strategy = experiment.strategy
@@ -213,7 +214,7 @@ class _Row:
     def excess(
         self, params: Params, batches: tuple[Batch, Batch], exact: list[law.Exact]
     ) -> float:
-        """Return the largest ratio of error to bound, of either batch."""
+        """Return the largest ratio of error to bound over both batches."""
         state = self.strategy.put_state(jax.tree.map(jnp.copy, params))
         ratios = []
         for batch, one in zip(batches, exact, strict=True):
@@ -224,7 +225,7 @@ class _Row:
 
 
 def _parameters(experiment: Experiment, batch: Batch) -> Iterator[tuple[str, Params]]:
-    """Yield parameters as drawn, random, trained on a batch, converged, saturated."""
+    """Yield initial, random, trained, converged and saturated parameters."""
     params = experiment.params
     yield "initial", params
     leaves, tree = jax.tree.flatten(params)

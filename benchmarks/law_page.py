@@ -1,8 +1,8 @@
-"""Make the page of the results of `law.py`.
+"""Make a page from the results of `law.py`.
 
     python benchmarks/law_page.py docs/law.md benchmarks/results/law/rows.jsonl
 
-Writes the first file from the others.
+The first argument is the page to write, the others are files of rows.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ import tables
 from cnnjax.base.errors import InputError, expect
 from cnnjax.studies.reporting.words import table
 
-Row = dict[str, Any]  # of one network, type and kind of parameters
-Ratio = tuple[float, str]  # and whose it is
+Row = dict[str, Any]  # one network, dtype and kind of parameters
+Ratio = tuple[float, str]  # and the strategy or fault that has it
 
 WORDS = """\
 # The law, measured
 
-The law of equal gradients ([strategies.md](strategies.md#the-law)) sets a bound for the
-error of every strategy's gradient, from the size of the terms that are summed. This
-page shows how near right strategies come to the bound, and how far beyond it faults
-are. The figures are ratios of error to bound, for the worst leaf or metric, on a full
-batch and on a short one, with unequal weights and with dropout. Below 1 is right.
+The law of equal gradients ([strategies.md](strategies.md#the-law)) bounds the error of
+every strategy's gradient by the size of the terms that are summed. This page shows how
+close correct strategies come to the bound, and how far faults exceed it. The figures
+are ratios of error to bound, for the worst leaf or metric, on a full batch and on a
+short one, with unequal weights and with dropout. Correct means below 1.
 
 Parameters are *initial*: as initialised; *random*: normal with standard deviation 0.3;
-*trained*: after some hundred updates on the one batch; *converged*: after ten times as
-many; *saturated*: those times 3. Once a network has learned its batch, its gradient is
-nearly zero, and no test could tell a fault from rounding there. So a fault has to be
-caught for some parameters, not for all of them. Random stacks have up to two
+*trained*: after a few hundred updates on one batch; *converged*: after ten times as
+many; *saturated*: the converged ones times 3. Once a network has learned its batch, its
+gradient is nearly zero, and no test could distinguish a fault from rounding. So a fault
+has to be caught for some parameters, not for all. Random stacks have up to two
 convolutions and two hidden layers, with pools, dropout and three activations.
 
 `benchmarks/results/law/rows.jsonl` has the ratio of every strategy and every fault;
@@ -61,24 +61,24 @@ def _page(rows: list[Row]) -> str:
     networks = {row["network"]: None for row in rows}
     parts = [
         WORDS + "\n" + "\n".join(measured),
-        "## By type and parameters",
+        "## By dtype and parameters",
         f"For {len(networks)} networks: {', '.join(f'`{name}`' for name in networks)}.",
         _by_parameters(rows),
         "## By strategy",
         "The largest ratio over all networks and parameters.",
         _by_strategy(rows),
         "## By fault",
-        "In how many of the networks that had the fault it was caught; then, for the "
-        "network where it is hardest to see, the largest ratio at initial, random or "
-        "trained parameters.",
+        "The number of networks in which the fault was caught, of those that had it; "
+        "then, for the network where it is hardest to see, the largest ratio at "
+        "initial, random or trained parameters.",
         _by_fault(rows),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _by_parameters(rows: list[Row]) -> str:
-    head = ("type", "parameters", "right, largest", "whose", "faults caught")
-    head += ("caught, smallest", "missed, largest")
+    head = ("dtype", "parameters", "largest correct", "strategy", "faults caught")
+    head += ("smallest caught", "largest missed")
     cells = []
     for (dtype, kind), group in _groups(rows, _dtype_and_parameters):
         right = [(v, f"`{k}`, {row['network']}") for row in group for k, v in _of(row)]
@@ -152,7 +152,7 @@ def _dtype_and_parameters(row: Row) -> tuple[str, str]:
 
 
 def _groups(rows: list[Row], key: Callable[[Row], Any]) -> list[tuple[Any, list[Row]]]:
-    """Group rows by what they have in common, in the order of their first ones."""
+    """Group rows by key, in the order of first appearance."""
     groups: dict[Any, list[Row]] = {}
     for row in rows:
         groups.setdefault(key(row), []).append(row)

@@ -1,22 +1,22 @@
-"""How busy the machine is with other things."""
+"""Measure how busy the machine is with other programs."""
 
 from __future__ import annotations
 
 import psutil
 
-BUSY = 0.10  # of all cores together: more disturbs what is measured
+BUSY = 0.10  # fraction of all cores; more distorts the measurements
 
 
 def busy_fraction(seconds: float = 1.0) -> float:
-    """Return how much of all cores is in use; call it while nothing of ours runs."""
+    """Return the used fraction of all cores; call it while nothing of ours runs."""
     return psutil.cpu_percent(interval=seconds) / 100
 
 
 def warning(before: float, after: float) -> str | None:
-    """Say so where the machine was busy with other things; None: it was not."""
+    """Return a warning if the machine was busy with other programs, else None."""
     if max(before, after) <= BUSY:
         return None
     return (
-        f"WARNING: other programs used {before:.0%} of the cores before, and "
-        f"{after:.0%} after: figures of this run are of a busy machine"
+        f"WARNING: other programs used {before:.0%} of the cores before and "
+        f"{after:.0%} after this run: its figures were taken on a busy machine"
     )

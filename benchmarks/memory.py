@@ -1,9 +1,9 @@
-"""Temporary memory of every per-example gradient rule, by XLA's own analysis.
+"""Print the temporary memory of every per-example gradient rule, as XLA reports it.
 
     python benchmarks/memory.py --batch_size=128 > benchmarks/results/memory.md
 
-Nothing runs: the programs are compiled, and asked. So the figures repeat exactly, on
-the same versions and the same kind of machine.
+The programs are only compiled and analysed, not run. So the figures repeat exactly with
+the same versions on the same kind of machine.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ FLAGS = flags.FLAGS
 flags.DEFINE_list(
     "recipes", ["sgd_dropout_cnn", "adam_cosine_cnn"], "Recipes to compile."
 )
-flags.DEFINE_integer("batch_size", 128, "Examples of a batch.", lower_bound=1)
-flags.DEFINE_list("microbatch_sizes", ["32", "16"], "Microbatches, besides none.")
+flags.DEFINE_integer("batch_size", 128, "Examples per batch.", lower_bound=1)
+flags.DEFINE_list(
+    "microbatch_sizes", ["32", "16"], "Microbatch sizes, besides whole batches."
+)
 
 
 def main(args: list[str]) -> None:
@@ -47,8 +49,9 @@ def main(args: list[str]) -> None:
     print(f"{environment_line(describe_environment())}; {datetime.date.today()}")
     print(f"`python {' '.join(sys.argv)}`\n")
     print(
-        "MiB that a compiled gradient needs besides its arguments and results, by "
-        "XLA's analysis, and the ratio to the batch gradient with the same microbatch. "
+        "MiB that a compiled gradient needs in addition to its arguments and results, "
+        "by XLA's analysis, and the ratio to the batch gradient with the same "
+        "microbatch size. "
         "The per-example gradients that *full* returns are not included."
     )
     for name in FLAGS.recipes:
@@ -79,7 +82,7 @@ def main(args: list[str]) -> None:
 
 
 def _shares(experiment: Experiment) -> dict[str, ShareFn]:
-    """Return the batch gradient, by three routes, and every per-example rule."""
+    """Return the batch gradient by three routes, and every per-example rule."""
     objective = experiment.objective
     return {
         "batch_gradient": rules.batch(objective),
@@ -101,7 +104,7 @@ def _mebibytes(
     program = jax.jit(with_per_example(share)).lower(experiment.params, batch).compile()
     needed = temporary_bytes(program)
     if needed is None:
-        raise InputError("expected a backend that analyses memory; use a CPU or a GPU")
+        raise InputError("expected a backend with memory analysis; use a CPU or a GPU")
     return needed / 2**20
 
 

@@ -1,4 +1,4 @@
-"""Pictures of what was measured, as SVG."""
+"""Draw the measurements as SVG."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from matplotlib.figure import Figure
 Row = dict[str, Any]  # a line of a results file
 OURS, PEER, TUNED = "tab:blue", "0.45", "0.7"
 
-# Text stays text, and the same numbers draw the same file.
+# Text stays text, and the same numbers give the same file.
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "cnnjax",
     "font.size": 10,
 }
 
-# What is drawn of a question of `scaling`, against which ideal, and in which words.
+# For each question of `scaling`: the labels of both axes, and the ideal curve.
 AXES = {
     "strong": ("devices", "ms per update", lambda x, x0, y0: y0 * x0 / x),
     "weak": ("devices", "ms per update", lambda x, x0, y0: y0),
@@ -40,14 +40,14 @@ def draw_rates(rows: Sequence[Row]) -> bytes:
         colour = OURS if row["ours"] else TUNED if row["tuned"] else PEER
         axes.barh(place, rate["median"], xerr=spread, color=colour, height=0.75)
     axes.set_yticks(range(len(rows)), [row["contender"] for row in reversed(rows)])
-    axes.set_xlabel("examples per second: median, and the quartiles of the rounds")
+    axes.set_xlabel("examples per second: median and quartiles over rounds")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.grid(axis="x", alpha=0.3)
     return _svg(figure)
 
 
 def draw_scaling(rows: Sequence[Row], *, question: str) -> bytes:
-    """Draw time by what grows, beside the ideal line through the first point."""
+    """Draw measured times, and the ideal line through the first point."""
     x_label, y_label, ideal = AXES[question]
     per_epoch = question == "examples"
     unit = 1.0 if per_epoch else 1e3
@@ -76,7 +76,7 @@ def draw_scaling(rows: Sequence[Row], *, question: str) -> bytes:
 
 
 def draw_accuracy(rows: Sequence[Row]) -> bytes:
-    """Draw test error against seconds of training: a thin line for each seed."""
+    """Draw test error against seconds of training, with one thin line per seed."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     peers = iter(("0.2", "0.5", "0.75"))

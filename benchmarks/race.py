@@ -1,7 +1,7 @@
-"""Contenders by turns: each built and held against the reference, then timed in rounds.
+"""Check all contenders against the reference, then time them in interleaved rounds.
 
-Only one runs at a time; a round goes through all of them, so that what the machine does
-meanwhile falls on all alike.
+Only one runs at a time. Each round times all of them, so that background load affects
+all in the same way.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from contenders import ContenderError, Entry, Process, Task
 
 from cnnjax.measuring.timing import interleave, steps_that_fill
 
-Row = dict[str, Any]  # of one contender
+Row = dict[str, Any]  # one contender
 
 
 class Racer(NamedTuple):
-    """Who runs, what its result has to be, and how many steps a round has."""
+    """A contender, its expected result, and its steps per round."""
 
     entry: Entry
     expected: dict[Task, Tree]
-    steps: int | None = None  # None: as many as fill it
+    steps: int | None = None  # None: as many as fill the round
 
 
 def race(
@@ -36,9 +36,9 @@ def race(
 ) -> tuple[dict[str, Row], list[float]]:
     """Check and time contenders on the case in a folder.
 
-    Returns of each what it says of itself, its `gradient_error`, `steps`, the `seconds`
-    of each round and its `peak_bytes`, or its `failure`; and which part of the cores
-    other programs used before, and after.
+    Returns two values. The first has a row per contender: its facts, `gradient_error`,
+    `steps`, the `seconds` of each round and `peak_bytes`, or its `failure`. The second
+    is the fraction of the cores that other programs used before and after.
     """
     rows: dict[str, Row] = {name: {} for name in racers}
     running: dict[str, Process] = {}
@@ -82,7 +82,7 @@ def _ready(
         told = checks.checked(process, racer.expected, folder=folder)
         if racer.steps is None:
             return {**told, "steps": steps_that_fill(process.run, round_seconds)}
-        process.run(1)  # what only the first does
+        process.run(1)  # warm up
         return {**told, "steps": racer.steps}
     except ContenderError:
         process.end()
@@ -90,7 +90,7 @@ def _ready(
 
 
 def _timer(process: Process, row: Row) -> Callable[[], float]:
-    """Return the timer of a round; a contender that has ended is noted in its row."""
+    """Return the timer of a contender; if it fails, its row says so."""
 
     def seconds() -> float:
         if "failure" in row:
@@ -98,7 +98,7 @@ def _timer(process: Process, row: Row) -> Callable[[], float]:
         try:
             return process.run(row["steps"])
         except ContenderError as error:
-            row["failure"] = f"ended while it was timed: {error}"
+            row["failure"] = f"failed during timing: {error}"
             return math.nan
 
     return seconds

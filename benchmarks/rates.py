@@ -1,4 +1,4 @@
-"""From steps a second to examples a second, beside the best peers."""
+"""Convert steps per second to examples per second, and compare with the best peers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 from cnnjax.measuring.timing import Spread
 
-Row = dict[str, Any]  # of one contender
-BATCH_GRADIENT = "cnnjax jit"  # what per-example tasks are compared with, too
+Row = dict[str, Any]  # one contender
+BATCH_GRADIENT = "cnnjax jit"  # per-example tasks are compared with it too
 
 ROW = "{:<40}{:>10}{:>19}{:>9}{:>9}{:>9}{:>9}{:>13}{:>10}{:>9}"
 HEAD = (
@@ -20,9 +20,10 @@ HEAD = (
 def complete(
     rows: dict[str, Row], *, batch_size: int, flops_per_example: float
 ) -> None:
-    """Add examples a second, the ratios to the best peers, and the utilisation.
+    """Add examples per second, the ratios to the best peers, and the utilisation.
 
-    The best "tuned" peer is the fastest of all: for some, tuning does nothing.
+    The best "tuned" peer is the fastest of all rows, tuned or not: for some peers,
+    tuning does not help.
     """
     peaks = [
         row["steps_per_second"]["median"] * row["facts"]["flops"]

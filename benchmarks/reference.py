@@ -1,4 +1,4 @@
-"""The case of a recipe, and what the serial reference makes of its first batch."""
+"""Write the case of a recipe, and compute the serial reference for its first batch."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def prepare(
     epochs: int | None = None,
     learning_rate: float | None = None,
 ) -> Experiment:
-    """Prepare a recipe as it is timed: classified, and of one device.
+    """Prepare a recipe for timing: a classifier on one device.
 
     Raises:
-        InputError: the recipe, the data set or the batch size does not fit.
+        InputError: the recipe, the dataset or the batch size is not suitable.
     """
     recipe = recipes.get_recipe(recipe_name)
-    told = f"a recipe that classifies, as the peers do, not {recipe_name!r}"
+    told = f"a classifier, which the peers can train, not {recipe_name!r}"
     expect(told, recipe.loss, LOSSES[recipe.loss].classifies)
     if dataset is None:
         dataset = recipe.dataset if data_dir else recipes.default_dataset(recipe)
@@ -60,7 +60,7 @@ def prepare(
 
 
 def case_layers(model: ModelConfig) -> list[Layer]:
-    """Write the layers of a network down."""
+    """Return the layers of a network as a case has them."""
     return [
         Layer(
             row.name, type(row.layer).__name__.lower(), row.input_shape, vars(row.layer)
@@ -96,10 +96,10 @@ def write(experiment: Experiment, folder: Path, *, data_dir: str | None) -> None
 
 
 def write_examples(experiment: Experiment, folder: Path, *, with_test: bool) -> None:
-    """Write the examples, scaled, and the order of the first epoch, for the peers.
+    """Write the scaled examples and the order of the first epoch, for the peers.
 
-    All training examples, however few are timed: the size of what a peer has read
-    decides how glibc's allocator treats it later.
+    All training examples are written, however few are timed, because the amount of data
+    that a peer has read affects glibc's allocator later.
     """
     recipe = experiment.recipe
     scale = jax.jit(
@@ -133,7 +133,7 @@ def write_seed(experiment: Experiment, folder: Path, seed: int) -> None:
 
 
 def results(experiment: Experiment, tasks: set[Task]) -> dict[Task, Tree]:
-    """Compute what each task is compared with, one example after another."""
+    """Compute the expected result of each task, one example after another."""
     batch = first_batch(experiment)
     found: dict[Task, Tree] = {}
     for task in sorted(tasks - {"peak"}):
@@ -148,10 +148,10 @@ def results(experiment: Experiment, tasks: set[Task]) -> dict[Task, Tree]:
 
 
 def flops_per_example(experiment: Experiment) -> float:
-    """Return the operations of an example's forward and backward pass, by the layers.
+    """Return the operations per example in the forward and backward pass.
 
-    A multiply-add counts as two; the backward pass does it twice, but for the first
-    layer, whose input needs no gradient.
+    A multiply-add counts as two operations. The backward pass takes twice as many as
+    the forward pass, except for the first layer, whose input needs no gradient.
     """
     macs = [row.macs for row in layer_rows(experiment.recipe.model) if row.macs]
     return float(2 * (3 * sum(macs) - macs[0]))

@@ -1,9 +1,9 @@
-"""One page out of the results of one machine or several.
+"""Make one report from the results of one or more machines.
 
     python benchmarks/report.py --out=runs/benchmarks benchmarks/results/*.jsonl
 
-Writes report.md, report.html (complete in itself) and pictures/ into --out. With
---readme=README.md the table between its two marks is replaced, too.
+Writes report.md, report.html (self-contained) and pictures/ into --out. With
+--readme=README.md, the table between the two marks in that file is replaced as well.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ Row = dict[str, Any]
 
 
 def main(args: list[str]) -> None:
-    """Read the results; write the report; say where it is."""
-    expect("files of results, as benchmarks/results/*.jsonl", args, bool(args))
+    """Read the results, write the report, and print where it is."""
+    expect("result files, such as benchmarks/results/*.jsonl", args, bool(args))
     rows = [
         row for path in args for row in results.read(Path(path), benchmarks=BENCHMARKS)
     ]
@@ -73,11 +73,11 @@ def main(args: list[str]) -> None:
 
 def _preface() -> str:
     return (
-        "A speed is given only for contenders whose gradients of the first batch were "
-        "equal to those of the serial reference in the same run. *Tuned* rows have an "
-        "allocator that keeps what it frees (glibc's thresholds set large), *fused* "
-        "rows an optimizer that passes through memory once. Medians over interleaved "
-        "rounds; compare figures within one table only. "
+        "A speed is given only for contenders whose gradients of the first batch "
+        "equalled those of the serial reference in the same run. *Tuned* rows use an "
+        "allocator that keeps freed memory (glibc's thresholds set large), *fused* "
+        "rows an optimizer that passes over memory once. Values are medians over "
+        "interleaved rounds; only compare figures within one table. "
         "Click a column's name to sort by it."
     )
 
@@ -100,7 +100,7 @@ def _accuracy(rows: list[Row], drawn: Workdir, number: int) -> list[str]:
     title += f"batch {row['batch_size']}, {row['epochs']} epochs"
     name = f"accuracy_{number}.svg"
     drawn.write_bytes(name, pictures.draw_accuracy(rows))
-    words = "Seconds of training (and of everything but the start of the process)."
+    words = "Seconds of training (and of everything except the start of the process)."
     head = [f"## {tables.text(title)}", tables.provenance(rows), words]
     return [*head, f"![{title}](pictures/{name})", tables.accuracy_table(rows)]
 
@@ -119,7 +119,7 @@ def _scaling(rows: list[Row], drawn: Workdir, number: int) -> list[str]:
 
 
 def _groups(rows: list[Row]) -> list[tuple[tuple, list[Row]]]:
-    """Group rows of throughput by run, recipe, batch size and task, in their order."""
+    """Group throughput rows by run, recipe, batch size and task, in order."""
     groups: dict[tuple, list[Row]] = {}
     for row in rows:
         names = ("recipe", "batch_size", "task")
@@ -129,7 +129,7 @@ def _groups(rows: list[Row]) -> list[tuple[tuple, list[Row]]]:
 
 
 def _runs(rows: list[Row], benchmark: str) -> Iterator[list[Row]]:
-    """Yield the rows of each run of a benchmark, and of each of its questions."""
+    """Yield the rows of each run of a benchmark, separately for each question."""
     own = [row for row in rows if row["benchmark"] == benchmark]
     for _, group in itertools.groupby(
         own, key=lambda row: (_run_of(row), row.get("question"))
@@ -138,19 +138,19 @@ def _runs(rows: list[Row], benchmark: str) -> Iterator[list[Row]]:
 
 
 def _run_of(row: Row) -> str:
-    """Return what the rows of one run of a benchmark have in common."""
+    """Return a key that is the same for all rows of one run of a benchmark."""
     return json.dumps([row["run"], row["command"]])
 
 
 def _parts_of(path: Path) -> tuple[str, str]:
-    """Return what stands before and after the marks of a file."""
+    """Return the text before and after the marks of a file."""
     try:
         words = path.read_text()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     begin, end = MARKS
     if words.count(begin) != 1 or words.count(end) != 1:
-        raise InputError(f"expected {begin} and {end} once in {path}; put them there")
+        raise InputError(f"expected {begin} and {end} once in {path}; add them")
     before, rest = words.split(begin)
     return before, rest.split(end)[1]
 

@@ -1,4 +1,4 @@
-"""Where rows go: a file of JSON lines, with what they were measured on."""
+"""Keep rows in a JSON lines file, with the environment of the measurement."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ PEERS = ("torch", "opacus", "keras")
 
 
 class Results:
-    """A file that rows are appended to; without a path none are kept."""
+    """A file to append rows to; without a path, none are kept."""
 
     def __init__(self, path: str | None) -> None:
-        """Make the folder, and see that the file can be written: before measuring.
+        """Make the folder, and check before measuring that the file can be written.
 
         Raises:
-            InputError: it cannot.
+            InputError: the file cannot be written.
         """
         self.run = datetime.datetime.now(datetime.UTC).isoformat()
         self.path = None if path is None else Path(path).expanduser()
@@ -39,7 +39,7 @@ class Results:
             ) from error
 
     def append(self, rows: Iterable[dict[str, Any]], **shared: Any) -> None:
-        """Append rows, each with what all share, its run, command and environment."""
+        """Append rows, each with the shared fields, run, command and environment."""
         if self.path is None:
             return
         told = {**shared, "run": self.run, "command": sys.argv}
@@ -49,7 +49,7 @@ class Results:
 
 
 def read(path: Path, *, benchmarks: Collection[str]) -> list[dict[str, Any]]:
-    """Read the rows of a file that `Results` has written, in their order.
+    """Read the rows of a file that `Results` has written, in order.
 
     Raises:
         InputError: it cannot be read, or has rows of other benchmarks.
@@ -65,7 +65,7 @@ def read(path: Path, *, benchmarks: Collection[str]) -> list[dict[str, Any]]:
 
 
 def environment() -> dict[str, Any]:
-    """Return what rows are measured on, with the peers' versions (None: absent)."""
+    """Return the environment of rows, with the peers' versions (None: absent)."""
     return {**describe_environment(), "peers": {name: _version(name) for name in PEERS}}
 
 

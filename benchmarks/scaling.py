@@ -1,10 +1,10 @@
-"""How time grows: with devices, batch size, filters and examples.
+"""Measure how time grows with devices, batch size, filters and examples.
 
     python benchmarks/scaling.py --data_dir=DIR --out=benchmarks/results/scaling.jsonl
 
-On a CPU the devices are virtual: they share the cores that are there, and say what
-dividing costs, not what it brings. Every point is a process of its own, and the rounds
-of a question are interleaved.
+On a CPU the devices are virtual: they share the cores, so the figures show the overhead
+of dividing the work, not the speedup. Every point runs in its own process, and the
+rounds of a question are interleaved.
 """
 
 from __future__ import annotations
@@ -32,23 +32,27 @@ from cnnjax.results.environment import describe_environment, environment_line
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("recipe", "adam_cosine_cnn", "Recipe to time.")
-flags.DEFINE_integer("batch_size", 64, "Examples of an update.", lower_bound=1)
-flags.DEFINE_list("questions", None, "Of what follows, which. Default: all.")
-flags.DEFINE_integer("rounds", 7, "Times that each is timed.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 64, "Examples per update.", lower_bound=1)
+flags.DEFINE_list(
+    "questions",
+    None,
+    "Which of strong, weak, batch, filters, examples, overhead. Default: all.",
+)
+flags.DEFINE_integer("rounds", 7, "Number of timing rounds.", lower_bound=1)
 flags.DEFINE_float(
-    "round_seconds", 1.0, "About how long each runs in a round.", lower_bound=0.001
+    "round_seconds", 1.0, "Approximate seconds per point and round.", lower_bound=0.001
 )
 
 DEVICES = (1, 2, 4, 8)
 
 
 def points(question: str, experiment: Experiment) -> dict[float, dict[str, Any]]:
-    """Return what is compared in a question: options of `peers.ours`, by the x axis."""
+    """Return the points of a question: options of `peers.ours`, keyed by x."""
     size, num_train = FLAGS.batch_size, len(experiment.train.labels)
     match question:
         case "strong":  # the same batch, divided
             return {n: {"strategy": "shard_map", "num_devices": n} for n in DEVICES}
-        case "weak":  # as much for each device
+        case "weak":  # the same work per device
             return {
                 n: {"strategy": "shard_map", "num_devices": n, "batch_size": size * n}
                 for n in DEVICES
@@ -58,7 +62,7 @@ def points(question: str, experiment: Experiment) -> dict[float, dict[str, Any]]
             return {n: {"batch_size": n} for n in sizes if n <= num_train}
         case "filters":
             return {n: {"num_filters": n} for n in (4, 8, 16, 32, 64, 128, 256, 512)}
-        case "examples":  # an epoch of so many
+        case "examples":  # an epoch of this many
             parts = [num_train * part // 10 for part in (1, 2, 4, 6, 8, 10)]
             return {n: {"num_train": n, "whole_epochs": True} for n in parts}
         case "overhead":  # 0: jit, 1: shard_map on one device
@@ -67,12 +71,12 @@ def points(question: str, experiment: Experiment) -> dict[float, dict[str, Any]]
 
 
 QUESTIONS = {
-    "strong": "strong scaling: a batch divided over devices",
-    "weak": "weak scaling: a batch for each device",
+    "strong": "strong scaling: one batch divided over devices",
+    "weak": "weak scaling: one batch per device",
     "batch": "time of an update by batch size",
     "filters": "time of an update by filters of each convolution",
     "examples": "time of an epoch by examples",
-    "overhead": "shard_map on one device (1) against jit (0)",
+    "overhead": "shard_map on one device (1) compared with jit (0)",
 }
 
 
@@ -83,7 +87,7 @@ def main(args: list[str]) -> None:
     chosen = _chosen(experiment)
     results, environment = _data_flags.results(), describe_environment()
     print(environment_line(environment))
-    print(f"recipe {FLAGS.recipe}, batch {FLAGS.batch_size} where it is not the axis")
+    print(f"recipe {FLAGS.recipe}, batch {FLAGS.batch_size} unless it is the axis")
     for question in chosen:
         print(f"\n{QUESTIONS[question]}", flush=True)
         rows = measure(question, experiment)
@@ -100,7 +104,7 @@ def main(args: list[str]) -> None:
 
 
 def _chosen(experiment: Experiment) -> list[str]:
-    """Return the questions of --questions, or all that the recipe answers."""
+    """Return the questions of --questions, or all that apply to the recipe."""
     layers = experiment.recipe.model.layers
     convolves = any(isinstance(layer, Conv) for layer in layers)
     if FLAGS.questions is None:
@@ -115,7 +119,7 @@ def _chosen(experiment: Experiment) -> list[str]:
 
 
 def measure(question: str, experiment: Experiment) -> list[dict[str, Any]]:
-    """Time every point of a question, side by side."""
+    """Time all points of a question in interleaved rounds."""
     rows: list[dict[str, Any]] = []
     racers: dict[str, Racer] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -147,7 +151,7 @@ def measure(question: str, experiment: Experiment) -> list[dict[str, Any]]:
 
 
 def _reference(folder: Path, options: dict[str, Any]) -> dict[Task, Tree]:
-    """Return the serial reference's gradient of a point, on one device."""
+    """Return the serial reference's gradient for a point, on one device."""
     of_division = ("strategy", "num_devices")
     own = {name: value for name, value in options.items() if name not in of_division}
     return reference.results(experiment_of(read_case(folder), **own), {"mean"})

@@ -1,4 +1,4 @@
-"""What was measured, as Markdown: a section for each run of a benchmark."""
+"""Tables of measurements in Markdown."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ TASKS = {
     "mean": "an update from the mean gradient",
     "norms": "an update, and the norm of each example's gradient",
     "clipped": "an update from the mean of clipped per-example gradients",
-    "full": "the gradient of each example, handed out",
+    "full": "the gradient of each example, without an update",
 }
 
 
 def provenance(rows: Sequence[Row]) -> str:
-    """Say on what, when and by which command rows were measured."""
+    """Return the environment, date and command of rows, as a list."""
     row = rows[0]
     environment = row["environment"]
     lines = [
@@ -34,14 +34,12 @@ def provenance(rows: Sequence[Row]) -> str:
         lines.append(f"- peers: {told}")
     busy = [value for row in rows for value in row.get("busy", [])]
     if busy and max(busy) > BUSY:
-        lines.append(
-            f"- **the machine was busy with other work: up to {max(busy):.0%}**"
-        )
+        lines.append(f"- **other programs used up to {max(busy):.0%} of the cores**")
     return "\n".join(lines)
 
 
 def rates_table(rows: Sequence[Row]) -> str:
-    """Return the table of one recipe, batch size and task; no column is empty."""
+    """Return the table of one recipe, batch size and task, without empty columns."""
     head = (
         *("contender", "examples/s", "quartiles", "to best peer as installed"),
         *("to best peer of all", "of matmul peak", "times the batch gradient"),
@@ -102,9 +100,9 @@ def scaling_table(rows: Sequence[Row]) -> str:
 
 
 def accuracy_table(rows: Sequence[Row]) -> str:
-    """Return the table of times to each accuracy, training alone and everything."""
+    """Return the table of times to each accuracy: training only, and everything."""
     targets = list(rows[0]["targets"])
-    head = ["contender", "test at the end"]
+    head = ["contender", "final test accuracy"]
     head += [f"to {float(target):.1%}" for target in targets]
     head += ["all epochs, training", "everything"]
     cells = []
@@ -125,7 +123,7 @@ def accuracy_table(rows: Sequence[Row]) -> str:
 
 
 def peers_table(groups: Iterable[Sequence[Row]]) -> str:
-    """Return the short table for a README: ours beside the best peer of each kind."""
+    """Return the short table for a README: ours and the best peer of each kind."""
     head = ("recipe", "batch", "cnnjax", "best peer as installed", "best peer of all")
     cells = []
     for rows in groups:

@@ -1,11 +1,11 @@
-"""Examples a second of every strategy, rule and peer, side by side in one run.
+"""Measure the examples per second of every strategy, rule and peer in one run.
 
     python benchmarks/throughput.py --recipes=adam_cosine_cnn --data_dir=DIR
 
-Each contender is a process of its own, and only one runs at a time. A round goes
-through all of a task; rounds are repeated. A row has a speed only if its gradients (or
-norms, or rows) of the first batch, without dropout, were equal to the serial
-reference's in this run. Per-example tasks have the batch gradient among them, too.
+Each contender is its own process, and only one runs at a time. A round times all
+contenders of a task once; rounds are repeated. A row has a speed only if its gradients
+(or norms, or per-example gradients) of the first batch, without dropout, equalled the
+serial reference's in this run. Per-example tasks also include the batch gradient.
 """
 
 from __future__ import annotations
@@ -38,26 +38,29 @@ TASKS: tuple[Task, ...] = ("mean", "norms", "clipped", "full")
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("recipes", ["adam_cosine_cnn", "sgd_dropout_cnn"], "Recipes to time.")
-flags.DEFINE_list("batch_sizes", ["64"], "Examples of an update.")
-flags.DEFINE_string("only", "", "Time only contenders whose name has this regex in it.")
-flags.DEFINE_list("tasks", list(TASKS), "What to compute.")
-flags.DEFINE_integer("rounds", 11, "Times that each is timed.", lower_bound=1)
+flags.DEFINE_list("batch_sizes", ["64"], "Examples per update.")
+flags.DEFINE_string("only", "", "Time only contenders whose name matches this regex.")
+flags.DEFINE_list("tasks", list(TASKS), "Tasks to time.")
+flags.DEFINE_integer("rounds", 11, "Number of timing rounds.", lower_bound=1)
 flags.DEFINE_float(
-    "round_seconds", 1.0, "About how long each runs in a round.", lower_bound=0.001
+    "round_seconds",
+    1.0,
+    "Approximate seconds per contender and round.",
+    lower_bound=0.001,
 )
 flags.DEFINE_bool(
-    "advise", False, "Only say which of our strategies is the fastest here."
+    "advise", False, "Only find out which of our strategies is fastest here."
 )
 OF_CONTENDERS = ("only", "tasks", "rounds", "round_seconds", "out")  # not of advice
 
 
 def main(args: list[str]) -> None:
-    """Time every recipe at every batch size, and print a table of each."""
+    """Time every recipe at every batch size, and print a table for each."""
     _script.refuse_arguments(args)
     given = [f"--{name}" for name in OF_CONTENDERS if FLAGS[name].present]
     if FLAGS.advise and given:
         raise InputError(
-            f"--advise tries our strategies, not the contenders; leave out "
+            f"--advise tries our strategies, not the contenders; remove "
             f"{', '.join(given)}"
         )
     try:
@@ -105,7 +108,7 @@ def main(args: list[str]) -> None:
 def measure(
     experiment: Experiment, task: Task, entries: list[Entry], results: Results
 ) -> None:
-    """Check and time the contenders of a task; print and keep their rows."""
+    """Check and time the contenders of a task; print and save their rows."""
     if task != "mean":
         entries = [*entries, CONTENDERS[rates.BATCH_GRADIENT]]
     expected = reference.results(experiment, {entry.task for entry in entries})

@@ -127,7 +127,7 @@ def test_the_peak_memory_of_a_contender_is_its_own(written):
 
 def test_a_busy_machine_is_warned_of():
     assert machine.warning(0.0, machine.BUSY) is None
-    assert "40% of the cores before, and 2% after" in machine.warning(0.4, 0.02)
+    assert "40% of the cores before and 2% after" in machine.warning(0.4, 0.02)
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +296,7 @@ def test_accuracy_notes_when_a_target_is_reached(tmp_path):
         (
             "throughput.py",
             ["--advise", "--only=jit", "--rounds=3"],
-            "--advise tries our strategies, not the contenders; leave out --only, "
+            "--advise tries our strategies, not the contenders; remove --only, "
             "--rounds",
         ),
         ("throughput.py", ["--out=/dev/null/x"], "cannot write /dev/null/x"),
@@ -309,7 +309,7 @@ def test_accuracy_notes_when_a_target_is_reached(tmp_path):
             ["--contender=cnnjax full_by_rows"],
             "expected a contender that trains",
         ),
-        ("report.py", [], "expected files of results"),
+        ("report.py", [], "expected result files"),
         ("report.py", ["nosuch.jsonl"], "cannot read nosuch.jsonl"),
         ("report.py", ["--out=/dev/null/x", "/dev/null"], "cannot write /dev/null/x"),
         ("report.py", ["--readme=nosuch.md", "/dev/null"], "cannot read nosuch.md"),

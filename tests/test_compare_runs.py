@@ -105,8 +105,8 @@ def test_seeds_on_both_sides_are_compared_by_welch_and_by_pairs(tmp_path, compar
     text = compare(*runs)
     assert "recipe adam_cosine_cnn, dataset mnist, 4 seeds" in text
     assert "test accuracy: mean 98.50 %, std 0.08 points; n = 4" in text
-    assert "95 % of the mean: 98.37 % to 98.63 % (Student), " in text
-    assert "A - B: +1.76 points, 95 % from +1.61 points to +1.91 points" in text
+    assert "95 % interval of the mean: 98.37 % to 98.63 % (Student), " in text
+    assert "A - B: +1.76 points, 95 % interval +1.61 points to +1.91 points" in text
     assert "Welch, 4 and 5 seeds: t 26.9" in text
     assert "paired, 3 seeds in both: t 26.5" in text
     assert text.splitlines()[-1] == "verdict: different; A is better"
@@ -126,7 +126,7 @@ def test_too_few_seeds_are_told_how_many_are_needed(tmp_path, compare):
     text = compare(a, b)
     needed = compare_means([0.98, 0.96, 0.97], [0.96, 0.97, 0.975]).num_needed
     assert f"you would need about {needed:,} seeds each" in text.splitlines()[-1]
-    assert "no paired test: seeds in both 1, of at least 3" in text
+    assert "no paired test: needs at least 3 seeds in both, found 1" in text
     assert "better" not in text
 
 
@@ -141,10 +141,10 @@ def test_of_regressions_the_lower_loss_is_better(tmp_path, compare):
 def test_single_runs_are_compared_on_their_predictions(tmp_path, compare):
     runs = single_runs(tmp_path, only_a=9, only_b=1)
     text = compare(*runs)
-    assert "test accuracy 96.67 %; n = 1, which gives no interval" in text
+    assert "test accuracy 96.67 %; n = 1, so no interval" in text
     assert "both right 20, only A 9, only B 1, neither 0" in text
     assert "p 0.021" in text  # 2 (1 + 10) / 1024
-    assert "not of the methods; train several seeds of each" in text
+    assert "not the methods; train several seeds of each" in text
     assert text.splitlines()[-1] == "verdict: the two networks differ; A is better"
     found = compare(*runs[::-1], as_json=True)
     assert found["mcnemar"]["only_b_right"] == 9
@@ -164,7 +164,7 @@ def test_single_regressions_have_no_test(tmp_path, compare):
     text = compare(a, b)
     assert "A - B: +0.01" in text
     assert "verdict: none: two single regressions have no test" in text
-    with pytest.raises(InputError, match="a is of a regression, .* train several seed"):
+    with pytest.raises(InputError, match="a is a regression, .* train several seed"):
         pair_predictions(read_outcome(a), read_outcome(b))
 
 
@@ -191,12 +191,12 @@ def test_what_differs_is_told(tmp_path, compare):
         "optimizer.l2 0.0001 against 0.0, model.layers.0.features 32 against 8, "
         'model.layers.1.type "Flatten" against null'
     )
-    assert f"differ in: {told}\n" in text
+    assert f"different settings: {told}\n" in text
     found = compare(*runs, as_json=True)
     assert found["differ_in"]["optimizer.l2"] == [1e-4, 0.0]
     assert found["a"]["faults"] == ["reversed_gradient"]
     same = write_run(tmp_path / "c", LOW, settings=b)
-    assert "differ in: no setting of the recipe\n" in compare(runs[1], same)
+    assert "same settings in both recipes\n" in compare(runs[1], same)
 
 
 def test_of_many_differences_the_first_are_told(tmp_path, compare):
@@ -218,8 +218,8 @@ def test_one_seed_is_held_against_many(tmp_path, compare, value, inside):
     assert tuple(found["prediction_interval"]) == expected
     text = compare(many, one)  # the single one is B now
     place = "inside" if inside else "outside"
-    assert f"the one seed of B lies {place}: {value:.2%}"[:-1] in text
-    assert "one more seed of A would fall, with 95 %, from 98.21 % to 98.79 %" in text
+    assert f"the only seed of B is {place}: {value:.2%}"[:-1] in text
+    assert "95 % interval for one more seed of A: 98.21 % to 98.79 %" in text
     assert ("not shown to differ" in text) == inside
 
 
@@ -312,7 +312,7 @@ def test_runs_of_before_no_prediction_was_counted_are_to_be_trained_again(
     b = run_of(tmp_path / "b", {0: 0.98, 1: 0.97})
     assert read_outcome(a).diverged == {1: None}
     text = compare(a, b)
-    assert "diverged: seed 1, and did not count the test examples without" in text
+    assert "diverged: seed 1, test examples without a prediction were not" in text
     assert text.splitlines()[-1].endswith("; A diverged in 1 of 2 seeds")
 
 
@@ -323,7 +323,7 @@ def test_a_regression_whose_loss_was_not_finite_for_a_time_is_told(tmp_path, com
         for name, rows in (("a", {1: lost}), ("b", {}))
     )
     text = compare(a, b)
-    assert "   diverged: seed 1, a loss in training was not finite\n" in text
+    assert "   diverged: seed 1, a training loss was not finite\n" in text
     assert text.splitlines()[-1].endswith("; A diverged in 1 of 2 seeds")
 
 
@@ -334,7 +334,7 @@ RESULT = {"recipe": "r", "dataset": "d", "seed": 0, "test_accuracy": 0.9}
     ("files", "complaint"),
     [
         ({}, "holds no run of train.py: it has no result.json"),
-        ({"config.json": "{}"}, "is of an unfinished run: it has no result.json"),
+        ({"config.json": "{}"}, "holds an unfinished run: it has no result.json"),
         ({"result.json": '{"recipe": "r"'}, "result.json is damaged: "),
         ({"result.json": "[1]"}, "damaged: expected an object, got '\\[1\\]'"),
         ({"result.json": b"\xff\xfe"}, "cannot read .*result.json"),
@@ -459,7 +459,7 @@ def test_a_field_that_is_there_twice_is_refused(tmp_path, file):
     run = write_run(tmp_path / "a", HIGH)
     text = (Path(run) / file).read_text()
     (Path(run) / file).write_text('{"seed": 0, "recipe": {}, ' + text[1:])
-    with pytest.raises(InputError, match=f"{file} is damaged: '[a-z]+' is there twice"):
+    with pytest.raises(InputError, match=f"{file} is damaged: '[a-z]+' occurs twice"):
         read_outcome(run)
 
 

@@ -160,8 +160,8 @@ def test_no_prediction_is_no_class():
 
 def test_seeds_that_are_counted_although_they_diverged_are_named():
     lines = interval_lines("accuracy", None, not_finite=[4], diverged=[1, 3, 4])
-    assert lines[0] == "diverged, and counted as they are: seed 1, seed 3"
-    assert lines[1] == "left out, as their test accuracy is not finite: seed 4"
+    assert lines[0] == "diverged, but included in the mean: seed 1, seed 3"
+    assert lines[1] == "left out because their test accuracy is not finite: seed 4"
 
 
 def test_the_script_says_which_seeds_diverged(tmp_path, forks):
@@ -169,8 +169,8 @@ def test_the_script_says_which_seeds_diverged(tmp_path, forks):
     steep = ("--algorithm=sgd", "--schedule=constant", "--learning_rate=1e30")
     done = forks.run(SCRIPTS / "train.py", *flags, *steep, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "\ndiverged, and counted as they are: seed 0, seed 1\n" in done.stdout
-    told = "no interval of the mean: the seeds are all alike\n"
+    assert "\ndiverged, but included in the mean: seed 0, seed 1\n" in done.stdout
+    told = "no interval of the mean: all seeds have the same value\n"
     assert done.stdout.endswith(told)
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["seeds_diverged"] == [0, 1]

@@ -207,7 +207,7 @@ def test_seeds_that_are_not_finite_are_told_and_left_out(tmp_path, forks):
     assert result["test_accuracy"] == pytest.approx(np.mean(finite))
     assert result["test_accuracy_over_seeds"]["n"] == len(finite)
     told = ", ".join(f"seed {seed}" for seed in left_out)
-    assert f"left out, as their test accuracy is not finite: {told}\n" in out
+    assert f"left out because their test accuracy is not finite: {told}\n" in out
     assert f"test accuracy, {len(finite)} seeds: mean " in out
 
 
@@ -216,7 +216,7 @@ def test_where_no_seed_is_finite_the_run_still_ends(tmp_path, forks):
     out, result, _ = regressions(forks, tmp_path, *diverge, "--epochs=2")
     assert result["test_loss"] is result["test_loss_over_seeds"] is None
     assert result["seeds_not_finite"] == list(range(6))
-    assert out.endswith("test loss: no seed is left to take a mean of\n")
+    assert out.endswith("test loss: no seeds left to average\n")
 
 
 def test_without_such_seeds_nothing_is_said_of_them():

@@ -43,7 +43,9 @@ def test_markdown_and_page_have_a_row_for_every_figure(tmp_path):
     assert len(rows) - len(heads) == sum(len(run.figures) for run in runs) + 2
     assert all(line.count("|") == 7 for line in rows)
     assert "| training |  | 0.166 s | 0.083 s | 2 |  |" in rows
-    assert any(r.startswith("| loss | 3 | 0.02 | 0.033333 | - | no band") for r in rows)
+    assert any(
+        r.startswith("| loss | 3 | 0.02 | 0.033333 | - | no range") for r in rows
+    )
     page = (tmp_path / "report.html").read_text()
     body = re.findall(r"<tr>\s*<td>(?:loss|training|accuracy)", page)
     assert len(body) == len(rows) - len(heads)
@@ -67,7 +69,8 @@ def test_a_run_that_is_no_number_all_along_is_drawn_empty(tmp_path):
     assert (tmp_path / "pictures/B_one.png").exists()
     report = (tmp_path / "report.md").read_text()
     assert (
-        "| loss |  | 0.02 | nan | 0 to 9 | **out of band**: not a number in" in report
+        "| loss |  | 0.02 | not a number | 0 to 9 | **out of range**: not a number in"
+        in report
     )
 
 
@@ -118,5 +121,5 @@ def test_a_picture_that_is_missing_is_told(tmp_path):
 def test_words_stay_as_they_are():
     assert text("a|b\n<c> `d`") == "a&#124;b &lt;c&gt; &#96;d&#96;"
     assert value_text("test_accuracy", None) == "-"
-    assert value_text("train_loss", math.nan) == "nan"
+    assert value_text("train_loss", math.nan) == "not a number"
     assert value_text("step", 240_000) == "240,000"  # counted, not measured

@@ -144,15 +144,15 @@ def test_a_run_with_other_settings_is_refused(tmp_path, call):
     write_job(job, test_loss=0.01)
     assert plan([systems], scale="full", workdir=tmp_path / "w") == [job]
     changed = system(house("one", changes={"epochs": 3, "learning_rate": 0.02}))
-    complaint = "B one seed 0: recipe.optimizer.learning_rate was 0.01, and .* 0.02"
+    complaint = "B one seed 0: recipe.optimizer.learning_rate was 0.01, expected 0.02"
     with pytest.raises(InputError, match=complaint):
         call(changed, args=("--report_only",))
     faulty = system(house("one", faults=("optimizer_of_other_parameters",)))
-    with pytest.raises(InputError, match="seed_0 holds another run .*: faults was"):
+    with pytest.raises(InputError, match="seed_0 holds a different run.*: faults was"):
         plan([faulty], scale="full", workdir=tmp_path / "w")
     # An unfinished one is another's, too.
     (job.folder / "result.json").unlink()
-    with pytest.raises(InputError, match="holds another run"):
+    with pytest.raises(InputError, match="holds a different run"):
         plan([changed], scale="full", workdir=tmp_path / "w")
     (job.folder / "config.json").write_text("{")
     with pytest.raises(InputError, match="config.json is damaged"):
@@ -187,12 +187,12 @@ def test_a_folder_of_data_is_asked_for(call):
         (
             "os.kill(os.getpid(), 9)",
             -9,
-            "ended by signal 9 (SIGKILL), as where memory runs out: try fewer --jobs",
+            "ended by signal 9 (SIGKILL), perhaps out of memory: try fewer --jobs",
         ),
         (
             "os.write(2, b'Check failed'); os.kill(os.getpid(), 6)",
             -6,
-            "ended by signal 6 (SIGABRT); before: Check failed",
+            "ended by signal 6 (SIGABRT); last line: Check failed",
         ),
         ("os._exit(3)", 3, "ended with status 3"),
     ],
@@ -275,7 +275,7 @@ def test_a_report_is_of_all_that_is_finished(call, monkeypatch, tmp_path):
     assert finished([one], workdir=to) == [short]
     call(one, two, three, args=args, data=False)
     report = (to / "report.md").read_text()
-    assert "2 epochs (of 3: the quick scale), 1 of 3 seeds trained" in report
+    assert "2 epochs (of 3; quick scale), 1 of 3 seeds trained" in report
     assert "0 of 4 jobs done" in report
 
 

@@ -25,8 +25,8 @@ def test_a_short_run_is_never_taken_for_a_whole_one(tmp_path):
 
     loss, first, later, seconds = findings_of(systems, [quick])[0].figures
     assert (loss.verdict, later.verdict) == ("open", "open")
-    assert loss.note == "is of all 3 epochs; here 2 are trained"
-    assert later.note == "is of epoch 3; here 2 are trained"
+    assert loss.note == "after all 3 epochs; only 2 trained here"
+    assert later.note == "after epoch 3; only 2 trained here"
     assert first.ours.mean == 0.1
     assert seconds.ours.mean == pytest.approx(3.0)
     assert seconds.note == "scaled up from 2 to 3 epochs"

@@ -34,7 +34,7 @@ def test_classes_that_die_and_runs_that_collapse_are_counted(tmp_path):
     report = (tmp_path / "report.md").read_text()
     assert "in 1 of 3 seeds (seed 1 never predicts 2). Collapsed" in report
     assert "below 50 %: 1 of 3 seeds (1)." in report
-    assert "n = 3) | 90.00 to 100.00 % | **out of band**: unexplained |" in report
+    assert "n = 3) | 90.00 to 100.00 % | **out of range**: unexplained |" in report
     assert "Softmax, twice." in report
 
 
@@ -78,7 +78,7 @@ def test_every_run_tells_what_it_came_to(tmp_path):
     head = "| ours, after epoch | train loss | test loss | test accuracy | n |"
     assert head in report
     assert "| 1 | 2 | 2 | 30.00 % (10.00 to 50.00 %) | 3 |" in report
-    told = "| 2 | 1 (0.5 to 1.5); nan in 1 of 3 | 1 | 50.00 % (20.00 to 70.00 %) | 3 |"
+    told = "| 1 (0.5 to 1.5); not a number in 1 of 3 | 1 | 50.00 % (20.00 to 70.00 %) |"
     assert told in report
     assert "| 3 | 0.01 | 0.02 | 1 |" in report  # a regression has no accuracy
     rows = json.loads((tmp_path / "results.json").read_text())["ends"]
@@ -113,7 +113,7 @@ def test_published_values_like_ours_are_counted_and_all_numbers_are_kept(tmp_pat
     report = (tmp_path / "report.md").read_text()
     assert "| like ours | unlike ours |" in report
     assert "| 3 of 3 | 0 | 0 | 5 | 0 | 1 | 1 |" in report
-    assert "| size |  | 9 | 57 | - | no band |" in report  # a size has no spread
+    assert "| size |  | 9 | 57 | - | no range |" in report  # a size has no spread
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert rows == json.loads(json.dumps(rows_of(findings)))
     like, unlike, lost, size, some = rows

@@ -84,7 +84,7 @@ def test_a_field_that_is_not_declared_or_missing_is_a_fault():
         schema.record(schema.SEED, {k: good[k] for k in good if k != "train_seconds"})
     for wrong in ({"seed": True}, {"seed": 1.5}, {"diverged": 0}, {"seed": None}):
         (name,) = wrong
-        with pytest.raises(ValueError, match=f"{name} is no "):
+        with pytest.raises(ValueError, match=f"{name} is not a "):
             schema.record(schema.SEED, good | wrong)
 
 

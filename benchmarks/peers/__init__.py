@@ -1,1 +1,1 @@
-"""One file each: what cnnjax is compared with. See `contenders`."""
+"""The programs that cnnjax is compared with, one file each. See `contenders`."""

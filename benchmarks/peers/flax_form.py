@@ -1,7 +1,7 @@
-"""Flax's ordinary form: a batched module of nn.Conv and nn.max_pool, as its examples.
+"""Flax as its examples use it: a batched module of nn.Conv and nn.max_pool.
 
-`loop` is "python" (one jitted update a call, as its MNIST example) or "scan" (many
-updates in one compiled scan, as cnnjax has them).
+`loop` is "python" (one jitted update per call, like its MNIST example) or "scan" (many
+updates in one compiled loop, like cnnjax).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from jax import lax
 ACTIVATIONS = {
     "relu": nn.relu,
     "tanh": nn.tanh,
-    # nn.leaky_relu has another derivative at 0, where a blank background lies.
+    # nn.leaky_relu has a different derivative at 0, the value of a blank background.
     "leaky_relu": lambda x: jnp.where(x > 0, x, 0.001 * x),
 }
 
 
 class Ordinary(nn.Module):
-    """The same stack of layers, of a batch."""
+    """The same stack of layers, applied to a batch."""
 
     layers: tuple[Layer, ...]
 
@@ -63,7 +63,7 @@ class Ordinary(nn.Module):
 def make(case: Case, task: Task, *, loop: str) -> Contender:
     """Build a training loop; the task is "mean"."""
     del task
-    # A frozen module's fields are hashed: what a layer is made of, too.
+    # Flax hashes a module's fields, so the layers must be hashable.
     model = Ordinary(
         tuple(layer._replace(value=_Frozen(layer.value)) for layer in case.layers)
     )
@@ -116,14 +116,14 @@ def make(case: Case, task: Task, *, loop: str) -> Contender:
 
 
 class _Frozen(dict):
-    """A dictionary that is not changed, and so may be hashed."""
+    """A dictionary that is never changed, so it can be hashed."""
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(tuple(sorted(self.items())))
 
 
 def make_optimizer(case: Case) -> optax.GradientTransformation:
-    """Build the same optimizer from Optax, with a constant rate."""
+    """Build the same optimizer from Optax, with a constant learning rate."""
     config = case.facts["optimizer"]
     algorithm, rate = config["algorithm"], config["learning_rate"]
     if algorithm["type"] == "Adam":

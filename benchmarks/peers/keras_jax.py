@@ -1,4 +1,4 @@
-"""Keras on the JAX backend, as its users write it: a Sequential model, and fit."""
+"""Keras on the JAX backend, as its users write it: a Sequential model and `fit`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make(case: Case, task: Task) -> Contender:
     )
 
     def run(steps: int) -> None:
-        """Fit on so many batches; where the examples end, on the first ones again."""
+        """Fit on this many batches, starting over when the examples run out."""
         rows = np.arange(steps * case.batch_size) % len(labels)
         model.fit(
             inputs[rows],
@@ -83,7 +83,7 @@ def _layer(layer: Layer) -> keras.Layer:
 
 
 def make_optimizer(case: Case) -> keras.Optimizer:
-    """Build the same algorithm; Keras's own has no coupled L2, so it goes without."""
+    """Build the same algorithm, without L2: Keras has no coupled L2."""
     config = case.facts["optimizer"]
     algorithm, rate = config["algorithm"], config["learning_rate"]
     if algorithm["type"] == "Adam":
@@ -94,7 +94,7 @@ def make_optimizer(case: Case) -> keras.Optimizer:
 
 
 def set_params(case: Case, model: keras.Model) -> None:
-    """Copy our parameters in: Keras lays them out as we do."""
+    """Copy our parameters into the model; Keras uses the same layout."""
     leaves = [
         case.params[layer.name][leaf]
         for layer in case.layers

@@ -1,4 +1,4 @@
-"""The rate of JAX's matrix products: what utilisation is measured against."""
+"""The rate of JAX's matrix products, the reference for utilisation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SIZE = 2048
 
 
 def make(case: Case, task: Task) -> Contender:
-    """Build a loop of matrix products, each of the last one's result."""
+    """Build a loop of matrix products, each using the previous result."""
     del case, task
     a = jax.random.normal(jax.random.key(0), (SIZE, SIZE)) / SIZE**0.5
 

@@ -1,4 +1,4 @@
-"""Opacus's ghost clipping: norms without rows; the clipped mean by a second pass."""
+"""Opacus's ghost clipping: norms without per-example gradients, then a second pass."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from peers.torch_case import contender_of_gradients, prepare
 
 
 def make(case: Case, task: Task) -> Contender:
-    """Build the clipped mean, or the mean and the norms: its first pass alone."""
+    """Build the clipped mean, or the mean and the norms (its first pass only)."""
     trained = prepare(case)
     hooked = GradSampleModuleFastGradientClipping(
         trained.model,

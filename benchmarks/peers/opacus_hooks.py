@@ -1,4 +1,4 @@
-"""Per-example gradients by Opacus: hooks on the layers keep a row for each example."""
+"""Per-example gradients by Opacus: hooks on the layers store one per example."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ warnings.filterwarnings("ignore", message="Full backward hook")
 
 
 def make(case: Case, task: Task) -> Contender:
-    """Build clipped means or full rows from `p.grad_sample`."""
+    """Build clipped means or per-example gradients from `p.grad_sample`."""
     trained = prepare(case)
     hooked = GradSampleModule(trained.model, loss_reduction="sum")
     loss_fn = nn.CrossEntropyLoss(reduction="sum")

@@ -1,4 +1,4 @@
-"""cnnjax, as `train.py` trains: the epoch compiled, its data on the device."""
+"""cnnjax, run as `train.py` does: a compiled epoch, with the data on the device."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def make(
     microbatch_size: int | None = None,
     **options: Any,
 ) -> Contender:
-    """Build a strategy of the table, or a per-example rule in the place of one.
+    """Build a strategy of the table, or a per-example rule in place of one.
 
-    `options` are those of `experiment_of`: they override what the case says.
+    `options` are those of `experiment_of`; they override the case.
     """
     experiment = experiment_of(case, microbatch_size=microbatch_size, **options)
     share = None
@@ -81,7 +81,7 @@ def make(
         assert share is not None
         return _rows(experiment, share)
     contender = _updates(case, experiment, result)
-    # `train` is of a strategy of the table; it knows of no rule.
+    # `train` supports strategies of the table only, not rules.
     return contender if share is None else contender._replace(train=None)
 
 
@@ -94,9 +94,10 @@ def experiment_of(
     num_filters: int | None = None,
     **changes: Any,
 ) -> Experiment:
-    """Prepare the case's recipe under a strategy; `changes` are of what it says.
+    """Prepare the case's recipe with a strategy; `changes` override the case's facts.
 
-    `num_devices` are made, on a CPU; `num_filters` are those of each convolution.
+    On a CPU, `num_devices` virtual devices are made; `num_filters` is for each
+    convolution.
     """
     facts = {**case.facts, **changes}
     if num_devices > 1:
@@ -134,7 +135,7 @@ def first_batch(experiment: Experiment) -> Batch:
 
 
 def each_of(task: Task, grads: Tree, each: dict[str, Any]) -> Tree:
-    """Return what is compared of a per-example rule: the mean, and of each example."""
+    """Return what is compared for a per-example rule: mean, norms or gradients."""
     if task == "full":
         return jax.tree.map(lambda rows: rows[:FULL_EXAMPLES], each["grads"])
     kept = {"each": {"grad_norm": each["grad_norm"]}} if task == "norms" else {}
@@ -142,7 +143,7 @@ def each_of(task: Task, grads: Tree, each: dict[str, Any]) -> Tree:
 
 
 def _updates(case: Case, experiment: Experiment, result: Result) -> Contender:
-    """Run the compiled epoch, part by part, as training does."""
+    """Run parts of the compiled epoch, as training does."""
     updates = compile_updates(
         experiment.params,
         experiment.train,
@@ -180,9 +181,10 @@ def _updates(case: Case, experiment: Experiment, result: Result) -> Contender:
 
 
 def _rows(experiment: Experiment, share: ShareFn) -> Contender:
-    """Hand out every example's gradient of one batch after another, gathered so.
+    """Compute the per-example gradients of one batch after another.
 
-    The result is of what is timed, but for dropout, written over the rows before.
+    The result comes from the timed function, but without dropout; it overwrites the
+    previous gradients.
     """
     batch_of = jax.jit(make_batch_fn(experiment.loop, experiment.strategy.put_batch))
     size, num_examples = experiment.loop.batch_size, len(experiment.train.labels)
@@ -217,7 +219,7 @@ def _rows(experiment: Experiment, share: ShareFn) -> Contender:
 
 
 def stages(experiment: Experiment, batch: Batch) -> dict[str, dict[str, float]]:
-    """Time the stages of one compiled update: without a compile cache, and with."""
+    """Time the stages of one compiled update, without and with a compile cache."""
     strategy: Strategy = experiment.strategy
     step = make_train_step(strategy.value_and_grad, experiment.optimizer)
     state = strategy.put_state(init_state(experiment.params, experiment.optimizer))
@@ -237,9 +239,9 @@ def stages(experiment: Experiment, batch: Batch) -> dict[str, dict[str, float]]:
 def train_from(
     case: Case, like: Experiment, *, epochs: int, seed: int
 ) -> list[dict[str, Any]]:
-    """Train from a seed; tell what each epoch took, all together, and came to.
+    """Train from a seed; return cumulative times and accuracy after each epoch.
 
-    `like` has the strategy and the microbatch.
+    `like` has the strategy and the microbatch size.
     """
     start = time.perf_counter()
     experiment = experiment_of(

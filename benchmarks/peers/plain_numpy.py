@@ -1,4 +1,4 @@
-"""The same network by hand in NumPy: im2col, matrix products, a backward pass."""
+"""The same network written by hand in NumPy: im2col, matrix products, backward pass."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from case import Case, Layer, Tree
 from contenders import Contender, Task
 
-Cache = dict[str, Any]  # what a layer's backward pass needs of its forward pass
+Cache = dict[str, Any]  # what a layer's forward pass keeps for its backward pass
 
 
 def make(case: Case, task: Task) -> Contender:
@@ -41,7 +41,7 @@ def gradient(
     labels: np.ndarray,
     random: np.random.Generator | None,
 ) -> Tree:
-    """Return the mean gradient of a batch; without `random` nothing is dropped."""
+    """Return the mean gradient of a batch; without `random` there is no dropout."""
     caches: list[Cache] = []
     for layer in layers:
         x, cache = forward(layer, params.get(layer.name), x, random)
@@ -56,7 +56,7 @@ def gradient(
         own = params.get(layer.name)
         if own is not None:
             grads[layer.name] = of_parameters(layer, own, d, cache)
-        if layer.name == first:  # nobody needs the gradient of the examples
+        if layer.name == first:  # the gradient of the inputs is not needed
             break
         d = backward(layer, own, d, cache)
     return grads
@@ -91,7 +91,7 @@ def forward(
             blocks = blocks.transpose(0, 1, 3, 5, 2, 4).reshape(
                 n, h, v, channels, w * w
             )
-            best = blocks.argmax(axis=-1)  # of equal ones the first
+            best = blocks.argmax(axis=-1)  # the first of equal ones
             return blocks.max(axis=-1), {"best": best, "shape": x.shape}
         case "activation":
             return _activated(value["name"], x)
@@ -106,7 +106,7 @@ def forward(
             return x * mask, {"slope": mask}
         case "dropout":
             return x, {"slope": np.float32(1)}
-    raise ValueError(f"expected a layer that is written here, got {layer}")
+    raise ValueError(f"expected a layer that is implemented here, got {layer}")
 
 
 def of_parameters(
@@ -156,7 +156,7 @@ def backward(
 
 
 def update(params: Tree, grads: Tree, config: dict[str, Any], moments: dict) -> None:
-    """Move the parameters as the case's optimizer does, with a constant rate."""
+    """Update the parameters with the case's optimizer at a constant learning rate."""
     algorithm, rate = config["algorithm"], np.float32(config["learning_rate"])
     moments["step"] += 1
     for layer, leaves in grads.items():

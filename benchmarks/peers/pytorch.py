@@ -1,8 +1,9 @@
 """PyTorch, as its users write it: nn.Module, autograd, torch.optim.
 
 `form` is "eager", "channels_last" (images and kernels laid out as channels-last),
-"compile" (channels-last, and the model by torch.compile) or "cuda_graphs" (that, and
-its kernels recorded once and replayed); `fused` is of the optimizer.
+"compile" (channels-last, and the model compiled by torch.compile) or "cuda_graphs"
+(that, with its kernels recorded once and replayed); `fused` selects the fused
+optimizer.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from peers.torch_case import (
 )
 
 TEST_BATCH = 500
-# Of torch.compile, by form.
+# Modes of torch.compile, by form.
 MODES = {"compile": "default", "cuda_graphs": "reduce-overhead"}
 
 
@@ -66,7 +67,7 @@ def make(case: Case, task: Task, *, form: str, fused: bool) -> Contender:
             return (predicted == test_labels).float().mean().item()
 
         rows, train_seconds, compile_seconds = [], 0.0, 0.0
-        if compiled:  # anew, and apart from training
+        if compiled:  # compile again, outside the training time
             torch.compiler.reset()
             began = time.perf_counter()
             for batch in (batches[0], batches[-1]):

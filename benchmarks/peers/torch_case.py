@@ -1,7 +1,7 @@
-"""A case in PyTorch: network, examples and optimizer, and gradients laid out as ours.
+"""A case in PyTorch: network, examples and optimizer, and gradients in our layout.
 
-What all of PyTorch's peers share. Data lies in memory as float32, scaled; each update
-gathers its batch by index.
+All PyTorch peers share this. Data is in memory as scaled float32; each update gathers
+its batch by index.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ ACTIVATIONS = {
     "leaky_relu": lambda: nn.LeakyReLU(0.001),
 }
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-# In full float32, as ours: by default PyTorch's convolutions take TF32 on a GPU.
+# Full float32, like ours: by default PyTorch's convolutions use TF32 on a GPU.
 torch.backends.cudnn.allow_tf32 = False
 
 
 class Trained(NamedTuple):
-    """A case on the device: its network, its examples, its optimizer."""
+    """A case on the device: its network, examples and optimizer."""
 
     model: nn.Sequential
-    inputs: Tensor  # of every training example
+    inputs: Tensor  # all training examples
     labels: Tensor
-    batches: Tensor  # the rows of each whole batch: [batches, batch]
-    endless: Iterator[Tensor]  # batch after batch, again and again
+    batches: Tensor  # the rows of each full batch: [batches, batch]
+    endless: Iterator[Tensor]  # cycles through the batches
     optimizer: torch.optim.Optimizer
 
 
 def prepare(case: Case, *, form: str = "eager", fused: bool = False) -> Trained:
-    """Put a case on the device, laid out as a form wants it.
+    """Put a case on the device, in the layout that a form needs.
 
-    `fused` asks for the optimizer that goes through memory once.
+    `fused` selects the optimizer that passes over memory once.
     """
     model = make_model(case)
     if form != "eager":
@@ -63,7 +63,7 @@ def contender_of_gradients(
     backward: Callable[[Tensor], None],
     facts: Mapping[str, Any],
 ) -> Contender:
-    """Build a training loop from what leaves a batch's gradient in each parameter."""
+    """Build a training loop; `backward` sets the gradient of each parameter."""
 
     def run(steps: int) -> None:
         for rows in itertools.islice(trained.endless, steps):
@@ -83,7 +83,7 @@ def contender_of_gradients(
 
 @contextlib.contextmanager
 def without_dropout(model: nn.Module) -> Iterator[None]:
-    """Switch dropout off, and nothing else: hooks may ask whether a model trains."""
+    """Switch off dropout only: hooks may check whether a model is in training mode."""
     dropped = [m for m in model.modules() if isinstance(m, nn.Dropout)]
     for module in dropped:
         module.eval()
@@ -95,25 +95,25 @@ def without_dropout(model: nn.Module) -> Iterator[None]:
 
 
 def wait() -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
 
 
 def torch_inputs(case: Case, name: str, form: str) -> Tensor:
-    """Return examples laid out as PyTorch's: channels first, or last in memory."""
+    """Return examples in PyTorch's layout: channels first, or channels-last memory."""
     inputs = torch.from_numpy(case.array(name))
     if inputs.ndim == 4:
         last = torch.channels_last
         layout = torch.contiguous_format if form == "eager" else last
-        # Not contiguous(): of one channel it leaves strides that say channels-last,
-        # which the convolutions then hand on, and Opacus misreads.
+        # Not contiguous(): with one channel it keeps strides that look channels-last;
+        # the convolutions pass these on, and Opacus misreads them.
         inputs = inputs.permute(0, 3, 1, 2).clone(memory_format=layout)
     return inputs.to(DEVICE)
 
 
 def make_model(case: Case) -> nn.Sequential:
-    """Stack the same layers, named alike, with the case's parameters."""
+    """Stack the same layers, with the same names and the case's parameters."""
     model = nn.Sequential()
     for layer in case.layers:
         model.add_module(layer.name, _module(layer))
@@ -144,7 +144,7 @@ def _module(layer: Layer) -> nn.Module:
 def make_optimizer(
     case: Case, model: nn.Module, *, fused: bool = False
 ) -> torch.optim.Optimizer:
-    """Build the same optimizer: coupled L2 on kernels only, as PyTorch's is."""
+    """Build the same optimizer: coupled L2, as in PyTorch, on kernels only."""
     config = case.facts["optimizer"]
     algorithm = config["algorithm"]
     kernels = [p for n, p in model.named_parameters() if n.endswith("weight")]
@@ -159,7 +159,7 @@ def make_optimizer(
 
 
 def set_params(case: Case, model: nn.Module, params: Tree) -> None:
-    """Copy our parameters into a model, in its layout."""
+    """Copy our parameters into a model, converted to its layout."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             layer, leaf = name.split(".")
@@ -169,7 +169,7 @@ def set_params(case: Case, model: nn.Module, params: Tree) -> None:
 
 
 def from_torch(case: Case, named: dict[str, Tensor], *, rows: bool = False) -> Tree:
-    """Return gradients in our layout; `rows`: each has a first axis of examples."""
+    """Return gradients in our layout; `rows`: their first axis is the example."""
     tree: Tree = {}
     for name, tensor in named.items():
         layer, leaf = name.split(".")
@@ -185,7 +185,7 @@ def from_torch(case: Case, named: dict[str, Tensor], *, rows: bool = False) -> T
 
 
 def _flattened(case: Case, name: str) -> tuple[int, ...] | None:
-    """Return the shape that a dense layer's input had before it was laid out flat."""
+    """Return the shape of a dense layer's input before it was flattened, if it was."""
     index = next(i for i, layer in enumerate(case.layers) if layer.name == name)
     before = case.layers[index - 1] if index else None
     flat = before is not None and before.kind == "flatten"
@@ -193,7 +193,7 @@ def _flattened(case: Case, name: str) -> tuple[int, ...] | None:
 
 
 def _to_torch(case: Case, layer: str, kernel: np.ndarray) -> np.ndarray:
-    """Lay a kernel out as PyTorch's: outputs first; and channels before rows."""
+    """Convert a kernel to PyTorch's layout: outputs first, channels before rows."""
     if kernel.ndim == 4:
         return kernel.transpose(3, 2, 0, 1)
     shape = _flattened(case, layer)

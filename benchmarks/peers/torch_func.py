@@ -1,4 +1,4 @@
-"""Per-example gradients by torch.func: vmap of grad, a row for each example."""
+"""Per-example gradients by torch.func: vmap of grad."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from peers.torch_rows import Rows, contender_of_rows
 
 
 def make(case: Case, task: Task) -> Contender:
-    """Build norms, clipped means or full rows, each from rows."""
+    """Build norms, clipped means or per-example gradients."""
     trained = prepare(case)
     params = dict(trained.model.named_parameters())
 

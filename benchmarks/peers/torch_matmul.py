@@ -1,4 +1,4 @@
-"""The rate of PyTorch's matrix products: what utilisation may be measured against."""
+"""The rate of PyTorch's matrix products, also a reference for utilisation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What PyTorch's per-example peers make of rows: a gradient for each example."""
+"""Norms, clipped means and full results from PyTorch's per-example gradients."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def contender_of_rows(
     *,
     version: str,
 ) -> Contender:
-    """Build norms, clipped means or full rows, each from the rows of a batch."""
+    """Build norms, clipped means or full results from per-example gradients (rows)."""
     params = dict(trained.model.named_parameters())
 
     def run(steps: int) -> None:
@@ -51,7 +51,7 @@ def contender_of_rows(
 
 
 def reduce_rows(task: Task, rows: Rows) -> tuple[Rows, Tensor]:
-    """Return the mean of the rows, clipped first where that is the task; the norms."""
+    """Return the mean of the rows (clipped first if the task says so), and norms."""
     squares = [row.flatten(1).square().sum(1) for row in rows.values()]
     norms = torch.stack(squares).sum(0).sqrt()
     factors = torch.ones_like(norms)

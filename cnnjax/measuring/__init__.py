@@ -1,1 +1,1 @@
-"""Time and memory, and which strategy is the fastest here."""
+"""Timing, and advice on the fastest strategy for this machine."""

@@ -1,8 +1,8 @@
-"""Which strategy is the fastest here: tried, for this machine, recipe and batch size.
+"""Find the fastest strategy for this machine, recipe and batch size by trying them.
 
-Every candidate computes the same gradient, which is checked; then their updates are
-timed side by side, as training runs them. What is slow to compile may still be worth
-it: the advice says after how many updates.
+Every candidate's gradient is checked against the reference. Then their updates are
+timed in turn, run as in training. A candidate that is slow to compile may still pay
+off: the advice says after how many updates.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ from cnnjax.types import Batch, Params
 
 ROUNDS = 5
 ROUND_SECONDS = 0.3
-# A candidate that is faster by less than this may be so by chance.
+# Differences smaller than this fraction may be chance.
 CLOSE = 0.03
 
 
 class Tried(NamedTuple):
-    """What a candidate took."""
+    """The measurements of one candidate."""
 
     candidate: Candidate
-    step_seconds: Spread  # of one update
-    build_seconds: float  # from nothing to a program that runs
-    gradient_error: float  # against the serial reference, as `comparison` measures
+    step_seconds: Spread  # per update
+    build_seconds: float  # to trace and compile
+    gradient_error: float  # from the serial reference, as `comparison` measures it
 
 
 class Advice(NamedTuple):
-    """The candidates, the fastest first."""
+    """The candidates, fastest first."""
 
     tried: tuple[Tried, ...]
     batch_size: int
 
     @property
     def best(self) -> Tried:
-        """Return the fastest; of those about as fast, the first to be ready."""
+        """Return the fastest; among those about as fast, the quickest to build."""
         near = (1 + CLOSE) * self.tried[0].step_seconds.median
         close = [one for one in self.tried if one.step_seconds.median <= near]
         return min(close, key=lambda one: one.build_seconds)
@@ -69,11 +69,11 @@ def advise(
 ) -> Advice:
     """Check and time every candidate on an experiment; the parameters are not changed.
 
-    The experiment's own strategy plays no part. `on_step` is told what comes next: each
-    candidate, then each round of timing.
+    The experiment's own strategy is ignored. `on_step` is called before each step with
+    its name: each candidate, then each round of timing.
 
     Raises:
-        InputError: a candidate's gradient is not the reference's.
+        InputError: a candidate's gradient differs from the reference's.
     """
     candidates = candidates_for(experiment) if candidates is None else candidates
     batch, _ = first_batches(experiment, batch_size=experiment.loop.batch_size)
@@ -89,7 +89,7 @@ def advise(
             own, round_seconds
         )
     for timer in timers.values():
-        timer()  # what was compiled for the first is forgotten by the last
+        timer()  # caches are cleared above, so compile again outside the timing
     times: dict[Candidate, list[float]] = {candidate: [] for candidate in candidates}
     for number in range(1, num_rounds + 1):
         on_step(f"timing, round {number} of {num_rounds}")
@@ -111,7 +111,7 @@ def advise(
 def _gradient_error(
     experiment: Experiment, batch: Batch, expected: Params, *, name: str
 ) -> float:
-    """Return how far a candidate's gradient is off; raise InputError where too far."""
+    """Return the error of a candidate's gradient; raise InputError if too large."""
     strategy = experiment.strategy
     value_and_grad = strategy.value_and_grad
     if strategy.run != "eager":
@@ -121,14 +121,14 @@ def _gradient_error(
     error = largest_error(jax.tree.map(np.asarray, grads), expected)
     if not error <= TOLERANCES[experiment.recipe.model.dtype]:
         raise InputError(
-            f"expected the reference's gradient of {name}, got one that is off by "
-            f"{error:.1e}: this is a bug; compare_strategies.py tells more"
+            f"expected the reference's gradient from {name}, got one that is off by "
+            f"{error:.1e}: this is a bug; compare_strategies.py shows details"
         )
     return error
 
 
 def repaid_after(one: Tried, other: Tried) -> float:
-    """Return after how many updates `one` is ahead of `other`; infinite: never.
+    """Return after how many updates `one` overtakes `other`; infinite: never.
 
     >>> def tried(build, step):
     ...     return Tried(Candidate("jit"), Spread(step, step, step, 1), build, 0.0)
@@ -145,7 +145,7 @@ def repaid_after(one: Tried, other: Tried) -> float:
 def _timer(
     experiment: Experiment, round_seconds: float
 ) -> tuple[Callable[[], float], int, float]:
-    """Build the updates of an experiment; return a timer, its updates, and the cost."""
+    """Build the updates; return a timer, its updates per call and the build seconds."""
     strategy, loop_of = experiment.strategy, experiment.loop
     state = {}
 

@@ -1,4 +1,4 @@
-"""Advice that is remembered: which strategy is the fastest, tried once on a machine."""
+"""Cached advice: the fastest strategy is found once per machine and experiment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cnnjax.results.workdir import Workdir, plain
 from cnnjax.strategies import STRATEGIES, Options
 
 FILE = "advice.json"
-# What the fastest strategy depends on, of the environment.
+# The parts of the environment that decide which strategy is fastest.
 MACHINE = (
     *("cnnjax", "jax", "jaxlib", "flax", "platform", "device_kind", "num_devices"),
     *("num_cores", "machine", "xla_flags"),
@@ -31,12 +31,12 @@ MACHINE = (
 
 
 class Choice(NamedTuple):
-    """A strategy that was found to be the fastest for an experiment."""
+    """The strategy that was found to be the fastest for an experiment."""
 
     strategy: str
     microbatch_size: int | None
     why: str
-    remembered: str  # since when, and where; or why it is not
+    remembered: str  # since when and where; or why it is not
 
     def recipe_and_options(self, experiment: Experiment) -> tuple[Recipe, Options]:
         """Return the experiment's recipe with this strategy, and its options."""
@@ -52,9 +52,9 @@ def choose(
     advise: Callable[[Experiment], Advice],
     cache: CompileCache,
 ) -> Choice:
-    """Return what is remembered for an experiment; else `advise`, and remember that.
+    """Return the remembered advice for an experiment; else call `advise` and store it.
 
-    Advice is for a network, an optimizer, a batch size and a machine.
+    Advice holds for one network, optimizer, batch size and machine.
     """
     key = key_of(experiment)
     folder = cache_folder()
@@ -62,7 +62,7 @@ def choose(
     known = _read(path) if path else {}
     entry = known.get(key)
     if entry is None:
-        with cache.off():  # how long it takes to compile is part of the answer
+        with cache.off():  # compile time is part of the answer
             found = advise(experiment)
         entry = {
             "strategy": found.best.candidate.strategy,
@@ -77,7 +77,7 @@ def choose(
 
 
 def key_of(experiment: Experiment) -> str:
-    """Return what the advice depends on, as a short name."""
+    """Return a hash of everything that the advice depends on."""
     environment, recipe = describe_environment(), experiment.recipe
     mesh = experiment.options.mesh
     told = {
@@ -95,14 +95,14 @@ def key_of(experiment: Experiment) -> str:
 def _memory(path: Path | None, key: str) -> str:
     """Say whether the advice is remembered, and where."""
     if path is None:
-        return "not remembered: there is no cache folder to write into"
+        return "not remembered: there is no cache folder"
     if key not in _read(path):
         return f"not remembered: {path} cannot be written"
-    return f"{path} remembers it"
+    return f"remembered in {path}"
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return what is remembered: nothing, where there is no file or a damaged one."""
+    """Return all remembered advice; empty if the file is missing or damaged."""
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Advice in words: the table of what was tried, and what to use."""
+"""Advice as text: a table of the candidates, and which one to use."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from cnnjax.telling.layout import row
 
 HEAD = ("strategy", "examples/s", "ms/update", "ready (s)", "break-even")
 WIDTHS = (31, 10, 9, 9, 13)
-NOTE = "break-even: updates until the best has made up for a longer compilation"
+NOTE = "break-even: updates until the best has made up for its longer compilation"
 
 
 def advice_lines(advice: Advice) -> list[str]:
-    """Return the advice as a table, with what to use in the last line."""
+    """Return the advice as a table; the last line says what to use."""
     best = advice.best
     lines = [row(HEAD, WIDTHS)]
     for one in advice.tried:
@@ -25,7 +25,7 @@ def advice_lines(advice: Advice) -> list[str]:
 
 
 def advice_line(advice: Advice) -> str:
-    """Say in one line what is the fastest here, and why."""
+    """Say in one line what to use, and why."""
     best = advice.best
     others = [one for one in advice.tried if one is not best]
     line = f"use {best.candidate}: {_rate(advice, best)} examples/s"
@@ -41,7 +41,7 @@ def advice_line(advice: Advice) -> str:
 
 
 def _break_even(best: Tried, one: Tried) -> str:
-    """Say when the best is ahead of another, which may be a little faster."""
+    """Return when the best overtakes another, which may be slightly faster."""
     after = repaid_after(best, one)
     if after == math.inf:  # the best is ready first, until the other catches up
         return f"until {repaid_after(one, best):,.0f}"

@@ -1,4 +1,4 @@
-"""The strategies that are worth trying for an experiment on this machine."""
+"""The strategies worth trying for an experiment on this machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Candidate(NamedTuple):
     microbatch_size: int | None = None
 
     def __str__(self) -> str:
-        """Return it in words: "jit in microbatches of 16"."""
+        """Return a name such as "jit in microbatches of 16"."""
         size = self.microbatch_size
         return self.strategy + (f" in microbatches of {size}" if size else "")
 
@@ -29,9 +29,9 @@ class Candidate(NamedTuple):
 def candidates_for(experiment: Experiment) -> list[Candidate]:
     """Return what is worth trying for an experiment, on the devices that it may use.
 
-    `factored` differs from `jit` in convolutions, and pays on a CPU. Per-example norms
-    are left out: they are for those who want the norms. So is `pmap`, the legacy form
-    of `shard_map`.
+    `factored` differs from `jit` only in convolutions, and is faster only on CPUs.
+    Strategies that compute per-example norms are left out: they do extra work. So is
+    `pmap`, the legacy form of `shard_map`.
     """
     size = experiment.loop.batch_size
     names = ["eager", "serial", "jit", "vmap"]
@@ -51,7 +51,7 @@ def candidates_for(experiment: Experiment) -> list[Candidate]:
 
 
 def with_candidate(experiment: Experiment, candidate: Candidate) -> Experiment:
-    """Return the experiment under a candidate's strategy."""
+    """Return the experiment with a candidate's strategy."""
     recipe = override(experiment.recipe, strategy=candidate.strategy)
     options = experiment.options._replace(microbatch_size=candidate.microbatch_size)
     strategy = make_strategy(candidate.strategy, experiment.objective, options)

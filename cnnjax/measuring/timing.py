@@ -1,8 +1,8 @@
-"""Times that can be trusted: waited for, stage by stage, side by side, with spread.
+"""Reliable timing: wait for results, interleave variants, report the spread.
 
-A timer that does not wait for the device measures how fast Python asks. Variants that
-are timed one after another measure what else the machine did meanwhile: so every round
-goes through all of them before the next begins.
+Without waiting for the device, a timer only measures how fast Python dispatches. If
+variants are timed one after another, background load distorts the comparison; so each
+round times all of them before the next round begins.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Name = TypeVar("Name")  # of what is timed
 
 
 class Spread(NamedTuple):
-    """What some measurements of one thing came to, in their unit."""
+    """Median and quartiles of repeated measurements, in their unit."""
 
     median: float
     low: float  # first quartile
@@ -29,22 +29,22 @@ class Spread(NamedTuple):
 
 
 class Stages(NamedTuple):
-    """Seconds until a jitted function has given its first result."""
+    """Seconds of each stage until a jitted function returns its first result."""
 
-    trace: float  # Python is run, once
-    lower: float  # to the compiler's language
+    trace: float  # run the Python function once
+    lower: float  # translate to StableHLO
     compile: float
-    first: float  # the first call: buffers are made
+    first: float  # the first call, which allocates buffers
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Return median and quartiles of some measurements.
+    """Return median and quartiles of repeated measurements.
 
     >>> spread([3.0, 1.0, 2.0])
     Spread(median=2.0, low=1.5, high=2.5, n=3)
 
     Raises:
-        InputError: there is no value.
+        InputError: there are no values.
     """
     expect("at least one measurement", len(values), len(values) > 0)
     low, median, high = np.percentile(np.asarray(values, np.float64), (25, 50, 75))
@@ -52,23 +52,23 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def seconds_of(run: Callable[[], Any]) -> float:
-    """Return the seconds until the results of a call are there."""
+    """Return the seconds until the results of a call are ready."""
     start = time.perf_counter()
     jax.block_until_ready(run())
     return time.perf_counter() - start
 
 
 def steps_that_fill(run: Callable[[int], float], seconds: float) -> int:
-    """Return how many steps take about so many seconds, at least one.
+    """Return how many steps take about this many seconds, at least one.
 
-    `run(steps)` makes them and returns their seconds. What only its first call does is
-    left out; then ever more steps are made, until they can be measured.
+    `run(steps)` runs the steps and returns their seconds. The first call is a warm-up;
+    then the number of steps is doubled until they take long enough to measure.
 
     >>> steps_that_fill(lambda steps: 0.25 * steps, 2.0)
     8
 
     Raises:
-        InputError: there is no time to fill.
+        InputError: `seconds` is not positive.
     """
     expect("more than 0 seconds to fill", seconds, seconds > 0)
     run(1)
@@ -82,9 +82,9 @@ def steps_that_fill(run: Callable[[int], float], seconds: float) -> int:
 def time_stages(
     jitted: Callable, *arguments: Any
 ) -> tuple[Stages, jax.stages.Compiled]:
-    """Build a jitted function stage by stage; return their times, and the program.
+    """Build a jitted function stage by stage; return the times and the program.
 
-    Arguments that the function is donated are gone afterwards.
+    Donated arguments cannot be used afterwards.
     """
     times = [time.perf_counter()]
     traced = jitted.trace(*arguments)
@@ -101,13 +101,13 @@ def time_stages(
 def interleave(
     timers: Mapping[Name, Callable[[], float]], *, num_rounds: int
 ) -> dict[Name, list[float]]:
-    """Call every timer in each round; return what each came to, round by round.
+    """Call every timer once per round; return each timer's results by round.
 
     >>> interleave({"a": lambda: 1.0, "b": lambda: 2.0}, num_rounds=2)
     {'a': [1.0, 1.0], 'b': [2.0, 2.0]}
 
     Raises:
-        InputError: there is no round.
+        InputError: `num_rounds` is below 1.
     """
     expect("num_rounds of at least 1", num_rounds, num_rounds >= 1)
     times: dict[Name, list[float]] = {name: [] for name in timers}

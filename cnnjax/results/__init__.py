@@ -1,1 +1,1 @@
-"""The folder of a run: written once, and read back with a check of every field."""
+"""The folder of a run: written once; every field is checked when it is read back."""

@@ -1,4 +1,4 @@
-"""What a result was measured on: versions, device, cores, commit."""
+"""The environment of a measurement: versions, device, cores, commit."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ import jax
 from cnnjax.base.errors import InputError, expect
 from cnnjax.results.schema import ENVIRONMENT, record
 
-# Virtual ones of a CPU are made in a second or two; ten thousand take many minutes.
+# This many virtual CPU devices start within seconds; ten thousand take many minutes.
 MOST_DEVICES = 1024
 COUNT_FLAG = "--xla_force_host_platform_device_count"
 PACKAGES = ("cnnjax", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return the record that stands beside every result, ready for JSON.
+    """Return the record that is saved with every result, ready for JSON.
 
     Raises:
-        InputError: the platform that JAX is told to use is not there.
+        InputError: the platform that JAX is set to use is not available.
     """
     device = find_devices()[0]
     found = {
@@ -53,8 +53,8 @@ def find_devices() -> Sequence[Any]:
     """Return all devices; the first call starts JAX.
 
     Raises:
-        InputError: the platform that JAX is told to use is not there, or so many
-            virtual devices cannot be.
+        InputError: the platform that JAX is set to use is not available, or the number
+            of virtual devices is out of range.
     """
     check_variables()
     try:
@@ -66,14 +66,17 @@ def find_devices() -> Sequence[Any]:
             raise InputError(f"JAX finds no device here: {said}") from error
         raise InputError(
             f"JAX_PLATFORMS={told}: expected platforms that JAX finds here"
-            f"{f' ({said})' if said else ''}; unset it, or say JAX_PLATFORMS=cpu"
+            f"{f' ({said})' if said else ''}; unset it, or set JAX_PLATFORMS=cpu"
         ) from error
 
 
 def check_variables() -> None:
-    """Raise InputError for variables by which JAX would abort, hang, or blame another.
+    """Check the variables that can make JAX abort, hang, or blame something else.
 
-    An unknown flag in XLA_FLAGS is not looked for: XLA ends with a line that names it.
+    Unknown flags in XLA_FLAGS are not checked: XLA itself names them and exits.
+
+    Raises:
+        InputError: a variable has such a value.
     """
     held = f"from 1 to {MOST_DEVICES} virtual devices"
     count = jax.config.values["jax_num_cpu_devices"]
@@ -91,12 +94,12 @@ def check_variables() -> None:
 
 
 def environment_line(environment: Mapping[str, Any]) -> str:
-    """Say the environment in one line."""
+    """Describe the environment in one line."""
     return "; ".join(environment_parts(environment))
 
 
 def environment_parts(environment: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Say the versions, the hardware and the commit of an environment.
+    """Describe the versions, the hardware and the commit of an environment.
 
     >>> here = dict(python="3.11", jax="1", flax="2", optax="3", commit="abc")
     >>> here |= dict(num_devices=4, device_kind="cpu", platform="cpu", num_cores=1)
@@ -115,7 +118,7 @@ def environment_parts(environment: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _version(package: str) -> str:
-    """Return the version of an installed package; of a mere checkout, "unknown"."""
+    """Return the version of a package; "unknown" if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -123,7 +126,7 @@ def _version(package: str) -> str:
 
 
 def _commit() -> str:
-    """Return the commit of the checkout, "+" where it was changed, or "unknown"."""
+    """Return the commit, with "+" if the checkout was changed, or "unknown"."""
     here = Path(__file__)
     git = ["git", "-C", str(here.parent)]
     describe = ["describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"]

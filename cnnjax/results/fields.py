@@ -1,4 +1,4 @@
-"""A run's JSON files, read field by field: somebody may have edited them since."""
+"""Read a run's JSON files field by field: somebody may have edited them since."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, get_args
 from cnnjax.base.errors import InputError
 from cnnjax.results.schema import CONFIG, EPOCH, NAMES, NUMBERS, RESULT, Schema
 
-MOST_LEVELS = 50  # of brackets in brackets; what runs write has fewer than 10
+MOST_LEVELS = 50  # of nested brackets; the files that runs write have fewer than 10
 WORDS = {
     str: "a name",
     int: "a whole number from 0",
@@ -23,10 +23,10 @@ WORDS = {
 
 
 def read_text(path: Path) -> str:
-    """Return what a file in UTF-8 says.
+    """Return the text of a file in UTF-8.
 
     Raises:
-        InputError: it cannot be read, or is in no UTF-8.
+        InputError: it cannot be read, or is not valid UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8")
@@ -35,10 +35,10 @@ def read_text(path: Path) -> str:
 
 
 def parse(path: Path, text: str) -> dict[str, Any]:
-    """Return the object of JSON that a file's text, or a line of it, is.
+    """Parse a file's text, or one line of it, as a JSON object.
 
     Raises:
-        InputError: it is none, has a field twice, or brackets in brackets without end.
+        InputError: it is not an object, has a field twice, or is nested too deeply.
     """
     try:
         value = json.loads(text, object_pairs_hook=_once)
@@ -48,7 +48,7 @@ def parse(path: Path, text: str) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}") from error
     if deep:
-        raise InputError(f"{path} is damaged: over {MOST_LEVELS} brackets, nested")
+        raise InputError(f"{path} is damaged: more than {MOST_LEVELS} nested brackets")
     if not isinstance(value, dict):
         raise InputError(f"{path} is damaged: expected an object, got {text[:40]!r}")
     return value
@@ -57,16 +57,16 @@ def parse(path: Path, text: str) -> dict[str, Any]:
 def field(
     path: Path, row: Mapping[str, Any], name: str, *, schema: Schema, of: str = ""
 ) -> Any:
-    """Return a field of a run's file, of the type that the schema declares.
+    """Return a field of a run's file, checked against the schema's type.
 
     Raises:
-        InputError: it is missing, or of another type (see `WORDS`).
+        InputError: it is missing, or has another type (see `WORDS`).
     """
     kind = schema.kind(name)
     value: Any = row.get(name)
     if not _is_a(kind, value):
         unknown = name in row and value is None and kind is float
-        hint = "; null: it was not finite, and cannot be compared" if unknown else ""
+        hint = "; null: it was not finite, so it cannot be compared" if unknown else ""
         got = json.dumps(value)[:200] if name in row else "nothing"
         raise InputError(
             f"expected {name}{of} in {path} to be {WORDS[kind]}, got {got}{hint}"
@@ -75,20 +75,20 @@ def field(
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return a run's config.json, in which every field has its type.
+    """Return a run's config.json, with the type of every field checked.
 
     Raises:
-        InputError: there is none, it is damaged, or a field is of another type.
+        InputError: it is missing or damaged, or a field has the wrong type.
     """
     path = folder / CONFIG.file
     return _checked(path, read_text(path), CONFIG)
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """Return a run's result.json, in which every field has its type, or is None.
+    """Return a run's result.json, with the type of every field checked, unless None.
 
     Raises:
-        InputError: there is none, it is damaged, or a field is of another type.
+        InputError: it is missing or damaged, or a field has the wrong type.
     """
     path = folder / RESULT.file
     return _checked(path, read_text(path), RESULT)
@@ -98,14 +98,14 @@ def read_epochs(folder: Path) -> list[dict[str, Any]]:
     """Return the lines of a run's metrics.jsonl, one per epoch, as `read_result`.
 
     Raises:
-        InputError: there is none, a line is damaged, or a field is of another type.
+        InputError: it is missing, a line is damaged, or a field has the wrong type.
     """
     path = folder / EPOCH.file
     return [_checked(path, line, EPOCH) for line in read_text(path).splitlines()]
 
 
 def _checked(path: Path, text: str, schema: Schema) -> dict[str, Any]:
-    """Read an object; fields that are not declared, or missing, are no fault of it."""
+    """Read an object; undeclared and missing fields are allowed."""
     row = parse(path, text)
     for name, value in row.items():
         if name in schema.fields and value is not None:
@@ -117,7 +117,7 @@ def _is_a(kind: Any, value: Any) -> bool:
     if isinstance(value, bool):
         return kind is bool
     if kind is float and isinstance(value, int):
-        return abs(value) < 2**1023  # float64 holds it
+        return abs(value) < 2**1023  # fits a float64
     if kind is int:
         return isinstance(value, int) and value >= 0
     if kind in (NAMES, NUMBERS):
@@ -130,7 +130,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"{name!r} is there twice")
+            raise ValueError(f"{name!r} occurs twice")
     return dict(pairs)
 
 

@@ -16,45 +16,46 @@ from cnnjax.results.predictions import Predicted, read_predictions
 from cnnjax.results.schema import CONFIG, RESULT, SEED, Schema
 from cnnjax.results.workdir import folder_named
 
-METRICS = ("test_accuracy", "test_loss")  # the first that a run has is its score
-# Two programs may decide a tie in two ways, so accuracy and predictions may differ by
-# this share of the examples.
+METRICS = ("test_accuracy", "test_loss")  # a run's score is the first that it has
+# Two programs may break ties between classes differently, so accuracy and predictions
+# may differ by this share of the examples.
 TIES = 0.005
 
 
 class Outcome(NamedTuple):
-    """The score of a run on its test examples, seed by seed."""
+    """The score of a run on its test examples, for each seed."""
 
     path: Path
     recipe: str
     dataset: str
     metric: str  # test_accuracy, a fraction; or test_loss, nats or squared units
     scores: Mapping[int, float]  # by seed
-    # Seeds that diverged, and how many of their test examples have no prediction, which
-    # their scores count as wrong. None: a regression, or a run that did not count them.
+    # Seeds that diverged, and how many of their test examples have no prediction (the
+    # score counts these as wrong). None: a regression, or a run without this count.
     diverged: Mapping[int, int | None]
-    faults: tuple[str, ...]  # switched in on purpose
-    settings: Mapping[str, Any]  # of its recipe, by their paths: "optimizer.l2"
+    faults: tuple[str, ...]  # switched on deliberately
+    settings: Mapping[str, Any]  # of its recipe, by path: "optimizer.l2"
 
     @property
     def regresses(self) -> bool:
-        """Whether it predicts numbers, and no classes."""
+        """Whether it predicts numbers, not classes."""
         loss = LOSSES.get(self.settings.get("loss", ""))
         return loss is not None and not loss.classifies
 
 
 def read_outcome(path: str) -> Outcome:
-    """Read config.json, result.json, and seeds.jsonl where the run was of many seeds.
+    """Read config.json, result.json and, for a run of several seeds, seeds.jsonl.
 
     Raises:
-        InputError: it is no folder of a finished run, a file in it is damaged, or an
-            accuracy is none, or not that of predictions.csv (faults may make it so).
+        InputError: it is not the folder of a finished run; a file in it is damaged; or
+            an accuracy is not from 0 to 1, or contradicts predictions.csv (the last
+            two are allowed if the run has a fault).
     """
     folder = folder_named(path)
     expect("the folder of a run", path, folder.is_dir())
     if not (folder / "result.json").exists():
         started = (folder / "config.json").exists()
-        what = "is of an unfinished run" if started else "holds no run of train.py"
+        what = "holds an unfinished run" if started else "holds no run of train.py"
         raise InputError(f"{path} {what}: it has no result.json")
     path_of_result = folder / RESULT.file
     result = parse(path_of_result, read_text(path_of_result))
@@ -97,7 +98,7 @@ def read_outcome(path: str) -> Outcome:
 def _score(
     source: Path, row: Mapping[str, Any], metric: str, *, schema: Schema
 ) -> float:
-    """Return what a row scored; raise InputError where it is not finite."""
+    """Return the score in a row; raise InputError if it is not finite."""
     of = f" of seed {row['seed']}"
     score = field(source, row, metric, schema=schema, of=of)
     expect(f"a finite {metric}{of} in {source}", score, math.isfinite(score))
@@ -107,7 +108,7 @@ def _score(
 def _divergence(
     source: Path, row: Mapping[str, Any], *, schema: Schema
 ) -> tuple[bool, int | None]:
-    """Return whether a run diverged, and its test examples without a prediction."""
+    """Return whether a run diverged, and how many test examples it did not predict."""
 
     def of_row(name: str) -> Any:
         return field(source, row, name, schema=schema, of=f" of seed {row['seed']}")
@@ -122,7 +123,7 @@ def _divergence(
 
 
 def _check_accuracies(outcome: Outcome, source: Path) -> None:
-    """Raise InputError for an accuracy that is none, or contradicts the predictions."""
+    """Raise InputError if an accuracy is impossible or contradicts the predictions."""
     for seed, score in outcome.scores.items():
         what = f"test_accuracy of seed {seed} in {source} to be from 0 to 1"
         expect(what, score, 0 <= score <= 1)
@@ -135,12 +136,12 @@ def _check_accuracies(outcome: Outcome, source: Path) -> None:
             raise InputError(
                 f"expected test_accuracy of seed {seed} in {source} to be that of "
                 f"predictions.csv, {right} of {len(rows)} right, got "
-                f"{outcome.scores[seed]}; one was edited: train that run again"
+                f"{outcome.scores[seed]}; a file was edited: train that run again"
             )
 
 
 def differences(a: Outcome, b: Outcome) -> dict[str, tuple[Any, Any]]:
-    """Return the settings in which two runs differ, by path; None: it has none such."""
+    """Return the settings in which two runs differ, by path; None: not in that run."""
     paths = dict.fromkeys([*a.settings, *b.settings])
     pairs = {path: (a.settings.get(path), b.settings.get(path)) for path in paths}
     return {path: pair for path, pair in pairs.items() if pair[0] != pair[1]}
@@ -149,9 +150,9 @@ def differences(a: Outcome, b: Outcome) -> dict[str, tuple[Any, Any]]:
 def dead_classes(
     labels: Sequence[int] | np.ndarray, predictions: Sequence[int] | np.ndarray
 ) -> list[int]:
-    """Return the classes of test examples that are predicted for none of them.
+    """Return the classes in the test labels that are never predicted.
 
-    An example without a prediction (`types.NO_PREDICTION`) is predicted none.
+    `types.NO_PREDICTION` counts as predicting no class.
 
     >>> dead_classes([0, 1, 2, 2], [1, 1, 3, 1])
     [0, 2]
@@ -167,7 +168,7 @@ def predictions_of(outcome: Outcome) -> dict[int, Predicted]:
     """
     if outcome.regresses:
         raise InputError(
-            f"{outcome.path} is of a regression, which predicts no classes to pair; "
+            f"{outcome.path} is a regression, which predicts no classes to pair; "
             "train several seeds of each (--num_seeds), and compare their means"
         )
     return read_predictions(outcome.path, seeds=outcome.scores)
@@ -182,7 +183,7 @@ def _settings(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _by_path(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay nested settings out flat; what a recipe is called is none of them.
+    """Flatten nested settings; a recipe's name and summary are left out.
 
     >>> _by_path({"name": "a", "epochs": 2, "optimizer": {"l2": 0.0}})
     {'epochs': 2, 'optimizer.l2': 0.0}

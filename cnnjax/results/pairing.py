@@ -1,4 +1,4 @@
-"""The predictions of two runs, example by example."""
+"""The predictions of two runs, paired by example."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cnnjax.results.outcomes import Outcome, predictions_of
 
 
 class PairedPredictions(NamedTuple):
-    """What two runs of one seed each say of the same test examples.
+    """The predictions of two single-seed runs for the same test examples.
 
     A prediction is `types.NO_PREDICTION`, -1, where the network predicts no class.
     """
@@ -23,10 +23,10 @@ class PairedPredictions(NamedTuple):
 
 
 def pair_predictions(a: Outcome, b: Outcome) -> PairedPredictions:
-    """Read predictions.csv of two runs of one seed each, example by example.
+    """Read predictions.csv of two single-seed runs and pair them by example.
 
     Raises:
-        InputError: a file is missing or damaged, a run is of a regression or of many
+        InputError: a file is missing or damaged, a run is a regression or has several
             seeds, or the test examples are not the same.
     """
     for each in (a, b):

@@ -15,12 +15,12 @@ FOUR_NUMBERS = re.compile(",".join([r"(-?\d{1,10})"] * 4), re.ASCII)
 
 
 def read_predictions(folder: Path, *, seeds: Container[int]) -> dict[int, Predicted]:
-    """Return what each seed of a run predicts; the run is of these `seeds`.
+    """Return the predictions of each seed of a run; `seeds` are the seeds of the run.
 
     A prediction is `types.NO_PREDICTION`, -1, where the network predicts no class.
 
     Raises:
-        InputError: the file is missing, or a line of it is damaged.
+        InputError: the file is missing, or one of its lines is damaged.
     """
     path = folder / "predictions.csv"
     if not path.exists():

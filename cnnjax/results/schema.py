@@ -1,8 +1,8 @@
-"""What a run's files hold: every field's name, type and unit, declared once.
+"""The contents of a run's files: every field's name, type and unit, declared once.
 
-Writers build a record by `record`, which refuses a field that is not declared, and one
-that is missing. Readers ask `Schema.kind` for a field's type. NaN and infinities are
-written as null, as JSON has neither.
+Writers build records with `record`, which refuses undeclared and missing fields.
+Readers get a field's type from `Schema.kind`. NaN and infinities are written as null,
+because JSON has neither.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 PREDICTIONS = "seed,example,label,prediction"  # the columns of predictions.csv
 
-# Of a recipe's loss and of its layers, in nats or squared units; fractions from 0 to 1.
+# Losses are in nats or squared units, accuracies are fractions from 0 to 1.
 METRICS = {"loss": float, "accuracy": float, "grad_norm": float, "examples": int}
 NAMES, NUMBERS = list[str], list[int]  # kinds of a list
 WRITTEN_AS = {float: Real, int: Integral, NAMES: list | tuple, NUMBERS: list | tuple}
@@ -24,9 +24,9 @@ class Field(NamedTuple):
     """One field of a record."""
 
     kind: Any  # str, int, float, bool, dict, NAMES or NUMBERS
-    what: str  # what it is, and its unit
-    always: bool = True  # else it is left out where a run has no such thing
-    null: bool = False  # None where there is none
+    what: str  # meaning and unit
+    always: bool = True  # False: left out of runs that it does not apply to
+    null: bool = False  # whether it may be None
 
 
 OWN_METRIC = Field(float, "a metric of the loss, averaged over examples", False)
@@ -37,11 +37,11 @@ class Schema(NamedTuple):
 
     file: str
     fields: Mapping[str, Field]
-    # "train" and "test": a loss may have metrics of its own, "test_margin".
+    # "train" and "test": a loss may add its own metrics, such as "test_margin".
     measured: tuple[str, ...] = ()
 
     def field(self, name: str) -> Field | None:
-        """Return the field of this name; None: it is not declared."""
+        """Return the field with this name; None: it is not declared."""
         own = name.partition("_")[0] in self.measured
         return self.fields.get(name, OWN_METRIC if own else None)
 
@@ -51,11 +51,11 @@ class Schema(NamedTuple):
 
 
 def record(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the record of these values, in the order of the schema.
+    """Return a record with these values, in the order of the schema.
 
     Raises:
-        ValueError: a field is missing, is not declared, or is of another type: a fault
-            of whoever builds the record.
+        ValueError: a field is missing, undeclared or has the wrong type: a bug in the
+            caller.
     """
     needed = [name for name, field in schema.fields.items() if field.always]
     wrong = [f"{name} is missing" for name in needed if name not in values]
@@ -64,7 +64,7 @@ def record(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
         if field is None:
             wrong.append(f"{name} is not declared")
         elif not _fits(field, value):
-            wrong.append(f"{name} is no {field.kind}: {value!r}")
+            wrong.append(f"{name} is not a {field.kind}: {value!r}")
     if wrong:
         raise ValueError(f"a record of {schema.file}: {'; '.join(wrong)}")
     ordered = [name for name in schema.fields if name in values]
@@ -80,7 +80,7 @@ def _fits(field: Field, value: Any) -> bool:
 
 
 def _measured(prefix: str, *, null: bool = False) -> dict[str, Field]:
-    """Return the fields of the metrics of one set of examples: "test_loss"."""
+    """Return the metric fields for one set of examples, such as "test_loss"."""
     what = f"of the {prefix} examples: nats or squared units, a fraction, or a count"
     return {f"{prefix}_{m}": Field(k, what, False, null) for m, k in METRICS.items()}
 
@@ -109,7 +109,7 @@ ENVIRONMENT = Schema(
         "x64": Field(bool, "whether JAX computes in float64"),
         "matmul_precision": Field(str, "JAX's setting", null=True),
         "xla_flags": Field(str, "the variable XLA_FLAGS"),
-        "commit": Field(str, "of the checkout, + where it was changed"),
+        "commit": Field(str, "of the checkout, with + if it was changed"),
         "date": Field(str, "of the measurement, in UTC"),
     },
 )
@@ -119,9 +119,9 @@ CONFIG = Schema(
     {
         "recipe": Field(dict, "every field of the recipe, as it is trained"),
         "seed": Field(int, "of parameters, split, order and dropout", False),
-        "seeds": Field(NUMBERS, "where several seeds are trained", False),
-        "faults": Field(NAMES, "names of the faults that are switched in"),
-        "microbatch_size": Field(int, "examples taken at a time", False, True),
+        "seeds": Field(NUMBERS, "if several seeds are trained", False),
+        "faults": Field(NAMES, "names of the faults that are switched on"),
+        "microbatch_size": Field(int, "examples per microbatch", False, True),
         "command": Field(NAMES, "the command line"),
     },
 )
@@ -129,10 +129,10 @@ CONFIG = Schema(
 EPOCH = Schema(
     "metrics.jsonl",
     {
-        "seed": Field(int, "where several seeds are trained", False),
+        "seed": Field(int, "if several seeds are trained", False),
         "epoch": Field(int, "epochs done, from 1"),
         "step": Field(int, "updates done"),
-        "learning_rate": Field(float, "of the epoch's first update"),
+        "learning_rate": Field(float, "at the first update of the epoch"),
         **_measured("train"),
         **_measured("test"),
         "seconds": Field(float, "wall seconds of the training calls"),
@@ -165,15 +165,15 @@ RESULT = Schema(
     "result.json",
     {
         **_OF_BOTH,
-        "faults": Field(NAMES, "names of the faults that are switched in"),
+        "faults": Field(NAMES, "names of the faults that are switched on"),
         "epochs": Field(int, "passes over the training data"),
         **_measured("test"),
         **SECONDS,
         "total_seconds": Field(float, "wall seconds since the start"),
-        "examples_per_second": Field(float, "in training; none: no epoch", null=True),
+        "examples_per_second": Field(float, "in training; null: no epoch", null=True),
         "diverged": Field(bool, "whether a loss was ever not finite"),
         "test_no_prediction": Field(int, "test examples without a class", null=True),
-        "parameters": Field(int, "numbers that are trained"),
+        "parameters": Field(int, "number of trained parameters"),
         "macs_per_example": Field(int, "multiply-adds of one forward pass"),
         "compile_cache": Field(str, "cold, partly warm or warm"),
         "environment": Field(dict, "see ENVIRONMENT"),
@@ -185,9 +185,9 @@ RESULT_OF_SEEDS = Schema(
     "result.json",
     {
         **_OF_BOTH,
-        "num_seeds": Field(int, "seeds that are trained"),
-        "group_size": Field(int, "seeds trained at once, as one program"),
-        "faults": Field(NAMES, "names of the faults that are switched in"),
+        "num_seeds": Field(int, "number of seeds trained"),
+        "group_size": Field(int, "seeds trained together in one program"),
+        "faults": Field(NAMES, "names of the faults that are switched on"),
         "epochs": Field(int, "passes over the training data"),
         "test_accuracy": Field(float, "mean over the seeds, a fraction", False, True),
         "test_loss": Field(float, "mean over the seeds", False, True),

@@ -1,4 +1,4 @@
-"""The folder of a run's results, and the promise not to overwrite another's."""
+"""The folder of a run's results; another run is never overwritten by accident."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ FILES = (
 class Workdir(NamedTuple):
     """A folder for one run: config, metrics, result, parameters and a plot.
 
-    metrics.jsonl and steps.csv grow by an epoch at a time, seeds.jsonl and
-    predictions.csv by a seed; every other file appears whole or not at all. Without a
-    path nothing is kept, and every method does nothing.
+    metrics.jsonl and steps.csv grow with each epoch, seeds.jsonl and predictions.csv
+    with each seed; every other file appears complete or not at all. Without a path,
+    nothing is kept: every method does nothing.
     """
 
     path: Path | None
@@ -43,11 +43,12 @@ class Workdir(NamedTuple):
     def start(self, config: Mapping[str, Any], *, room: int) -> None:
         """Make the folder, remove an earlier run's files, write config and metrics.
 
-        `room` is the bytes that the run will write: they are tried out first, so that
-        a full disk is found before anything is removed or trained.
+        `room` is the number of bytes that the run will write. A file of this size is
+        written first, so that a full disk is noticed before anything is removed or
+        trained.
 
         Raises:
-            InputError: the folder cannot be made, or lacks the room; nothing is lost.
+            InputError: the folder cannot be made or has no room; nothing is lost.
         """
         if self.path is None:
             return
@@ -64,16 +65,16 @@ class Workdir(NamedTuple):
         self.write_bytes("metrics.jsonl", b"")
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write a JSON file; NaN and infinities become null, as JSON has none."""
+        """Write a JSON file; NaN and infinities become null: JSON has neither."""
         text = json.dumps(plain(value), indent=2, allow_nan=False)
         self.write_bytes(name, text.encode() + b"\n")
 
     def append_json_line(self, name: str, value: Mapping[str, Any]) -> None:
-        """Append one line to a file, at once."""
+        """Append one line to a file immediately."""
         self.append_lines(name, [json.dumps(plain(value), allow_nan=False)])
 
     def append_lines(self, name: str, lines: Sequence[str]) -> None:
-        """Append lines of text to a file, at once."""
+        """Append lines of text to a file immediately."""
         if self.path is not None:
             with (
                 _writing(self.path / name),
@@ -84,10 +85,10 @@ class Workdir(NamedTuple):
     def append_predictions(
         self, seed: int, labels: np.ndarray, predictions: np.ndarray | None
     ) -> None:
-        """Append to predictions.csv what a run predicts; None (a regression): nothing.
+        """Append a run's predictions to predictions.csv; None (a regression): nothing.
 
-        One line per example, with a line of names above the first; the prediction is
-        `types.NO_PREDICTION`, -1, where there is none.
+        The file has a header, then one line per example; a missing prediction is
+        `types.NO_PREDICTION`, -1.
         """
         if predictions is None or self.path is None:
             return
@@ -101,7 +102,7 @@ class Workdir(NamedTuple):
         """Write params.safetensors: one tensor per leaf, named "layer/kernel".
 
         Raises:
-            InputError: the system refuses to write; nothing is left half-written.
+            InputError: writing fails; no partial file is left.
         """
         leaves, _ = jax.tree_util.tree_flatten_with_path(params)
         tensors = {
@@ -111,12 +112,12 @@ class Workdir(NamedTuple):
         self.write_bytes("params.safetensors", save(tensors))
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """Write a file aside and rename it into place.
+        """Write to a temporary file and rename it into place.
 
-        Two processes that write the same file do so each aside: the last one counts.
+        Two processes that write the same file use separate ones: the last one wins.
 
         Raises:
-            InputError: the system refuses to write; nothing is left half-written.
+            InputError: writing fails; no partial file is left.
         """
         if self.path is None:
             return
@@ -134,8 +135,8 @@ def open_workdir(path: str | None, *, overwrite: bool) -> Workdir:
     """Refuse a folder that holds a run; nothing is made or removed before `start`.
 
     Raises:
-        InputError: a run is there already, and it is not to be overwritten; or the name
-            is no folder's.
+        InputError: it already holds a run and `overwrite` is false, or it cannot be a
+            folder.
     """
     if path is None:
         return Workdir(None)
@@ -151,11 +152,11 @@ def open_workdir(path: str | None, *, overwrite: bool) -> Workdir:
 
 
 def folder_named(path: str) -> Path:
-    """Return the folder of this name, which need not be there, ~ and ~user written out.
+    """Return this folder, which need not exist, with ~ and ~user expanded.
 
     Raises:
-        InputError: no name, no such user, a file's name, a NUL in it, or a symbolic
-            link on the way that leads nowhere.
+        InputError: the name is empty, contains a NUL, or is a file's; there is no such
+            user; or a symbolic link on the way is broken.
     """
     expect("workdir to be a folder's name", path, bool(path) and "\0" not in path)
     try:
@@ -163,20 +164,20 @@ def folder_named(path: str) -> Path:
     except (RuntimeError, FileNotFoundError) as error:
         home = isinstance(error, RuntimeError)
         what = "there is no such home" if home else "the current folder is gone"
-        raise InputError(f"{path}: {what}; write the whole path, from /") from error
+        raise InputError(f"{path}: {what}; give an absolute path") from error
     expect("a folder, not a file", path, not os.path.isfile(folder))
     for place in (folder, *folder.parents):
         if os.path.islink(place) and not os.path.exists(place):
             raise InputError(
-                f"expected a folder, got {path}: {_shown(place)} is a symbolic link "
-                f"that leads nowhere (to {os.readlink(place)}); remove or mend it"
+                f"expected a folder, got {path}: {_shown(place)} is a broken symbolic "
+                f"link (to {os.readlink(place)}); remove or repair it"
             )
     return folder
 
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Turn the system's refusal to write into one clear line."""
+    """Turn a failure to write into a one-line message."""
     try:
         yield
     except OSError as error:
@@ -187,7 +188,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _shown(path: Path) -> Path:
-    """Return a path as it is typed where it lies below the present folder."""
+    """Return a path relative to the current folder if it lies below it."""
     try:
         return path.relative_to(Path.cwd())
     except (ValueError, OSError):
@@ -195,7 +196,7 @@ def _shown(path: Path) -> Path:
 
 
 def plain(value: Any) -> Any:
-    """Return the value as JSON knows it."""
+    """Convert a value to types that JSON has."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         return {"type": type(value).__name__, **plain(fields)}

@@ -1,1 +1,1 @@
-"""What a terminal is told, and pictures."""
+"""Text for the terminal, and pictures."""

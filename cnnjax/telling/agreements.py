@@ -1,4 +1,4 @@
-"""How strategies and rules agree with their references: a table, or lines of JSON."""
+"""How well strategies and rules agree with their references: a table or JSON lines."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from cnnjax.telling.layout import row, wrap
 HEAD = ("strategy", "absolute", "relative", "params", "traces", "MiB", "")
 WIDTHS = (18, 8, 8, 8, 6, 8, 9)
 NOTE = (
-    "Errors: of gradients, the largest, absolute and relative to a leaf's largest "
-    "entry; of parameters, after some steps. MiB: temporary memory of one device."
+    "absolute, relative: largest gradient error, as is and relative to the largest "
+    "entry of its leaf. params: error of the parameters after some steps. traces: "
+    "times the step was traced. MiB: temporary memory per device."
 )
 
 
 def head_text() -> str:
-    """Return the head of the table, under a note on its columns."""
+    """Return a note on the columns, and the head of the table."""
     return f"{wrap(NOTE, indent='')}\n\n{row(HEAD, WIDTHS)}"
 
 
 def strategy_row(experiment: Experiment, agreement: Agreement) -> str:
-    """Return the row of a strategy; below it, what there is to object to."""
+    """Return the row of a strategy, with any objections below it."""
     errors = (
         f"{agreement.absolute_error:.1e}",
         f"{agreement.relative_error:.1e}",
@@ -62,7 +63,7 @@ def rule_json(name: str, agreement: RuleAgreement) -> str:
 
 
 def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Put None for NaN and infinities, which JSON does not have."""
+    """Replace NaN and infinities, which JSON does not have, by None."""
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in values.items()

@@ -1,4 +1,4 @@
-"""What a comparison of two runs says in a terminal."""
+"""The comparison of two runs as text for a terminal."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from cnnjax.statistics import mean_interval
 from cnnjax.statistics.run_verdicts import LEAST_PAIRS, one_and_many, shared_seeds
 from cnnjax.telling.layout import flow, wrap
 
-SHOWN = 6  # settings that are told; two recipes may differ in dozens
+SHOWN = 6  # settings that are listed; two recipes may differ in dozens
 INDENT = "   "
 SINGLE = (
-    "These are two single runs: another seed would move each of them. This is the "
-    "difference of these two networks, not of the methods; train several seeds of each."
+    "These are two single runs, and each would change with another seed. The test "
+    "compares these two networks, not the methods; train several seeds of each."
 )
 
 
 def comparison_lines(a: Outcome, b: Outcome, found: Mapping[str, Any]) -> list[str]:
-    """Say what `compare_outcomes` found: both runs, the tests, and the verdict."""
+    """Return the result of `compare_outcomes`: both runs, the tests and the verdict."""
     if "welch" in found:
         lines = _many_lines(a, b, found)
     elif "mcnemar" in found:
@@ -38,7 +38,7 @@ def comparison_lines(a: Outcome, b: Outcome, found: Mapping[str, Any]) -> list[s
 
 
 def side_lines(name: str, outcome: Outcome) -> list[str]:
-    """Say which run a side is, and what its seeds scored."""
+    """Describe one side: its run, and the scores of its seeds."""
     side = mean_interval(list(outcome.scores.values()))
     seeds = f"{side.n} seeds" if side.n > 1 else f"seed {next(iter(outcome.scores))}"
     faults = [f"fault {fault}" for fault in outcome.faults]
@@ -52,16 +52,16 @@ def side_lines(name: str, outcome: Outcome) -> list[str]:
 
 
 def settings_text(a: Outcome, b: Outcome) -> str:
-    """Say in which settings of their recipes the runs differ, the first few by name."""
+    """List the settings in which the runs' recipes differ, the first few by name."""
     found = [
         f"{path} {json.dumps(left)} against {json.dumps(right)}"
         for path, (left, right) in differences(a, b).items()
     ]
     if not found:
-        return "differ in: no setting of the recipe"
+        return "same settings in both recipes"
     more = [f"{len(found) - SHOWN} more (see --json)"] if len(found) > SHOWN else []
     first, *others = [*found[:SHOWN], *more]
-    return flow([f"differ in: {first}", *others])
+    return flow([f"different settings: {first}", *others])
 
 
 def _score_lines(outcome: Outcome) -> list[str]:
@@ -69,16 +69,16 @@ def _score_lines(outcome: Outcome) -> list[str]:
     what = outcome.metric.replace("_", " ")
     mean = _value(outcome, side.mean)
     if side.std is None:
-        return [f"{INDENT}{what} {mean}; n = 1, which gives no interval"]
+        return [f"{INDENT}{what} {mean}; n = 1, so no interval"]
     if side.student is None or side.bootstrap is None:
-        told = f"{mean} in each of {side.n} seeds, which gives no interval"
+        told = f"{mean} in each of {side.n} seeds, so no interval"
         return [f"{INDENT}{what} {told}"]
     std = _difference(outcome, side.std, sign="")
     student, bootstrap = (
         " to ".join(_value(outcome, bound) for bound in interval)
         for interval in (side.student, side.bootstrap)
     )
-    lead = f"{INDENT}95 % of the mean: {student} (Student)"
+    lead = f"{INDENT}95 % interval of the mean: {student} (Student)"
     return [
         f"{INDENT}{what}: mean {mean}, std {std}; n = {side.n}",
         flow([lead, f"{bootstrap} (bootstrap)"], indent=2 * INDENT),
@@ -90,11 +90,11 @@ def _many_lines(a: Outcome, b: Outcome, found: Mapping[str, Any]) -> list[str]:
     lines = [f"A - B: {_difference(a, welch['difference'])}"]
     if welch["interval"] is not None:
         low, high = (_difference(a, bound) for bound in welch["interval"])
-        lines[0] += f", 95 % from {low} to {high}"
+        lines[0] += f", 95 % interval {low} to {high}"
     seeds = f"{welch['n_a']} and {welch['n_b']} seeds"
     lines.append(_test_line(f"Welch, {seeds}", welch))
     if paired is None:
-        few = f"seeds in both {len(shared)}, of at least {LEAST_PAIRS}"
+        few = f"needs at least {LEAST_PAIRS} seeds in both, found {len(shared)}"
         return [*lines, f"no paired test: {few}"]
     return [*lines, _test_line(f"paired, {len(shared)} seeds in both", paired)]
 
@@ -103,12 +103,12 @@ def _one_lines(a: Outcome, b: Outcome, found: Mapping[str, Any]) -> list[str]:
     (one, name), (_, other) = one_and_many(a, b)
     (value,) = (_value(a, score) for score in one.scores.values())
     if found["prediction_interval"] is None:
-        return [f"the one seed of {name}: {value}"]
+        return [f"the only seed of {name}: {value}"]
     low, high = (_value(a, bound) for bound in found["prediction_interval"])
     place = "inside" if found["inside"] else "outside"
     return [
-        f"one more seed of {other} would fall, with 95 %, from {low} to {high}",
-        f"the one seed of {name} lies {place}: {value}",
+        f"95 % interval for one more seed of {other}: {low} to {high}",
+        f"the only seed of {name} is {place}: {value}",
     ]
 
 
@@ -144,11 +144,9 @@ def _test_line(name: str, test: Mapping[str, Any]) -> str:
 
 def _unpredicted(outcome: Outcome, count: int | None) -> str:
     if outcome.regresses:
-        return "a loss in training was not finite"
+        return "a training loss was not finite"
     if count is None:
-        return (
-            "and did not count the test examples without a prediction; train it again"
-        )
+        return "test examples without a prediction were not counted; train it again"
     return f"no prediction for {count:,} test examples, which count as wrong"
 
 

@@ -1,4 +1,4 @@
-"""The table of a run's epochs: one row per epoch, and fewer of many fast ones."""
+"""The table of a run's epochs: one row per epoch, or fewer if many are fast."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import NamedTuple
 from cnnjax.telling.layout import row, wrap
 from cnnjax.training.records import EpochRecord
 
-MOST_FAST_ROWS = 40  # of one run, of epochs that take less than SLOW_SECONDS
+MOST_FAST_ROWS = 40  # per run, for epochs that take less than SLOW_SECONDS
 SLOW_SECONDS = 1.0
 TIMES = {"seconds": 7, "examples/s": 10, "lr": 8}  # the last columns, and their widths
 
 
 class Column(NamedTuple):
-    """How a metric is headed: a title over the names of its columns."""
+    """The head of a metric: a title above the names of its columns."""
 
     title: str
     names: tuple[str, ...] = ("train", "test")
@@ -23,24 +23,24 @@ class Column(NamedTuple):
 
 COLUMNS = {
     "accuracy": Column("accuracy %", width=6),
-    "grad_norm": Column("grad", ("norm",)),  # the tests have none
+    "grad_norm": Column("grad", ("norm",)),  # in training only
 }
 
 
 class EpochTable:
-    """Which epochs of a run are shown, and how: a head, then a row for each.
+    """The table of a run's epochs: a head, then one row per epoch that is shown.
 
-    The first epoch is shown, the last, the one in which the loss ceases to be finite,
-    every one that takes a second, and of faster ones every so many.
+    Shown are the first epoch, the last, the first whose loss is not finite, all that
+    take a second or more, and every n-th of the faster ones.
     """
 
     def __init__(self, epochs: int) -> None:
-        """Begin the table of a run of so many epochs."""
+        """Begin the table of a run with this many epochs."""
         self._epochs, self._stride = epochs, -(-epochs // MOST_FAST_ROWS)
         self._shown, self._diverged = 0, False
 
     def lines(self, record: EpochRecord) -> list[str]:
-        """Return what is to be printed of an epoch: often nothing."""
+        """Return the lines to print for an epoch: often none."""
         news = record.diverged and not self._diverged
         self._diverged |= record.diverged
         ends = record.epoch in (1, self._epochs)
@@ -52,7 +52,7 @@ class EpochTable:
         return [*head, epoch_row(record), *(warning(record) if news else [])]
 
     def left_out(self, *, kept: bool) -> list[str]:
-        """Say that some epochs are not shown; `kept`: metrics.jsonl has them.
+        """Say that some epochs are not shown; `kept`: metrics.jsonl has them all.
 
         >>> EpochTable(200).left_out(kept=True)
         ['0 of 200 epochs are shown; metrics.jsonl has them all']
@@ -64,7 +64,7 @@ class EpochTable:
 
 
 def head_lines(record: EpochRecord) -> list[str]:
-    """Return the head of the table: a metric over its columns, then their names."""
+    """Return the head of the table: the metrics, then the names of their columns."""
     titles, names = ["     "], ["epoch"]
     for column in map(_column, _metrics(record)):
         width = len(column.names) * (column.width + 2) - 2
@@ -75,7 +75,7 @@ def head_lines(record: EpochRecord) -> list[str]:
 
 
 def epoch_row(record: EpochRecord) -> str:
-    """Return the row of an epoch: each metric in training and on the test, and time."""
+    """Return the row of an epoch: training and test metrics, then times."""
     cells, widths = [f"{record.epoch:>5}"], [5]
     for name in _metrics(record):
         column = _column(name)
@@ -88,9 +88,9 @@ def epoch_row(record: EpochRecord) -> str:
 
 
 def warning(record: EpochRecord, *, of: str = "") -> list[str]:
-    """Return a warning where a loss of an epoch is not finite, else no line.
+    """Return a warning if a loss of the epoch is not finite, else no lines.
 
-    `of` says which run the epoch is of, where there are several.
+    `of` names the run, if there are several.
     """
     if not record.diverged:
         return []
@@ -110,7 +110,7 @@ def _column(name: str) -> Column:
 
 
 def _cell(name: str, value: float | None) -> str:
-    """Write a metric into its column; None: it was not measured.
+    """Format a metric for its column; None: it was not measured.
 
     >>> _cell("loss", 1.37722), _cell("loss", 123456.0), _cell("accuracy", 0.98)
     ('1.3772', '1.2e+05', '98.00')

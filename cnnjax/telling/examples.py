@@ -1,4 +1,4 @@
-"""One example in a terminal: an image drawn with characters, and its prediction."""
+"""One example as text: an image drawn with characters, and its prediction."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ SHADES = " .:-=+*#%@"
 
 
 def image_as_text(image: UInt8[np.ndarray, "height width channels"]) -> str:
-    """Draw an image with characters, two to a pixel, dark to bright; colours average.
+    """Draw an image with characters, two per pixel, dark to bright; colours averaged.
 
-    An image that would be too wide is drawn smaller: each block of pixels averages.
+    An image that would be too wide is shrunk: blocks of pixels are averaged.
 
     >>> print(image_as_text(np.array([[[0], [255]], [[255], [0]]], np.uint8)))
       @@
@@ -29,7 +29,7 @@ def image_as_text(image: UInt8[np.ndarray, "height width channels"]) -> str:
 def _shrunk(
     grey: Float[np.ndarray, "height width"],
 ) -> Float[np.ndarray, "rows columns"]:
-    """Average square blocks of pixels, so that a row fits a terminal."""
+    """Average square blocks of pixels so that a row fits the terminal."""
     block = -(-2 * grey.shape[1] // WIDTH)
     if block == 1:
         return grey
@@ -39,7 +39,7 @@ def _shrunk(
 
 
 def example_as_text(examples: Examples, index: int) -> str:
-    """Show one example with its label: an image drawn, or a row of numbers."""
+    """Show one example with its label: a drawn image, or a row of numbers."""
     example, label = examples.inputs[index], examples.labels[index]
     if example.ndim == 3:
         return f"{image_as_text(example)}\ntest example {index}, label {label}"
@@ -49,7 +49,7 @@ def example_as_text(examples: Examples, index: int) -> str:
 
 
 def prediction_line(examples: Examples, index: int, prediction: np.ndarray) -> str:
-    """Say what the network makes of one example, beside its label."""
+    """Show the network's prediction for one example, and its label."""
     label = examples.labels[index]
     if prediction.ndim == 0:
         predicted = "nothing" if prediction == NO_PREDICTION else prediction

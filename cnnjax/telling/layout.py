@@ -1,4 +1,4 @@
-"""Lines that fit a terminal of 80 columns."""
+"""Lay out lines for a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ WIDTH = 80
 
 
 def wrap(line: str, *, indent: str = "  ", width: int = WIDTH) -> str:
-    """Break a line at spaces where it is too long; what follows is indented.
+    """Break a long line at spaces; continuation lines are indented.
 
-    A word is never broken: a path can be copied whole.
+    Words are never broken, so that paths can be copied.
 
     >>> print(wrap("one two three", width=9))
     one two
@@ -33,7 +33,7 @@ def wrap(line: str, *, indent: str = "  ", width: int = WIDTH) -> str:
 def flow(
     parts: Iterable[str], *, sep: str = ", ", indent: str = "  ", width: int = WIDTH
 ) -> str:
-    """Join parts, and begin a new line before a part that would not fit.
+    """Join parts, starting a new line before a part that would not fit.
 
     >>> print(flow(["batch size 64", "strategy jit", "seed 0"], width=24))
     batch size 64,
@@ -51,7 +51,7 @@ def flow(
 
 
 def command(words: Sequence[str], *, indent: str = "", width: int = WIDTH) -> str:
-    r"""Write a command so that it can be pasted into a shell, on as many lines as due.
+    r"""Quote a command for pasting into a shell, over as many lines as it needs.
 
     >>> print(command(["python", "a.py", "--b=c d"], width=14))
     python a.py \

@@ -19,12 +19,12 @@ WORDS = {"train": "train, running", "test": "test"}
 
 
 class Curve(NamedTuple):
-    """What one metric did, epoch by epoch."""
+    """The values of one metric by epoch."""
 
     metric: str  # "train_loss", "test_accuracy": a part and a measure
     seeds: Sequence[Points]
     published: Points = ()
-    others: Mapping[str, Points] = {}  # by name: what else it is compared with
+    others: Mapping[str, Points] = {}  # by name: other curves to compare with
 
     @property
     def part(self) -> str:
@@ -33,12 +33,12 @@ class Curve(NamedTuple):
 
     @property
     def measure(self) -> str:
-        """Return what is measured: "loss"."""
+        """Return what is measured, such as "loss"."""
         return self.metric.partition("_")[2]
 
 
 class Panel(NamedTuple):
-    """A run among others that it is compared with."""
+    """One run among those that a picture compares."""
 
     title: str
     curves: Sequence[Curve]
@@ -47,8 +47,8 @@ class Panel(NamedTuple):
 def draw_curves(lines: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
     """Draw loss and accuracy by epoch as a PNG, from the lines of metrics.jsonl.
 
-    Where there is no accuracy (a regression) it is left out; where there is a norm of
-    each example's gradient, its mean is drawn, too.
+    A regression has no accuracy, so none is drawn. If per-example gradient norms were
+    recorded, their mean is drawn too.
     """
     others = ("accuracy", "grad_norm")
     names = ["loss", *(name for name in others if f"train_{name}" in lines[0])]
@@ -81,9 +81,9 @@ def draw_curves(lines: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
 
 
 def draw_seeds(lines: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
-    """Draw every seed's test curve as a PNG, and their mean, from metrics.jsonl.
+    """Draw every seed's test curve and their mean as a PNG, from metrics.jsonl.
 
-    Lines carry a "seed". Where nothing was tested but the end, there are points.
+    Each line has a "seed". If only the last epoch was tested, points are drawn.
     """
     names = [n for n in ("loss", "accuracy") if f"test_{n}" in lines[-1]]
     figure = Figure(figsize=(5 * len(names), 4), layout="constrained")
@@ -101,7 +101,7 @@ def draw_seeds(lines: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
                 tested.setdefault(epoch, []).append(value)
         means = [sum(values) / len(values) for values in tested.values()]
         axes.plot(list(tested), means, "o-", color="tab:orange", label="mean of seeds")
-        axes.plot([], [], ".-", color="tab:blue", alpha=0.35, label="a seed")
+        axes.plot([], [], ".-", color="tab:blue", alpha=0.35, label="one seed")
         axes.set_xlabel("epoch")
         axes.set_ylabel(f"test {name}")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -113,12 +113,12 @@ def draw_seeds(lines: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
 
 
 def draw_panels(panels: Sequence[Panel], *, title: str) -> bytes:
-    """Draw runs side by side as a PNG: a column each, a row for each measure.
+    """Draw runs side by side as a PNG: one column per run, one row per measure.
 
-    Of several seeds each is a thin line, and their mean a thick one; published points
-    are crosses. The panels of a row share their axes: what is higher there is higher.
-    Values that are not numbers are left out, and a measure that has no others, unless
-    no measure has any. There must be a curve.
+    If a run has several seeds, each is a thin line and their mean a thick one;
+    published points are crosses. The panels of a row share their axes. Values that are
+    not numbers are left out; so is a measure without any numbers, unless none has any.
+    There must be at least one curve.
     """
     curves = [curve for panel in panels for curve in panel.curves]
     told = [curve for curve in curves if any(map(_numbers, curve.seeds))]
@@ -151,7 +151,7 @@ def draw_panels(panels: Sequence[Panel], *, title: str) -> bytes:
 
 
 def _draw_curves_of(axes: Axes, curves: Sequence[Curve]) -> None:
-    """Draw the curves of one measure of one run."""
+    """Draw the curves of one run for one measure."""
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     for curve in curves:
@@ -176,7 +176,7 @@ def _draw_curves_of(axes: Axes, curves: Sequence[Curve]) -> None:
 
 
 def _label_decades(axes: Axes) -> None:
-    """Label a logarithmic axis; within few decades between powers of ten, too."""
+    """Label a logarithmic axis; over few decades, also between powers of ten."""
     low, high = axes.get_ylim()
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
@@ -185,14 +185,14 @@ def _label_decades(axes: Axes) -> None:
 
 
 def _legend(curves: Sequence[Curve]) -> list[Line2D]:
-    """Return what each kind of line in the picture means, once."""
+    """Return one legend entry for each kind of line in the picture."""
     parts = dict.fromkeys(curve.part for curve in curves if curve.seeds)
     handles = [
         Line2D([], [], color=COLOURS.get(part, "tab:green"), lw=2, label=WORDS[part])
         for part in parts
     ]
     if any(len(curve.seeds) > 1 for curve in curves):
-        label = "a seed (thick: mean)"
+        label = "one seed (thick: mean)"
         handles.append(Line2D([], [], color="grey", lw=0.8, label=label))
     if any(_numbers(curve.published) for curve in curves):
         marker = Line2D([], [], color="grey", ls="", marker="X", label="published")

@@ -1,4 +1,4 @@
-"""What the runs of several seeds say in a terminal: each one, and all together."""
+"""Text about the runs of several seeds: each one, and all together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cnnjax.telling.text import metric_text, unpredicted
 
 
 def seed_line(seed_run: SeedRun) -> str:
-    """Say how the run of one seed ended."""
+    """Describe how the run of one seed ended."""
     test = seed_run.run.test
     parts = [f"seed {seed_run.seed:>3}"]
     parts += [f"test {name} {metric_text(name, test[name])}" for name in _named(test)]
@@ -31,18 +31,19 @@ def interval_lines(
     not_finite: Sequence[int] = (),
     diverged: Sequence[int] = (),
 ) -> list[str]:
-    """Say what the seeds have in common: mean, deviation, and two intervals.
+    """Summarise the seeds: mean, standard deviation and two intervals.
 
-    They are of the seeds whose metric is finite; None: there is none. Seeds that have
-    diverged and still have one (an accuracy: no prediction is a wrong one) count.
+    Only seeds with a finite metric count; `over_seeds` is None if there are none. A
+    seed that diverged still counts if its metric is finite, as accuracies are (a
+    missing prediction counts as wrong).
 
     >>> interval_lines("loss", None, not_finite=[3, 4], diverged=[3, 4])
-    ['left out, as their test loss is not finite: seed 3, seed 4',
-     'test loss: no seed is left to take a mean of']
+    ['left out because their test loss is not finite: seed 3, seed 4',
+     'test loss: no seeds left to average']
     """
     lines = _left_out(metric, not_finite, diverged)
     if over_seeds is None:
-        return [*lines, f"test {metric}: no seed is left to take a mean of"]
+        return [*lines, f"test {metric}: no seeds left to average"]
     n, mean, std, student, bootstrap = over_seeds
     seeds = f"{n} seed{'s' if n > 1 else ''}"
     lines.append(f"test {metric}, {seeds}: mean {metric_text(metric, mean)}")
@@ -50,7 +51,7 @@ def interval_lines(
         return lines
     lines[-1] += f", standard deviation {metric_text(metric, std)}"
     if student is None or bootstrap is None:
-        return [*lines, "no interval of the mean: the seeds are all alike"]
+        return [*lines, "no interval of the mean: all seeds have the same value"]
     for name, (low, high) in (("Student", student), ("bootstrap", bootstrap)):
         bounds = f"{metric_text(metric, low)} to {metric_text(metric, high)}"
         lines.append(f"95 % interval of the mean: {bounds} ({name})")
@@ -60,13 +61,13 @@ def interval_lines(
 def _left_out(
     metric: str, not_finite: Sequence[int], diverged: Sequence[int]
 ) -> list[str]:
-    """Name the seeds that diverged, and those that the mean leaves out."""
+    """List the seeds that diverged, and those that are left out of the mean."""
     lines = []
     if counted := [seed for seed in diverged if seed not in not_finite]:
-        lines.append(f"diverged, and counted as they are: {_seeds(counted)}")
+        lines.append(f"diverged, but included in the mean: {_seeds(counted)}")
     if not_finite:
         left_out = _seeds(not_finite)
-        lines.append(f"left out, as their test {metric} is not finite: {left_out}")
+        lines.append(f"left out because their test {metric} is not finite: {left_out}")
     return [wrap(line) for line in lines]
 
 
@@ -75,5 +76,5 @@ def _seeds(seeds: Iterable[int]) -> str:
 
 
 def _named(test: Mapping[str, float]) -> list[str]:
-    """Return the metrics of a test that are told, the deciding one first."""
+    """Return the test metrics to show, the main one first."""
     return [name for name in ("accuracy", "loss") if name in test]

@@ -1,4 +1,4 @@
-"""What a run says in a terminal: what is trained, where the time went, the result."""
+"""Text about a run: what is trained, where the time went, the result."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from cnnjax.telling.layout import flow, wrap
 
 
 def summary(config: ModelConfig) -> str:
-    """Return the table of layers: output shape, parameters, MACs of one example.
+    """Return the table of layers: output shape, parameters, MACs per example.
 
     Raises:
-        InputError: no config of a network, or layers that do not fit.
+        InputError: `config` is not a network's, or its layers do not fit together.
     """
     instance_of(ModelConfig)("config (a recipe's model)", config)
     rows = layer_rows(config)
@@ -48,12 +48,12 @@ def summary(config: ModelConfig) -> str:
 
 
 def environment_text(environment: Mapping[str, Any]) -> str:
-    """Say what a run is measured on."""
+    """Describe the environment of a run."""
     return flow(environment_parts(environment), sep="; ")
 
 
 def run_text(experiment: Experiment, seeds: str) -> str:
-    """Say what is about to be trained; `seeds` says from which seeds."""
+    """Describe what is about to be trained; `seeds` names the seeds."""
     recipe = experiment.recipe
     sizes = (
         f"{len(one.labels):,} to {use}"
@@ -80,7 +80,7 @@ def strategy_text(experiment: Experiment) -> str:
 
 
 def divergence_of_run(run: Run) -> list[str]:
-    """Return a line on a run that has diverged, and what it predicts; else none.
+    """Return a warning if the run has diverged, with what it did not predict.
 
     >>> import numpy as np
     >>> divergence_of_run(Run({}, [], {"loss": np.nan, "examples": 9}, 8))
@@ -90,7 +90,7 @@ def divergence_of_run(run: Run) -> list[str]:
 
 
 def unpredicted(run: Run) -> str:
-    """Say what a diverged run fails to predict, as the end of a sentence."""
+    """Return what a diverged run did not predict, as the end of a sentence."""
     if run.no_prediction is None:
         return f": its test loss is {metric_text('loss', run.test['loss'])}"
     examples = f"{run.test['examples']:,} test examples"
@@ -98,19 +98,19 @@ def unpredicted(run: Run) -> str:
 
 
 def fault_lines(names: Iterable[str]) -> list[str]:
-    """Say which faults are switched in, each in its own line: never to be overlooked.
+    """List the faults that are switched on, one per line, so that none is overlooked.
 
     >>> fault_lines(["sum_instead_of_mean"])
     ['FAULT sum_instead_of_mean: Gradients are summed over the batch, not averaged.']
 
     Raises:
-        InputError: no such fault.
+        InputError: a name is not a known fault's.
     """
     return [wrap(f"FAULT {name}: {get_fault(name).summary}") for name in names]
 
 
 def metric_text(name: str, value: float) -> str:
-    """Write a metric as people read it: accuracies in percent.
+    """Format a metric for people: accuracies in percent.
 
     >>> metric_text("accuracy", 0.9868), metric_text("loss", 0.0331)
     ('98.68 %', '0.0331')
@@ -119,7 +119,7 @@ def metric_text(name: str, value: float) -> str:
 
 
 def time_text(seconds: Mapping[str, float], *, total: float, cache: str) -> str:
-    """Say where the time of a run went; `cache` is the state of the compile cache."""
+    """Show where the time of a run went; `cache` is the state of the compile cache."""
     parts = [f"{part} {spent:.2f}" for part, spent in seconds.items()]
     whole = f"total {total:.2f} (compile cache {cache})"
     lead = "seconds: "
@@ -127,6 +127,6 @@ def time_text(seconds: Mapping[str, float], *, total: float, cache: str) -> str:
 
 
 def test_line(test: Mapping[str, float]) -> str:
-    """Say the final result: the accuracy, or the loss where there is none."""
+    """Return the final result: the accuracy, or the loss if there is none."""
     name = "accuracy" if "accuracy" in test else "loss"
     return f"test {name}: {metric_text(name, test[name])}"

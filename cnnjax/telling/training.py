@@ -1,4 +1,4 @@
-"""A training, kept in a journal and told in lines: of one seed, or of several."""
+"""Train one seed or several, keep a journal, and print progress."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from cnnjax.training.records import EpochRecord
 
 
 class Teller(NamedTuple):
-    """Who is told of a training as it goes."""
+    """Callbacks that report the progress of training."""
 
-    say: Callable[[str], None]  # a line
-    on_progress: Callable[[int, int], None]  # examples done, examples of the epoch
+    say: Callable[[str], None]  # prints a line
+    on_progress: Callable[[int, int], None]  # examples done, examples in the epoch
 
 
 def choose_example(journal: Journal) -> int:
-    """Draw the test example that is shown, by the seed."""
+    """Choose the test example to show, from the seed."""
     num_test = len(journal.experiment.test.labels)
     return int(np.random.default_rng(journal.seeds[0]).integers(num_test))
 
@@ -34,10 +34,10 @@ def choose_example(journal: Journal) -> int:
 def train_one(
     journal: Journal, teller: Teller, *, evaluate_every: int, cache: CompileCache
 ) -> tuple[list[str], list[str]]:
-    """Train one seed; return what to say of it before the times, and after them.
+    """Train one seed; return the lines to print before the times, and after them.
 
     Raises:
-        InputError: the system refuses to write.
+        InputError: writing fails.
     """
     experiment, clock = journal.experiment, journal.clock
     table, shown = EpochTable(experiment.loop.epochs), choose_example(journal)
@@ -77,10 +77,10 @@ def train_seeds(
     evaluate_every: int,
     cache: CompileCache,
 ) -> list[str]:
-    """Train all seeds and tell how each ended; return what they have in common.
+    """Train all seeds and report how each ended; return the lines of their summary.
 
     Raises:
-        InputError: the system refuses to write.
+        InputError: writing fails.
     """
     diverged: set[int] = set()
 

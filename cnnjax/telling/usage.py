@@ -1,4 +1,4 @@
-"""What --help prints: the flags of a script in groups, each with a plain sentence."""
+"""The page that --help prints: a script's flags in groups, one sentence per flag."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ INDENT = 24  # columns before the sentence
 
 
 class Flag(NamedTuple):
-    """A flag as it is written on a command line, and what it means."""
+    """A flag as it is written on the command line, and its meaning."""
 
     written: str  # "--epochs=N"
     meaning: str
-    default: str = ""  # as it is written; "": none to tell of
+    default: str = ""  # as it is written; "": do not show one
 
 
 def usage(about: str, groups: Mapping[str, Sequence[Flag]]) -> str:
-    """Return a page of help: what the script is about, then its flags by groups.
+    """Return a help page: what the script does, then its flags by group.
 
     >>> print(usage("Train.", {"data": [Flag("--seed=N", "Seed.", "0")]}))
     Train.
@@ -35,12 +35,12 @@ def usage(about: str, groups: Mapping[str, Sequence[Flag]]) -> str:
 
 
 def _paragraph(text: str) -> str:
-    """Fill a paragraph anew; what is indented, as a command is, stays as it is."""
+    """Rewrap a paragraph; indented ones, such as commands, are left alone."""
     return text if text.startswith(" ") else textwrap.fill(text, WIDTH)
 
 
 def _entry(flag: Flag) -> str:
-    """Return a flag and its meaning, side by side where there is room."""
+    """Return a flag and its meaning, on one line if they fit."""
     default = f" Default: {flag.default}." if flag.default else ""
     told = textwrap.wrap(
         f"{flag.meaning}{default}",

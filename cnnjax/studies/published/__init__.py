@@ -1,4 +1,4 @@
-"""What five reports state of the networks that they trained, as data."""
+"""The figures that five reports state about the networks they trained, as data."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ SYSTEMS: dict[str, System] = {
 
 
 def get_system(letter: str) -> System:
-    """Return the system of this letter.
+    """Return the system with this letter.
 
     Raises:
-        InputError: no such system; the message names those that there are.
+        InputError: there is no such system; the message lists the existing ones.
     """
     if letter not in SYSTEMS:
         raise unknown_name("system", letter, SYSTEMS)

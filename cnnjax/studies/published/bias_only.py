@@ -1,4 +1,4 @@
-"""What is left of system E once its features are dead: ten biases, and no network."""
+"""System E without its network: once its features are dead, only ten biases remain."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ def bias_only_curve(
 ) -> np.ndarray:
     """Return the error of each epoch, [epochs] float64, as system E reports it.
 
-    The ten logits are ten biases, from 0. Each label in turn, in order, moves them by
+    The ten logits are ten biases, which start at 0. Each label in order updates them:
 
         b <- b - learning_rate * (onehot(label) - b)
 
-    which is a descent along (target - logit): the wrong sign, so that a bias grows
-    away from 0 the faster the further it is. The error of an epoch is the sum over its
-    labels of the entropy of softmax(b), in nats, each before its update, divided by 10.
-    No image is looked at.
+    The gradient is (target - logit), which has the wrong sign: the further a bias is
+    from 0, the faster it moves away. The error of an epoch is the sum, over its labels,
+    of the entropy of softmax(b) before each update, in nats, divided by 10. Images are
+    not used.
     """
     biases = np.zeros(10)
     targets = np.eye(10)[np.asarray(labels)]

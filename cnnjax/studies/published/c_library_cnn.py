@@ -1,4 +1,4 @@
-"""System D: a small CNN in a C library of its own, Adam on a cosine with L2."""
+"""System D: a small CNN in a custom C library, with Adam, cosine schedule and L2."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cnnjax.studies.published.figures import (
 from cnnjax.studies.published.run import Figure, PublishedRun, System
 
 _FAULT = ("overwritten_conv_gradient",)
-# Without Adam, which rescales what is too small: a rate at which the right gradient
-# trains well in three epochs.
+# SGD instead of Adam, which would rescale a small gradient. At this learning rate the
+# correct gradient trains well in three epochs.
 _SGD: dict[str, Any] = {
     "algorithm": "sgd",
     "schedule": "constant",
@@ -60,7 +60,8 @@ _PUBLISHED = PublishedRun(
             bands={1: (0.9995e-3, 1.0005e-3), 10: (5.815e-4, 5.825e-4)},
             source="derived",
             what="learning rate",
-            remark="the report also prints a learning rate of 0.5, of an unused field",
+            remark="the report also prints a learning rate of 0.5, from an unused "
+            "field",
         ),
         Figure(
             what="updates of the first epoch",
@@ -73,20 +74,20 @@ _PUBLISHED = PublishedRun(
         train_seconds(1_556.7, remark="one thread, -O3"),
         train_seconds(
             300,
-            remark='a later version, im2col and tiled AVX-512 products: "just under 5 '
-            'minutes"',
+            remark="a later version, with im2col and tiled AVX-512 products: "
+            '"just under 5 minutes"',
         ),
     ),
-    explanation="The library goes through a batch image by image. Its dense layers add "
-    "their gradients up, its convolution assigns them: only the last image of a batch "
-    "trains the convolution, at 1/64 of its weight. Adam divides a gradient by its own "
-    "size, so the step is as large as ever, only noisier, and the network still "
-    "reaches 98.68 %.",
+    explanation="The library processes a batch image by image. Its dense layers sum "
+    "their gradients, but its convolution overwrites them: only the last image of a "
+    "batch trains the convolution, with a weight of 1/64. Adam divides a gradient by "
+    "its own size, so the steps are as large as before, only noisier, and the network "
+    "still reaches 98.68 %.",
 )
 
 _CORRECTED = PublishedRun(
     name="corrected",
-    title="10 epochs, with the whole gradient",
+    title="10 epochs, with the complete gradient",
     recipe="adam_cosine_cnn",
     figures=(
         Figure(
@@ -96,7 +97,7 @@ _CORRECTED = PublishedRun(
             value=None,
             band=(0.9868, 1.0),
             source="derived",
-            remark="not below what the program reached in spite of its fault",
+            remark="at least what the program reached despite its fault",
         ),
         *_SIZE,
     ),
@@ -108,7 +109,7 @@ _CORRECTED = PublishedRun(
 
 _SGD_RIGHT = PublishedRun(
     name="sgd",
-    title="3 epochs of plain SGD, with the whole gradient",
+    title="3 epochs of plain SGD, with the complete gradient",
     recipe="adam_cosine_cnn",
     changes=_SGD,
     figures=_SIZE,
@@ -120,21 +121,21 @@ _SGD_RIGHT = PublishedRun(
 
 _SGD_OVERWRITTEN = PublishedRun(
     name="sgd_overwritten",
-    title="3 epochs of plain SGD, the convolution's gradient overwritten",
+    title="3 epochs of plain SGD, with the convolution's gradient overwritten",
     recipe="adam_cosine_cnn",
     changes=_SGD,
     faults=_FAULT,
     figures=_SIZE,
     seeds=3,
-    explanation="SGD takes a gradient at its size. Of the convolution's only one "
-    "image's share of 1/64 is left, so its filters hardly move from their random "
-    "start, and the network falls behind at once, where under Adam nobody noticed.",
+    explanation="SGD does not rescale gradients. Only 1/64 of the convolution's "
+    "gradient is left, from one image, so its filters hardly move from their random "
+    "initial values, and the network falls behind at once. With Adam nobody noticed.",
 )
 
 SYSTEM = System(
     letter="D",
     title="a small CNN in a C library: Adam, cosine schedule, L2",
-    question="98.68 % was reached while all but one image of a batch were lost to the "
-    "convolution: how can that be?",
+    question="How could it reach 98.68 % although only one image per batch trained the "
+    "convolution?",
     runs=(_PUBLISHED, _CORRECTED, _SGD_RIGHT, _SGD_OVERWRITTEN),
 )

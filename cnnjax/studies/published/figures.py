@@ -1,4 +1,4 @@
-"""Figures that several reports state alike: a curve by epochs, a size, a time."""
+"""Figures that several reports have in common: curves by epoch, sizes, times."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def curve(
     remark: str = "",
     why_out: Mapping[int, str] | None = None,
 ) -> tuple[Figure, ...]:
-    """State a metric at each of the epochs that are the keys of `values`, from 1."""
+    """State a metric at each epoch in the keys of `values`, counted from 1."""
     return tuple(
         Figure(
             what=what or WHAT[metric],
@@ -44,12 +44,12 @@ def curve(
 
 
 def by_epoch(values: Sequence[Number]) -> dict[int, Number]:
-    """Number values by their epochs: 1, 2, 3, ..."""
+    """Key values by epoch: 1, 2, 3, ..."""
     return dict(enumerate(values, start=1))
 
 
 def percent(values: Sequence[Number]) -> dict[int, Number]:
-    """Number percentages by their epochs, as fractions.
+    """Convert percentages to fractions, keyed by epoch.
 
     >>> percent([96.05, 96.62])
     {1: 0.9605, 2: 0.9662}
@@ -66,7 +66,7 @@ def falls_in(
     remark: str = "",
     why_out: str = "",
 ) -> Figure:
-    """State where a metric falls, of which no single value was published."""
+    """State the range of a metric for which no single value was published."""
     return Figure(
         what=WHAT[metric],
         metric=metric,
@@ -86,7 +86,7 @@ def parameters(
     source: Source = "reported",
     remark: str = "",
 ) -> Figure:
-    """State the number of parameters; `true` is the exact one of a rounded one."""
+    """State the number of parameters; `true` is the exact one if it was rounded."""
     exact = count if true is None else true
     return Figure(
         what="parameters",
@@ -105,10 +105,10 @@ def macs(
     source: Source = "derived",
     remark: str = "",
 ) -> Figure:
-    """State the multiply-accumulates of one example; `true` as with parameters."""
+    """State the multiply-accumulates per example; `true` as for parameters."""
     exact = count if true is None else true
     return Figure(
-        what="MACs an example",
+        what="MACs per example",
         metric="macs_per_example",
         value=count,
         band=(exact, exact),
@@ -120,7 +120,7 @@ def macs(
 def train_seconds(
     value: Number, *, of_epochs: int | None = None, remark: str = ""
 ) -> Figure:
-    """State how long the training took, of so many epochs; None: of all."""
+    """State how long this many epochs of training took; None: all of them."""
     return Figure(
         what="seconds of training",
         metric="train_seconds",
@@ -131,9 +131,9 @@ def train_seconds(
 
 
 def throughput(value: Number, *, source: Source, remark: str = "") -> Figure:
-    """State how many examples a second were trained on."""
+    """State the training speed in examples per second."""
     return Figure(
-        what="examples a second",
+        what="examples per second",
         metric="examples_per_second",
         value=value,
         source=source,

@@ -13,11 +13,11 @@ from cnnjax.studies.published.run import Figure, Number, PublishedRun, System
 
 EPOCHS = 200
 _INFINITE = (
-    "not an accuracy; infinite where a held-out house has the lowest price of the "
-    "table, which is scaled to 0 and divided by: three of 545 houses have"
+    "not an accuracy; infinite if a held-out house has the lowest price (3 of 545 "
+    "houses do), because that price is scaled to 0 and divided by"
 )
-_LAST_BATCH = "of the last mini-batch alone, 16 images of 50,000"
-_WRONG_COUNTER = "the size of 2a: its model was passed to the counter"
+_LAST_BATCH = "of the last mini-batch only, 16 images of 50,000"
+_WRONG_COUNTER = "the size of 2a, whose model was passed to the counter"
 
 
 def _regression_figures(loss: Number, accuracy: Number) -> tuple[Figure, ...]:
@@ -25,8 +25,8 @@ def _regression_figures(loss: Number, accuracy: Number) -> tuple[Figure, ...]:
         *curve(
             "train_loss",
             {EPOCHS: loss},
-            remark="one random split of 436 and 109 houses, which moves it more than "
-            "the training does",
+            remark="one random split into 436 and 109 houses, which matters more than "
+            "the training",
         ),
         *curve(
             "test_accuracy",
@@ -42,7 +42,7 @@ def _not_per_example(value: Number, rows: str) -> Figure:
         what="MACs, as counted",
         metric="macs_per_example",
         value=value,
-        remark=f"not of one example: {rows}",
+        remark=f"not for one example: {rows}",
     )
 
 
@@ -58,14 +58,14 @@ _NARROW = PublishedRun(
         ),
         parameters(57),
         macs(48),
-        _not_per_example(0.0, "0.0 GMAC is less than 50 million"),
+        _not_per_example(0.0, "printed as 0.0 GMAC; one example takes 48 MACs"),
         train_seconds(0.166),
     ),
     seeds=10,
     one_core=True,
-    explanation="A small regression that trains as it should. Its accuracy of 95.66 % "
-    "is none: it is the mean of |f(prediction / price)| with f(r) = 2 - r above 1, so "
-    "that a prediction three times too high scores 1.",
+    explanation="A small regression that trains correctly. Its accuracy of 95.66 % is "
+    "not an accuracy: it is the mean of |f(prediction / price)| with f(r) = 2 - r "
+    "above 1, so that a prediction three times too high scores 1.",
 )
 
 _WIDE = PublishedRun(
@@ -77,14 +77,14 @@ _WIDE = PublishedRun(
         *_regression_figures(0.1608, 0.5673),
         parameters(42.75e3, true=42_753, remark="rounded"),
         macs(42_304),
-        _not_per_example(0.02e9, "0.02 GMAC is about 436 rows, the training set"),
+        _not_per_example(0.02e9, "0.02 GMAC is for about 436 rows, the training set"),
         train_seconds(0.297),
     ),
     seeds=10,
     one_core=True,
-    explanation="The wide network came out far worse than the narrow one (0.1608 "
-    "against 0.0233). Its optimizer was built on the parameters of the narrow one: the "
-    "wide one was never trained, and the numbers are those of its random start.",
+    explanation="The wide network was far worse than the narrow one (0.1608 against "
+    "0.0233). Its optimizer was given the narrow network's parameters: the wide one "
+    "was never trained, and its numbers are those of its initial parameters.",
 )
 
 _WIDE_TRAINED = PublishedRun(
@@ -96,7 +96,7 @@ _WIDE_TRAINED = PublishedRun(
             "train_loss",
             {1: 0.0565, EPOCHS: 0.0157},
             source="measured",
-            remark="of one run",
+            remark="one run",
         ),
         falls_in(
             "test_loss", EPOCHS, (0.012, 0.022), source="measured", remark="10 seeds"
@@ -107,8 +107,8 @@ _WIDE_TRAINED = PublishedRun(
     corrects="1b",
     seeds=10,
     one_core=True,
-    explanation="The wide network with its own parameters handed to its optimizer: the "
-    "loss falls as the narrow network's does.",
+    explanation="The wide network, with its own parameters given to the optimizer: the "
+    "loss falls, as the narrow network's does.",
 )
 
 
@@ -136,11 +136,11 @@ _SHALLOW = _classifier(
         train_seconds(1_838.7),
         parameters(1.58e6, true=1_578_506, remark="rounded"),
         macs(1_577_984),
-        _not_per_example(1.59e9, "1.59 GMAC is about 1,007 rows"),
+        _not_per_example(1.59e9, "1.59 GMAC is for about 1,007 rows"),
     ),
-    "The training loss that is reported is of the last mini-batch only, 16 of 50,000 "
-    "images: one draw of a number that varies from batch to batch. The test accuracy "
-    "is what such a network comes to.",
+    "The reported training loss is that of the last mini-batch only, 16 of 50,000 "
+    "images, and varies from batch to batch. The test accuracy is normal for such a "
+    "network.",
 )
 
 _DEEP = _classifier(
@@ -163,14 +163,13 @@ _DEEP = _classifier(
     ),
     "Two more hidden layers do not raise the test accuracy. By the loss of the last "
     "mini-batch they look forty times better in training (0.00038 against 0.0151). The "
-    "size that is reported is the other network's: the wrong model was passed to "
-    "the counter.",
+    "reported size is the other network's: the wrong model was passed to the counter.",
 )
 
 SYSTEM = System(
     letter="B",
     title="four tanh MLPs in PyTorch: house prices and CIFAR-10",
-    question="Why is the larger regression worse than the small one, and what does a "
-    'regression\'s "accuracy" say?',
+    question="Why is the larger regression worse than the small one, and what does the "
+    '"accuracy" of a regression mean?',
     runs=(_NARROW, _WIDE, _WIDE_TRAINED, _SHALLOW, _DEEP),
 )

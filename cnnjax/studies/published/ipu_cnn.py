@@ -1,4 +1,4 @@
-"""System C: a CNN on MNIST in PopTorch on an IPU; four settings, one run of each."""
+"""System C: a CNN on MNIST in PopTorch on an IPU; four settings, one run each."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from cnnjax.studies.published.figures import curve, falls_in, parameters, train_
 from cnnjax.studies.published.run import Figure, Number, PublishedRun, System
 
 _FAULT = ("softmax_before_cross_entropy",)
-# What the loss can be: of a perfect network, and of one that is always surely wrong.
+# The bounds of the loss: always certain and right, and always certain and wrong.
 _LEAST = math.log(1 + 9 / math.e)
 _MOST = math.log(9 + math.e)
 
 
 def _loss_range(epoch: int) -> Figure:
-    """State what the loss after a softmax can be at all."""
+    """State the possible range of the loss after a second softmax."""
     return falls_in(
         "train_loss",
         epoch,
         (_LEAST, _MOST),
         source="derived",
-        remark=f"{_LEAST:.4f} = ln(1 + 9/e) where the network is sure and right, "
-        f"2.3026 = ln 10 where it knows nothing, {_MOST:.4f} = ln(9 + e) where it is "
-        "sure and wrong",
+        remark=f"{_LEAST:.4f} = ln(1 + 9/e) if the network is certain and right, "
+        f"2.3026 = ln 10 if it knows nothing, {_MOST:.4f} = ln(9 + e) if it is "
+        "certain and wrong",
     )
 
 
@@ -36,7 +36,7 @@ def _compile_seconds(value: Number) -> Figure:
         what="seconds of compilation",
         metric="compile_seconds",
         value=value,
-        remark="of the IPU's graph; 0 where it was compiled before",
+        remark="of the IPU's graph; 0 if it had been compiled before",
     )
 
 
@@ -68,11 +68,11 @@ _BATCH_8 = PublishedRun(
     ),
     seeds=10,
     one_core=True,
-    explanation="The network ends in a softmax, and the loss takes another softmax of "
-    "it. The loss can then only fall to 1.4612, and its gradient vanishes wherever the "
-    "network is sure, also where it is wrong: a class, or the whole network, can die. "
-    "At this learning rate none does, in ten seeds; it only learns less well. The "
-    "report's 96.66 % is below all of them.",
+    explanation="The network ends in a softmax, and the loss applies a second softmax. "
+    "The loss can then only fall to 1.4612, and its gradient vanishes wherever the "
+    "network is certain, even if it is wrong: a class, or the entire network, can die. "
+    "At this learning rate this happens in none of ten seeds; the network only learns "
+    "less well. The report's 96.66 % is below all of them.",
 )
 
 _BATCH_16 = PublishedRun(
@@ -86,8 +86,8 @@ _BATCH_16 = PublishedRun(
         *curve(
             "test_accuracy",
             {20: 0.2119},
-            remark="the run of 20 epochs, which fell at about epoch 16; its batch size "
-            "is derived from its times, and its learning rate is not known",
+            remark="the run of 20 epochs, which collapsed at about epoch 16; its batch "
+            "size is derived from its times, and its learning rate is not known",
         ),
         _loss_range(20),
         parameters(225_034),
@@ -103,8 +103,9 @@ _BATCH_16 = PublishedRun(
     one_core=True,
     explanation="Two of the report's runs: batch 16 looked better than batch 8 (98.49 "
     "against 96.66 %), and then 20 epochs far worse than 10 (21.19 %). The first "
-    "holds, by less. The second does not: with two softmaxes ten epochs more help, "
-    "too. A fall to 21 % takes a higher learning rate; see batch_16_lr_0.2.",
+    "holds, but the difference is smaller. The second does not: even with two "
+    "softmaxes, ten more epochs help. A fall to 21 % takes a higher learning rate; see "
+    "batch_16_lr_0.2.",
 )
 
 _BATCH_16_SLOW = PublishedRun(
@@ -128,9 +129,9 @@ _BATCH_16_SLOW = PublishedRun(
     seeds=10,
     quick_epochs=10,
     one_core=True,
-    explanation="A lower learning rate came out at 90.10 %. About as much is left of "
-    "99 % when one class of ten is never predicted. At a rate of 0.01 no class dies "
-    "here, so its accuracy is not explained by the second softmax at this rate; at 0.2 "
+    explanation="A lower learning rate gave 90.10 %. That is about what is left of "
+    "99 % if one of ten classes is never predicted. At a rate of 0.01 no class dies "
+    "here, so the second softmax does not explain the accuracy at this rate; at 0.2 "
     "networks do pass through 90 % on their way down.",
 )
 
@@ -138,7 +139,7 @@ _BATCH_16_SLOW = PublishedRun(
 def _put_right(
     run: PublishedRun, explanation: str, *, seeds: int, quick_epochs: int | None = None
 ) -> PublishedRun:
-    """Return the same run with one softmax: nothing else of it changes."""
+    """Return the same run with one softmax; nothing else changes."""
     return replace(
         run,
         name=f"{run.name}_corrected",
@@ -155,22 +156,22 @@ def _put_right(
 _BATCH_8_CORRECTED = _put_right(
     _BATCH_8,
     "The same settings with the cross-entropy of the logits. Its gradient is large "
-    "exactly where the network is sure and wrong.",
+    "exactly where the network is certain and wrong.",
     seeds=5,
     quick_epochs=5,
 )
 
 _BATCH_16_CORRECTED = _put_right(
     _BATCH_16,
-    "The same settings with the cross-entropy of the logits: what batch size and more "
-    "epochs really change.",
+    "The same settings with the cross-entropy of the logits. It shows the true effect "
+    "of batch size and more epochs.",
     seeds=5,
     quick_epochs=10,
 )
 
 
 def _faster(learning_rate: float, *, epochs: int, seeds: int) -> PublishedRun:
-    """Return a run at a higher learning rate; the report has none that says so."""
+    """Return a run at a higher learning rate, which the report does not mention."""
     return PublishedRun(
         name=f"batch_16_lr_{learning_rate}",
         title=f"batch 16, {epochs} epochs, learning rate {learning_rate}",
@@ -185,8 +186,8 @@ def _faster(learning_rate: float, *, epochs: int, seeds: int) -> PublishedRun:
         at_quick=False,
         one_core=True,
         explanation="The learning rate of the report's last run is not known. At 0.05 "
-        "nothing collapses; this asks from which rate on the second softmax does what "
-        "it is suspected of.",
+        "nothing collapses; this run tests whether the second softmax kills networks "
+        "at higher rates.",
     )
 
 
@@ -194,16 +195,16 @@ _RATE_TENTH = _faster(0.1, epochs=20, seeds=3)
 _RATE_FIFTH = _faster(0.2, epochs=10, seeds=5)
 _RATE_FIFTH_CORRECTED = _put_right(
     _RATE_FIFTH,
-    "The same learning rate with the cross-entropy of the logits: whether the rate "
-    "alone is to blame.",
+    "The same learning rate with the cross-entropy of the logits. It shows whether the "
+    "rate alone is to blame.",
     seeds=3,
 )
 
 SYSTEM = System(
     letter="C",
     title="MNIST on an IPU with PopTorch: batch size, learning rate, epochs",
-    question="Are 96.66, 98.49, 90.10 and 21.19 % differences of the settings, or of "
-    "the draw?",
+    question="Do 96.66, 98.49, 90.10 and 21.19 % differ because of the settings, or by "
+    "chance?",
     runs=(
         *(_BATCH_8, _BATCH_16, _BATCH_16_SLOW),
         *(_BATCH_8_CORRECTED, _BATCH_16_CORRECTED),

@@ -8,7 +8,7 @@ from cnnjax.studies.published.run import Figure, Number, PublishedRun, System
 # The reported error of an epoch is a sum over 100 images, divided by 10. Ours is the
 # mean of the same 100 numbers.
 _TO_OURS = 1 / 10
-# By the report's epochs, which count from 0.
+# By the report's epochs, which are counted from 0.
 _PUBLISHED = {
     0: 23.025835661401747,
     10: 23.013186,
@@ -17,7 +17,7 @@ _PUBLISHED = {
     60: 0.789,
     72: 0.00014451810090409874,
 }
-# Of ten biases alone: bias_only.bias_only_curve of the same 100 labels.
+# From ten biases alone: bias_only.bias_only_curve for the same 100 labels.
 _BIAS_ONLY = {
     0: 23.0258357,
     10: 23.013185,
@@ -26,13 +26,13 @@ _BIAS_ONLY = {
     60: 0.827,
     72: 1.796e-4,
 }
-# Later, what is left of the features shows in a number that has become small.
+# In later epochs the error is so small that the remains of the features matter.
 _WITHIN_1_PERCENT = (0, 10, 30, 40)
 _SIZE = parameters(
     5_000 + 2_250_500 + 20_001_600 + 409_856 + 2_570,
     source="derived",
-    remark="2,250,000 of them the kernels of the second convolution; the program had "
-    "4,500 weights there, a plane for each filter",
+    remark="2,250,000 of them in the kernels of the second convolution; the program "
+    "had 4,500 weights there, one plane per filter",
 )
 
 
@@ -47,7 +47,7 @@ def _curve() -> tuple[Figure, ...]:
         },
         what='reported "error"',
         remark="in our unit, the mean over the 100 images: the report divides their "
-        "sum by 10, and so prints ten times as much; its epoch 0 is our epoch 1",
+        "sum by 10, so its numbers are ten times as large; its epoch 0 is our epoch 1",
     )
 
 
@@ -57,7 +57,7 @@ def _bias_only() -> tuple[Figure, ...]:
         {epoch + 1: value * _TO_OURS for epoch, value in _BIAS_ONLY.items()},
         source="derived",
         what='"error" of ten biases without a network',
-        remark="in our unit, as the curve itself",
+        remark="in our unit, like the curve itself",
     )
 
 
@@ -91,7 +91,7 @@ _AS_IT_WAS = PublishedRun(
             {42: 0.05},
             bands={42: (0.05, 0.05)},
             source="derived",
-            remark="digit 5 for every image: the rarest, 5 of 100; so from the second "
+            remark="digit 5, the rarest (5 of 100), for every image, from the second "
             "epoch to the last",
         ),
         _at_seconds(66, "sequential"),
@@ -99,13 +99,13 @@ _AS_IT_WAS = PublishedRun(
     ),
     quick_epochs=11,
     evaluate_every=0,
-    explanation='The "error" falls from 23 to 0.0001, and the network learns nothing: '
-    "its features are dead, and ten output biases are driven apart by a gradient of "
-    "the wrong sign until it predicts the rarest digit for every image. The error that "
-    "is reported is the entropy of the prediction, which knows no label: it is small "
-    "because the network is sure. (Ours follows the published curve until epoch 42, "
-    "then overflows; what kept the original's convolutions quiet is not known. The ten "
-    "biases alone follow it to the end.)",
+    explanation='The "error" falls from 23 to 0.0001, but the network learns nothing: '
+    "its features are dead, and a gradient with the wrong sign drives the ten output "
+    "biases apart until the rarest digit is predicted for every image. The reported "
+    "error is the entropy of the prediction, which does not depend on the label: it is "
+    "small because the network is certain. (Ours follows the published curve until "
+    "epoch 42, then overflows; we do not know why the original's convolutions did not. "
+    "The ten biases alone follow it to the end.)",
 )
 
 _CORRECTED = PublishedRun(
@@ -117,9 +117,9 @@ _CORRECTED = PublishedRun(
     corrects="published",
     quick_epochs=6,
     evaluate_every=0,
-    explanation="True convolutions of all channels, the gradient of the cross-entropy, "
-    "and He's initialisation, on the same 100 images in the same order: the network "
-    "learns them, and is tested on the 10,000 others.",
+    explanation="Real convolutions over all channels, the gradient of the "
+    "cross-entropy, and He initialisation, on the same 100 images in the same order: "
+    "the network learns them, and is tested on the 10,000 test images.",
 )
 
 _CORRECTED_5000 = PublishedRun(
@@ -137,13 +137,13 @@ _CORRECTED_5000 = PublishedRun(
     corrects="published",
     evaluate_every=0,
     at_quick=False,
-    explanation="A hundred images tell little of a network of 22.7 million parameters. "
-    "Fifty times as many, and two epochs, show what it can do.",
+    explanation="A hundred images are too few to judge a network of 22.7 million "
+    "parameters. Fifty times as many, for two epochs, show what it can do.",
 )
 
 SYSTEM = System(
     letter="E",
-    title="a NumPy CNN of 500 filters a layer: sequential and multiprocessing",
+    title="a NumPy CNN with 500 filters per layer: sequential and multiprocessing",
     question="The reported error falls to 0.0001: did the network learn anything?",
     runs=(_AS_IT_WAS, _CORRECTED, _CORRECTED_5000),
 )

@@ -16,38 +16,38 @@ from cnnjax.studies.published.figures import (
 )
 from cnnjax.studies.published.run import Figure, Number, PublishedRun, System
 
-# What any right run of the serial arithmetic comes to, and what others came to.
+# What any correct run of the serial arithmetic reaches, from runs by others.
 _SERIAL_ACCURACY = {1: (0.954, 0.964), 5: (0.974, 0.978)}
-# The range is stated as 0.026 to 0.027: of values rounded to three digits.
+# The range is stated as 0.026 to 0.027, from values rounded to three digits.
 _SERIAL_LOSS = {5: (0.0255, 0.0275)}
 _SEEDS_DIFFER = {
-    5: "ten seeds come to 97.58 %, in band, and differ by 0.19 points (standard "
-    "deviation): fewer may fall beside it"
+    5: "the mean of ten seeds is 97.58 %, in the range, with a standard deviation of "
+    "0.19 points; fewer seeds may fall outside"
 }
 _INDEPENDENT = falls_in(
     "test_accuracy",
     5,
     (0.976, 0.978),
     source="measured",
-    why_out="it is of a few independent runs of the same program; another may fall "
-    "beside it, as plain NumPy does with 97.55 %, one seed",
+    why_out="the range comes from a few independent runs of the same program; another "
+    "may fall outside, as plain NumPy does with 97.55 % (one seed)",
 )
-_FEW_RUNS = "it is of a few runs; another may fall beside it"
+_FEW_RUNS = "the range comes from a few runs; another may fall outside"
 _LEAK_DIFFERS = (
-    "the band is of a few runs; ten seeds have a mean of 97.51 %, whose 95 % interval, "
-    "97.39 to 97.63 %, reaches into it"
+    "the range comes from a few runs; ten seeds have a mean of 97.51 %, whose 95 % "
+    "interval, 97.39 to 97.63 %, overlaps it"
 )
 _LOSSES_DIFFER = {
-    5: "ten seeds come to 0.0262, in band, and differ by 0.001: fewer may fall beside "
-    "it"
+    5: "the mean of ten seeds is 0.0262, in the range, with a standard deviation of "
+    "0.001; fewer seeds may fall outside"
 }
 _LIKE_THE_OTHER = (
-    "from epoch 2 on serial and per operation agree to the last digit, although both "
-    "were seeded by the clock: one run, most likely, printed twice"
+    "from epoch 2 on, serial and per operation agree to the last digit, although both "
+    "were seeded from the clock: most likely one run printed twice"
 )
 _DIVIDES = (
-    "the program divides 60,000 by the time of five epochs of 48,000 each, which makes "
-    "a quarter of the true number"
+    "the program divides 60,000 by the time of five epochs of 48,000 examples, which "
+    "gives a quarter of the true number"
 )
 
 
@@ -58,7 +58,7 @@ def _printed(value: Number) -> Figure:
 def _one_an_update(
     accuracies: Sequence[Number], losses: Sequence[Number]
 ) -> tuple[Figure, ...]:
-    """State both curves, by epoch, of the serial arithmetic, however it was divided."""
+    """State both curves of the serial arithmetic by epoch, however it is divided."""
     return (
         *curve(
             "test_accuracy",
@@ -81,7 +81,7 @@ def _one_an_update(
 
 _SERIAL = PublishedRun(
     name="serial",
-    title="one example an update, one operation after another",
+    title="one example per update, one operation after another",
     recipe="momentum_mlp_serial",
     figures=(
         *_one_an_update(
@@ -99,12 +99,12 @@ _SERIAL = PublishedRun(
     seeds=10,
     one_core=True,
     explanation="The plain program: one image, one gradient, one update. It has no "
-    "fault, and what it reports is what its settings give.",
+    "fault, and its results are what its settings should give.",
 )
 
 _PER_OPERATION = PublishedRun(
     name="per_operation",
-    title="one example an update, each operation parallel",
+    title="one example per update, each operation in parallel",
     recipe="momentum_mlp_per_operation",
     figures=(
         *_one_an_update(
@@ -119,12 +119,12 @@ _PER_OPERATION = PublishedRun(
     seeds=10,
     one_core=True,
     explanation="The same arithmetic as serial, with the loops over output units "
-    "divided over threads. Only the time may differ, and it does: 3.5 times as fast.",
+    "divided among threads. Only the time may differ, and it does: 3.5 times as fast.",
 )
 
 _SHARED = PublishedRun(
     name="per_sample_shared_activations",
-    title="8 examples an update, as the program was",
+    title="8 examples per update, as the program was",
     recipe="momentum_mlp_per_sample",
     faults=("shared_activations", "held_out_in_training"),
     figures=(
@@ -133,7 +133,7 @@ _SHARED = PublishedRun(
             "train_loss",
             by_epoch([math.nan, math.nan, math.nan, 2.4094, 2.3968]),
             remark="the program's loss could read raw logits, which a thread had just "
-            "written, for probabilities: hence its NaN; ours is of probabilities",
+            "written, as probabilities: hence its NaN; ours always uses probabilities",
         ),
         parameters(535_818),
         train_seconds(127, remark="about; its epochs add up to 124.27"),
@@ -143,16 +143,16 @@ _SHARED = PublishedRun(
     ),
     seeds=5,
     one_core=True,
-    explanation="Eight threads each take one image of a batch. Their gradients are "
-    "their own, but they write their layers' activations into one network, so that an "
+    explanation="Eight threads each take one image of a batch. Each has its own "
+    "gradients, but all write their activations into one shared network, so that an "
     "image's error is combined with another image's activations. Training per sample "
-    "then looks volatile; it is the program that is. (The threads raced. In ours the "
-    "last image of a batch always wins: it need not come to the same number.)",
+    "then looks volatile, but the program is to blame. (The threads raced. In ours the "
+    "last image of a batch always wins, so the numbers may differ.)",
 )
 
 _PER_SAMPLE = PublishedRun(
     name="per_sample",
-    title="8 examples an update, activations of their own, nothing leaks",
+    title="8 examples per update, private activations, no leak",
     recipe="momentum_mlp_per_sample",
     figures=(
         falls_in("test_accuracy", 5, (0.967, 0.973), source="measured"),
@@ -165,14 +165,14 @@ _PER_SAMPLE = PublishedRun(
     seeds=10,
     one_core=True,
     explanation="The same batches, learning rate and momentum, with nothing shared "
-    "that should not be: it trains as well as any. A batch of 8 means an eighth of the "
+    "that should not be: training is stable. A batch of 8 means an eighth of the "
     "updates, at twice the learning rate, so it is somewhat behind serial after five "
     "epochs.",
 )
 
 _LEAK = PublishedRun(
     name="per_sample_leak",
-    title="8 examples an update, held-out examples reshuffled into training",
+    title="8 examples per update, held-out examples reshuffled into training",
     recipe="momentum_mlp_per_sample",
     faults=("held_out_in_training",),
     figures=(
@@ -186,9 +186,9 @@ _LEAK = PublishedRun(
     ),
     seeds=10,
     one_core=True,
-    explanation="The second fault of the per-sample program, alone: it reshuffles all "
-    "60,000 images every epoch, trains on the first 48,000, and is tested on the rest, "
-    "most of which it has trained on in an earlier epoch. It looks better than it is.",
+    explanation="The second fault of the per-sample program alone: it reshuffles all "
+    "60,000 images every epoch, trains on the first 48,000, and tests on the rest, "
+    "most of which were trained on in earlier epochs. So it looks better than it is.",
 )
 
 SYSTEM = System(

@@ -1,1 +1,1 @@
-"""Findings written down: tables in Markdown, pictures, and a page of HTML."""
+"""Reports of the findings: Markdown tables, pictures, and an HTML page."""

@@ -1,4 +1,4 @@
-"""How many published figures are reproduced."""
+"""Count the published figures that are reproduced."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ TOLD = {  # the verdicts, in words
 
 
 def counts(findings: Iterable[RunFindings]) -> Counter[str]:
-    """Return how many figures are in band, out of it, without one, and open.
+    """Return how many figures have each verdict.
 
-    Of those without, "like" and "unlike" count the published values that could be one
-    more seed of ours, and those that could not.
+    Among those without a band, "like" counts the published values that could be one
+    more seed of ours, "unlike" those that could not.
     """
     figures = [judged for one in findings for judged in one.figures]
     counted: Counter[str] = Counter(judged.verdict for judged in figures)
@@ -30,7 +30,7 @@ def counts(findings: Iterable[RunFindings]) -> Counter[str]:
 
 
 def counts_line(findings: Iterable[RunFindings]) -> str:
-    """Say the counts in a sentence or two."""
+    """Return the counts in one or two sentences."""
     counted = counts(findings)
     words = ", ".join(f"{counted[verdict]} {told}" for verdict, told in TOLD.items())
     line = f"Of {sum(counted[v] for v in VERDICTS)} published figures: {words}."

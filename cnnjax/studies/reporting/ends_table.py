@@ -1,4 +1,4 @@
-"""What a run came to, as a table: a row an epoch, a column a metric."""
+"""The final metrics of a run as a table: one row per epoch, one column per metric."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cnnjax.studies.reproduction.ends import METRICS, End
 
 
 def ends_table(ends: Sequence[End]) -> str:
-    """Return the table with a line above it, as Markdown; "" where nothing is kept."""
+    """Return the table and a line above it as Markdown; "" if there are no values."""
     if not ends:
         return ""
     by_place = {(end.epoch, end.metric): end for end in ends}
@@ -20,7 +20,7 @@ def ends_table(ends: Sequence[End]) -> str:
         n = max(end.num_seeds for end in ends if end.epoch == epoch)
         rows.append([str(epoch), *cells, str(n)])
     head = ("ours, after epoch", *(name.replace("_", " ") for name in metrics), "n")
-    line = "Means over n seeds, and from the lowest to the highest:"
+    line = "Mean over n seeds, and range from lowest to highest:"
     return f"{line}\n\n{table(head, rows)}"
 
 
@@ -28,7 +28,7 @@ def _cell(end: End | None) -> str:
     if end is None:
         return NOTHING
     lost = end.num_seeds - len(end.numbers)
-    told = f"nan in {lost} of {end.num_seeds}"
+    told = f"not a number in {lost} of {end.num_seeds}"
     if end.mean is None:
         return told
     words = value_text(end.metric, end.mean)

@@ -1,4 +1,4 @@
-"""A report as files: Markdown, a page, pictures, and every number as JSON."""
+"""Write a report: Markdown, HTML, pictures, and every number as JSON."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def write_report(
 ) -> None:
     """Write report.md, report.html, results.json and pictures/ into a folder.
 
-    `facts` stand above everything. A picture that is there and that `redraw` does not
-    ask for is left as it is. Each file appears whole or not at all.
+    `facts` are listed at the top. An existing picture is drawn again only if `redraw`
+    says so. Each file appears complete or not at all.
 
     Raises:
-        InputError: the system refuses to write.
+        InputError: writing fails.
     """
     pictures = pictures_of(findings)
     drawn = Workdir(folder / "pictures")
     try:
         (folder / "pictures").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot make a folder in {folder}: {error}") from error
+        raise InputError(f"cannot create a folder in {folder}: {error}") from error
     for picture in pictures.values():
         if redraw(picture) or not (folder / "pictures" / picture.name).exists():
             drawn.write_bytes(picture.name, picture.draw(others))
@@ -55,7 +55,7 @@ def write_report(
 
 
 def measured_on(trained: Iterable[Trained]) -> list[str]:
-    """Say on what the runs were trained, and when: a line for each environment."""
+    """Describe where and when the runs were trained: one line per environment."""
     environments = [one.result["environment"] for one in trained]
     counted = Counter(
         f"{environment_line(one)}; {one['machine']}" for one in environments

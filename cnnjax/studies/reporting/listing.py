@@ -1,4 +1,4 @@
-"""A published run in lines for a terminal, and as JSON."""
+"""A published run as text for a terminal, and as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INDENT = "    "
 def run_lines(run: PublishedRun, *, all_figures: bool) -> list[str]:
     """Describe a run; the last lines are the command that trains it.
 
-    With `all_figures` each has its range, its source, and what is to be known of it.
+    With `all_figures`, every figure is listed with its range, source and remarks.
     """
     corrects = f" (corrects {run.corrects})" if run.corrects else ""
     lines = [wrap(f"  {run.name}: {run.title}{corrects}")]
@@ -22,16 +22,16 @@ def run_lines(run: PublishedRun, *, all_figures: bool) -> list[str]:
     remark = ""
     for figure in run.figures if all_figures else headlines(run):
         lines.append(wrap(f"{INDENT}{figure_line(figure)}"))
-        if all_figures and figure.remark != remark:  # a curve's, once
+        if all_figures and figure.remark != remark:  # once per curve
             remark = figure.remark
             lines += _paragraph(f"({remark})" if remark else "")
         if all_figures and figure.why_out:
-            lines += _paragraph(f"(if out of band: {figure.why_out})")
+            lines += _paragraph(f"(if out of range: {figure.why_out})")
     return [*lines, command(command_of(run), indent=INDENT)]
 
 
 def headlines(run: PublishedRun) -> list[Figure]:
-    """Choose the end of each published curve, and the time; else where a run falls."""
+    """Choose the end of each published curve and the time; else one expected range."""
     curves: dict[str, list[Figure]] = {}
     for figure in run.figures:
         if figure.source == "reported" and figure.metric.startswith(
@@ -40,7 +40,7 @@ def headlines(run: PublishedRun) -> list[Figure]:
             curves.setdefault(figure.what, []).append(figure)
     if not curves:
         return [figure for figure in run.figures if figure.value is None][:1]
-    # Two points are two runs of the report that are one of ours, or its two versions.
+    # Two points are two runs of the report, or two versions, that one of ours covers.
     return [f for points in curves.values() for f in points[-1 if points[2:] else 0 :]]
 
 
@@ -56,12 +56,12 @@ def figure_line(figure: Figure) -> str:
 
 
 def command_of(run: PublishedRun) -> list[str]:
-    """Return the command that trains a run, word by word."""
+    """Return the command that trains a run, as a list of words."""
     return ["python", "scripts/train.py", *run.flags()]
 
 
 def as_json(system: System, run: PublishedRun) -> dict[str, Any]:
-    """Return a run as JSON knows it; a value that was a NaN becomes "nan"."""
+    """Return a run with types that JSON has; a published NaN becomes "nan"."""
     figures = [dict(vars(figure)) for figure in run.figures]
     for figure in figures:
         if figure["value"] is not None and math.isnan(figure["value"]):

@@ -1,6 +1,6 @@
-"""A page of HTML out of Markdown, complete in itself: pictures inside, no network.
+"""Turn Markdown into a self-contained HTML page: pictures inside, no network needed.
 
-A click on a column's name sorts its table.
+Clicking on a column's name sorts the table by it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ img { max-width: 100%; height: auto; display: block; margin: 1em 0; }
   td:first-child { min-width: 8rem; } }
 """
 
-# A cell sorts by the number that it begins with; where there is none, by its words.
+# Cells are sorted by the number that they begin with or, without one, by their text.
 SCRIPT = """
 for (const head of document.querySelectorAll("th")) {
   head.tabIndex = 0;
@@ -75,15 +75,15 @@ MEDIA = {"png": "image/png", "svg": "image/svg+xml"}
 
 
 def page_of(text: str, *, folder: Path, title: str) -> str:
-    """Return the page that shows a Markdown text.
+    """Convert a Markdown text to an HTML page.
 
-    PNG and SVG files that it names, relative to the folder, are put into the page.
+    PNG and SVG files that it names, relative to the folder, are embedded in the page.
 
     Raises:
-        InputError: such a file cannot be read.
+        InputError: a picture cannot be read.
     """
     body = markdown.markdown(text, extensions=["tables"], output_format="html")
-    # A wide table scrolls by itself; the page never does.
+    # A wide table scrolls on its own, so the page never scrolls sideways.
     body = body.replace("<table>", '<div class="table"><table>')
     body = body.replace("</table>", "</table></div>")
 

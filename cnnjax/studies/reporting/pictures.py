@@ -1,4 +1,4 @@
-"""Which runs stand side by side in a picture, and what is drawn of them."""
+"""Choose which runs share a picture, and draw their curves."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ METRICS = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 
 
 class Picture(NamedTuple):
-    """A picture of one published run, with the runs that correct it on its left."""
+    """A picture of one published run, with its corrections on the left."""
 
-    name: str  # of the file: "C_batch_8.png"
+    name: str  # file name: "C_batch_8.png"
     title: str
     group: tuple[RunFindings, ...]  # in the order of the panels
 
@@ -26,10 +26,10 @@ class Picture(NamedTuple):
 
 
 def pictures_of(findings: Sequence[RunFindings]) -> dict[tuple[str, str], Picture]:
-    """Return, by (system, run), the picture that stands at a run, if there is one.
+    """Return the picture of each run that has one, by (system, run).
 
-    A run that has corrections stands beside them, once; any other stands alone. Where
-    nothing is trained nothing is drawn, and of a group only what is.
+    A run with corrections shares one picture with them; any other has its own. Only
+    trained runs are drawn.
     """
     pictures = {}
     for one in findings:
@@ -60,7 +60,7 @@ def _has_curves(findings: RunFindings) -> bool:
 
 
 def _panel(findings: RunFindings, others: Others) -> Panel:
-    """Return every curve of a run, loss above accuracy, that it keeps or published."""
+    """Return all recorded and published curves of a run, loss above accuracy."""
     run = findings.run
     figures = [f for f in run.figures if f.epoch is not None and f.source == "reported"]
     published = {figure.metric for figure in figures}
@@ -79,7 +79,7 @@ def _panel(findings: RunFindings, others: Others) -> Panel:
         )
     words = f"with its fault{'s'[: len(run.faults) - 1]}" if run.faults else ""
     if run.corrects is not None:
-        words = "put right"
+        words = "corrected"
     return Panel(f"{run.name}\n{words}".strip(), curves)
 
 

@@ -1,4 +1,4 @@
-"""Findings as flat dictionaries, ready for JSON: every number of the report."""
+"""Every number of the report as flat dictionaries, ready for JSON."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from cnnjax.studies.reproduction.findings import RunFindings
 
 
 def rows_of(findings: Iterable[RunFindings]) -> list[dict[str, Any]]:
-    """Return every figure beside ours.
+    """Return every published figure with ours.
 
-    `seeds` are those that are trained, `n` says of how many the mean is: of those whose
-    value is a number. A published NaN is "nan", as null means that nothing was.
+    `seeds` are the trained ones; `n` is the number of seeds in the mean, those whose
+    value is a number. A published NaN is "nan", because null means not published.
     """
     rows = []
     for one in findings:
@@ -47,9 +47,9 @@ def rows_of(findings: Iterable[RunFindings]) -> list[dict[str, Any]]:
 
 
 def end_rows_of(findings: Iterable[RunFindings]) -> list[dict[str, Any]]:
-    """Return what every run came to: each metric at the epochs that the report shows.
+    """Return the metrics of every run at the epochs that the report shows.
 
-    `n` of the `num_seeds` values are numbers; mean, lowest and highest are of these.
+    `n` of the `num_seeds` values are numbers; mean, lowest and highest are over these.
     """
     return [
         {

@@ -1,4 +1,4 @@
-"""Findings as Markdown: a section for each system, a table for each run."""
+"""Findings as Markdown: one section per system, one table per run."""
 
 from __future__ import annotations
 
@@ -20,11 +20,18 @@ from cnnjax.studies.reporting.words import (
 )
 from cnnjax.studies.reproduction.ends import ends_of
 from cnnjax.studies.reproduction.findings import RunFindings
-from cnnjax.studies.reproduction.verdicts import VERDICTS, Judged, is_time
+from cnnjax.studies.reproduction.verdicts import Judged, is_time
 
+SHORT = {  # the verdicts, in the tables
+    "in band": "in range",
+    "out of band": "out of range",
+    "no band": "no range",
+    "open": "open",
+}
 LIKENESS = (
-    "Like ours: published values without a band that lie where one more seed of ours "
-    "falls with 95 %. Sizes and counts are in band by arithmetic alone."
+    "Like ours: published values without an expected range that lie in the 95 % "
+    "interval for one more seed of ours. Sizes and counts are in range by arithmetic "
+    "alone."
 )
 
 
@@ -35,7 +42,7 @@ def report(
     facts: Iterable[str],
     pictures: Mapping[tuple[str, str], Picture],
 ) -> str:
-    """Return the whole report: facts of the measurement, a summary, every run."""
+    """Return the complete report: facts of the measurement, a summary, every run."""
     parts = [f"# {title}", "\n".join(f"- {fact}" for fact in facts), _summary(findings)]
     letters = dict.fromkeys(one.system.letter for one in findings)
     for letter in letters:
@@ -47,17 +54,17 @@ def report(
 
 
 def run_section(findings: RunFindings, picture: Picture | None) -> str:
-    """Return the section of a run: settings, figures, times, end, explanation."""
+    """Return the section of a run: settings, figures, times, ends, explanation."""
     run = findings.run
     parts = [f"### {findings.system.letter} `{run.name}`: {text(run.title)}"]
     parts.append(_settings(findings))
     measures = [one for one in findings.figures if not is_time(one.figure)]
     if measures:
-        head = ("figure", "epoch", "published", "ours", "band", "verdict")
+        head = ("figure", "epoch", "published", "ours", "expected", "verdict")
         parts.append(table(head, map(_measure_cells, measures)))
     times = [one for one in findings.figures if is_time(one.figure)]
     if times:
-        head = ("time", "epoch", "published", "ours", "times as fast", "note")
+        head = ("time", "epoch", "published", "ours", "speedup", "note")
         parts.append(table(head, map(_time_cells, times)))
     parts += [ends_table(ends_of(findings)), _fate(findings), run.explanation]
     if picture is not None:
@@ -74,28 +81,28 @@ def _summary(findings: Sequence[RunFindings]) -> str:
         trained = sum(len(one.trained) for one in own)
         cells = [f"{letter}. {text(own[0].system.title)}"]
         cells.append(f"{trained} of {sum(one.num_seeds for one in own)}")
-        columns = (*VERDICTS, "like", "unlike")
+        columns = (*SHORT, "like", "unlike")
         rows.append([*cells, *(str(counted[name]) for name in columns)])
-    runs: dict[str, list[str]] = {}  # that lack seeds, by the reason
+    runs: dict[str, list[str]] = {}  # those that lack seeds, by reason
     for one in findings:
-        for reason in (r for r in one.open_reasons if ": " in r):  # there is more
+        for reason in (r for r in one.open_reasons if ": " in r):  # it has details
             runs.setdefault(reason, []).append(f"{one.system.letter} `{one.run.name}`")
     lines = [f"- {', '.join(names)}: {text(reason)}" for reason, names in runs.items()]
     missing = "Not trained, and why:\n\n" + "\n".join(lines) if lines else ""
-    head = ("system", "jobs trained", *VERDICTS, "like ours", "unlike ours")
+    head = ("system", "jobs trained", *SHORT.values(), "like ours", "unlike ours")
     parts = (table(head, rows), LIKENESS, missing)
     return "\n\n".join(part for part in parts if part)
 
 
 def _settings(findings: RunFindings) -> str:
-    """Say what is trained: recipe, faults, epochs, seeds, cores."""
+    """Describe what is trained: recipe, faults, epochs, seeds, cores."""
     run = findings.run
     jobs = [one.job for one in findings.trained] or findings.jobs
     recipe = jobs[0].recipe if jobs else run.settled()
     batch = recipe.batch_size or "all examples"
     parts = [f"Recipe `{recipe.name}` on {recipe.dataset}, batch {batch}"]
     whole = run.settled().epochs
-    of = f" (of {whole}: the quick scale)" if recipe.epochs < whole else ""
+    of = f" (of {whole}; quick scale)" if recipe.epochs < whole else ""
     parts.append(f"{recipe.epochs} epochs{of}")
     seeds = f"{len(findings.trained)} of {findings.num_seeds} seeds trained"
     parts.append(seeds if jobs else "; ".join(findings.open_reasons))
@@ -151,23 +158,24 @@ def _published_text(figure: Figure) -> str:
 
 
 def _verdict_text(judged: Judged) -> str:
-    loud = judged.verdict == "out of band"
-    verdict = f"**{judged.verdict}**" if loud else judged.verdict
+    verdict = SHORT[judged.verdict]
+    if judged.verdict == "out of band":
+        verdict = f"**{verdict}**"
     notes = [note for note in (_likeness(judged), text(judged.note)) if note]
     return f"{verdict}: {'; '.join(notes)}" if notes else verdict
 
 
 def _likeness(judged: Judged) -> str:
-    """Say whether a published value that has no band is like those of our seeds."""
+    """Say whether a published value without a band is like those of our seeds."""
     if judged.like_ours is None or judged.one_more is None:
-        return ""  # few seeds of ours, which tell of no spread
-    does = "does" if judged.like_ours else "does not"
+        return ""  # too few seeds to estimate the spread
+    place = "inside" if judged.like_ours else "outside"
     bounds = range_text(judged.figure.metric, judged.one_more)
-    return f"one more seed of ours falls, with 95 %, in {bounds}; the published {does}"
+    return f"{place} the 95 % interval for one more seed of ours, {bounds}"
 
 
 def _fate(findings: RunFindings) -> str:
-    """Say which seeds diverged, lost a class, or collapsed: what a mean hides."""
+    """List the seeds that diverged, lost a class, or collapsed: a mean hides these."""
     lost = [str(one.job.seed) for one in findings.trained if one.diverged]
     n = len(findings.trained)
     words = f"Diverged: {len(lost)} of {n} seeds ({', '.join(lost)}). " if lost else ""
@@ -188,6 +196,6 @@ def _fate_of_classes(findings: RunFindings) -> str:
     words = f"Classes never predicted: in {len(dead)} of {n} seeds"
     words += f" ({'; '.join(dead)})." if dead else "."
     if all(len(one.test_accuracies) < 2 for one in classified):
-        return words  # who is tested once cannot be seen to fall
-    words += f" Collapsed, from above 90 % to below 50 %: {len(fell)} of {n} seeds"
+        return words  # a fall takes two tests to see
+    words += f" Collapsed from above 90 % to below 50 %: {len(fell)} of {n} seeds"
     return words + (f" ({', '.join(fell)})." if fell else ".")

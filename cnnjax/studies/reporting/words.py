@@ -1,4 +1,4 @@
-"""Words, numbers and tables, as Markdown shows them."""
+"""Format text, numbers and tables for Markdown."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ NOTHING = "-"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table; cells are text already."""
+    """Return a Markdown table; the cells are already escaped."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def text(words: str) -> str:
-    """Return words as Markdown shows them as they are, also in a cell of a table."""
+    """Escape words so that Markdown shows them literally, even in a table cell."""
     words = html.escape(" ".join(words.split()), quote=False)
     for mark in "|*`[]":
         words = words.replace(mark, f"&#{ord(mark)};")
@@ -28,7 +28,7 @@ def text(words: str) -> str:
 
 
 def value_text(metric: str, value: Number | None, *, digits: int = 5) -> str:
-    """Write a value of a metric as people read it; digits are of a loss.
+    """Format the value of a metric for people; `digits` applies to losses.
 
     >>> value_text("test_accuracy", 0.9868), value_text("train_seconds", 1556.7)
     ('98.68 %', '1,556.7 s')
@@ -38,7 +38,7 @@ def value_text(metric: str, value: Number | None, *, digits: int = 5) -> str:
     if value is None:
         return NOTHING
     if math.isnan(value):
-        return "nan"
+        return "not a number"
     if "accuracy" in metric:
         return f"{100 * value:.2f} %"
     if metric.endswith("seconds"):
@@ -47,11 +47,11 @@ def value_text(metric: str, value: Number | None, *, digits: int = 5) -> str:
 
 
 def ours_text(metric: str, ours: MeanInterval | None, *, num_seeds: int) -> str:
-    """Write our mean over seeds with its 95 % interval (Student's)."""
+    """Format our mean over seeds with its 95 % interval (Student's)."""
     if ours is None:
-        return "nan" if num_seeds else NOTHING
+        return "not a number" if num_seeds else NOTHING
     mean = value_text(metric, ours.mean)
-    if ours.student is None:  # of one, or all alike
+    if ours.student is None:  # one seed, or all equal
         return mean if ours.n == 1 else f"{mean} (n = {ours.n})"
     bounds = range_text(metric, ours.student)
     return (
@@ -62,7 +62,7 @@ def ours_text(metric: str, ours: MeanInterval | None, *, num_seeds: int) -> str:
 
 
 def range_text(metric: str, bounds: tuple[Number, Number]) -> str:
-    """Write two bounds, with their unit once.
+    """Format two bounds, with their unit once.
 
     >>> range_text("test_accuracy", (0.95, 0.97)), range_text("step", (57.0, 57.0))
     ('95.00 to 97.00 %', '57')

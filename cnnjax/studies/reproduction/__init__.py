@@ -1,1 +1,1 @@
-"""Published runs trained again: what there is to do, and what came of it."""
+"""Published runs trained again: what to train, and the results."""

@@ -1,4 +1,4 @@
-"""Where a run came to: its losses and accuracies at the end, over all its seeds."""
+"""A run's losses and accuracies at the end, over all its seeds."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ METRICS = ("train_loss", "test_loss", "test_accuracy")
 
 
 class End(NamedTuple):
-    """A metric at an epoch of one run, over the seeds that are trained."""
+    """A metric of one run at one epoch, over the trained seeds."""
 
     metric: str
     epoch: int
-    numbers: tuple[float, ...]  # of the seeds whose value is one
-    num_seeds: int  # that have a value, number or not
+    numbers: tuple[float, ...]  # without the seeds whose value is not a number
+    num_seeds: int  # with a value, number or not
 
     @property
     def mean(self) -> float | None:
@@ -25,11 +25,11 @@ class End(NamedTuple):
 
 
 def ends_of(findings: RunFindings) -> list[End]:
-    """Return what a run came to at its last epoch, and at those that siblings name.
+    """Return a run's metrics at its last epoch and at epochs published for its system.
 
-    These are the epochs at which a test accuracy of any run of its system was
-    published: so that runs without published figures can be held against the others.
-    A run without accuracies, a regression, has losses only.
+    The latter are the epochs for which a test accuracy of any run of the system was
+    published, so that runs without published figures can be compared with the others.
+    A regression has losses only.
     """
     trained = findings.trained
     if not trained:

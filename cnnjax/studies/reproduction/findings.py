@@ -1,4 +1,4 @@
-"""What came of each published run: its seeds read back, its figures judged."""
+"""The results of each published run: its seeds read back, its figures judged."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cnnjax.studies.published.run import Figure, PublishedRun, System
 from cnnjax.studies.reproduction.plan import Job
 from cnnjax.studies.reproduction.verdicts import Judged, judge
 
-COLLAPSED_FROM, COLLAPSED_TO = 0.9, 0.5  # test accuracies, once above and at the end
+COLLAPSED_FROM, COLLAPSED_TO = 0.9, 0.5  # test accuracy: once above, below at the end
 NOT_YET = "not trained yet"
 AT_FULL_SCALE = "trained at full scale only"
 
-# Metrics that the network alone decides, and the layers' column that they sum.
+# Metrics that depend on the network only, and the layers' column that they sum.
 SIZES = {"parameters": "parameters", "macs_per_example": "macs"}
 
 
@@ -28,22 +28,22 @@ class Trained(NamedTuple):
     job: Job
     result: Mapping[str, Any]  # result.json
     lines: Sequence[Mapping[str, Any]]  # metrics.jsonl: one line per epoch
-    dead_classes: tuple[int, ...] | None  # never predicted; None: no classes
+    dead_classes: tuple[int, ...] | None  # never predicted; None: a regression
 
     @property
     def test_accuracies(self) -> list[float]:
-        """Return its test accuracies, in the order of the epochs that were tested."""
+        """Return its test accuracies in the order of the tested epochs."""
         tested = [line.get("test_accuracy") for line in self.lines]
         return [value for value in tested if value is not None]
 
     @property
     def diverged(self) -> bool:
-        """Whether a loss was not finite; its accuracy counts no prediction as wrong."""
+        """Whether a loss was not finite; missing predictions then count as wrong."""
         return bool(self.result.get("diverged"))
 
     @property
     def collapsed(self) -> bool:
-        """Whether its test accuracy was high once, and is low at the end."""
+        """Whether its test accuracy was once high and is low at the end."""
         tested = self.test_accuracies
         if not tested:
             return False
@@ -51,18 +51,18 @@ class Trained(NamedTuple):
 
 
 class RunFindings(NamedTuple):
-    """One published run, with all its seeds that are trained."""
+    """One published run, with all its trained seeds."""
 
     system: System
     run: PublishedRun
-    jobs: tuple[Job, ...]  # that are to be trained, or are
-    trained: tuple[Trained, ...]  # of all epochs; where none is, those cut short
+    jobs: tuple[Job, ...]  # trained or not
+    trained: tuple[Trained, ...]  # for all epochs or, if there are none, for fewer
     figures: tuple[Judged, ...]
-    open_reasons: tuple[str, ...]  # of jobs that are not trained, each once
+    open_reasons: tuple[str, ...]  # why jobs are not trained, each reason once
 
     @property
     def num_seeds(self) -> int:
-        """Return how many seeds are to be trained, or are."""
+        """Return the number of seeds, trained or not."""
         return len({job.seed for job in self.jobs})
 
 
@@ -74,7 +74,7 @@ def read_trained(job: Job) -> Trained:
     """
     result, lines = read_result(job.folder), read_epochs(job.folder)
     dead = None
-    if (job.folder / "predictions.csv").exists():  # of a classifier
+    if (job.folder / "predictions.csv").exists():  # a classifier
         rows = read_predictions(job.folder, seeds=(job.seed,))[job.seed].values()
         dead = tuple(dead_classes(*zip(*rows, strict=True)))
     return Trained(job, result, lines, dead)
@@ -87,10 +87,10 @@ def find(
     *,
     reason_fn: Callable[[Job], str],
 ) -> list[RunFindings]:
-    """Judge every published run of these systems by the seeds that are trained.
+    """Judge every published run of these systems by its trained seeds.
 
-    Those that were cut short count only where none of all epochs is trained. `trained`
-    is by the folder of the job; `reason_fn` says why another is not.
+    Seeds of fewer epochs (quick scale) count only if none is trained for all epochs.
+    `trained` is keyed by job folder; `reason_fn` says why a job is not trained.
     """
     findings = []
     for system in systems:
@@ -114,11 +114,11 @@ def find(
 def judge_run(
     run: PublishedRun, figure: Figure, trained: Sequence[Trained], *, open_reason: str
 ) -> Judged:
-    """Judge one figure by the seeds of its run that are trained.
+    """Judge one figure by the trained seeds of its run.
 
-    It stays open where none is, where they ended before its epoch, and where they keep
-    no such number; but a size needs no training. A training time is scaled to the
-    epochs that the figure is of.
+    It stays open if there are none, if they ended before its epoch, or if they did not
+    record the metric. Sizes need no training. A training time is scaled to the number
+    of epochs of the figure.
     """
     if figure.metric in SIZES:
         rows = layer_rows(run.settled().model)
@@ -136,14 +136,14 @@ def judge_run(
             way = "up" if done < of else "down"
             scale, scaled = of / done, f"scaled {way} from {done} to {of} epochs"
     elif figure.epoch is None and figure.metric.startswith("test_") and done < epochs:
-        note = f"is of all {epochs} epochs; here {done} are trained"
+        note = f"after all {epochs} epochs; only {done} trained here"
         return Judged(figure, "open", note)
     rows = [_row_of(figure, one) for one in trained]
     if figure.epoch is not None and None in rows:
-        note = f"is of epoch {figure.epoch}; here {done} are trained"
+        note = f"after epoch {figure.epoch}; only {done} trained here"
         return Judged(figure, "open", note)
     if not all(row and figure.metric in row for row in rows):
-        return Judged(figure, "open", f"the run keeps no {figure.metric}")
+        return Judged(figure, "open", f"the run does not record {figure.metric}")
     values = [row[figure.metric] if row else None for row in rows]
     values = [None if value is None else scale * value for value in values]
     judged = judge(figure, values)
@@ -152,13 +152,13 @@ def judge_run(
 
 
 def _briefly(reasons: Iterable[str]) -> str:
-    """Return reasons without their details, which stand once, above all tables."""
+    """Return reasons without their details, which are listed once above all tables."""
     brief = (reason.split(": ") for reason in reasons)
     return "; ".join(f"{b[0]}, see above" if len(b) > 1 else b[0] for b in brief)
 
 
 def _row_of(figure: Figure, trained: Trained) -> Mapping[str, Any] | None:
-    """Return what holds a figure's metric: the result, or the line of its epoch."""
+    """Return the record with a figure's metric: the result, or its epoch's line."""
     if figure.epoch is None:
         return trained.result
     lines = [line for line in trained.lines if line.get("epoch") == figure.epoch]

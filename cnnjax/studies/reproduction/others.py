@@ -1,4 +1,4 @@
-"""What a published run is compared with that is no run: named curves beside its own."""
+"""Named curves, other than runs, that a published run is compared with."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ Others = Mapping[tuple[str, str, str], Mapping[str, Points]]
 def others_of(
     findings: Iterable[RunFindings], datasets: Mapping[str, Dataset]
 ) -> Others:
-    """Return what else some runs are drawn beside, where their data is there.
+    """Return the other curves to draw with some runs, if their dataset is available.
 
-    System E's entropy is drawn beside that of ten output biases without a network, in
-    the unit of our loss: the mean over the images, where the report has a tenth of the
-    sum.
+    System E's entropy is compared with that of ten output biases without a network, in
+    the unit of our loss: the mean over the images; the report has a tenth of the sum.
     """
     others: dict[tuple[str, str, str], dict[str, Points]] = {}
     for one in findings:

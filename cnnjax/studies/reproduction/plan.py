@@ -1,4 +1,4 @@
-"""Which runs of which seeds are to be trained, and where each is kept."""
+"""Plan which runs and seeds to train, and the folder of each."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ from cnnjax.studies.published.run import PublishedRun, System
 
 Scale = Literal["quick", "full"]
 
-# What starting, compiling and testing cost, in multiply-adds of training.
+# The cost of starting, compiling and testing, in multiply-adds of training.
 START_WORK = 5e10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One seed of one published run: what a call of train.py trains."""
+    """One seed of one published run, trained by one call of train.py."""
 
     system: str  # its letter
     run: PublishedRun
     seed: int
-    recipe: Recipe  # as it is trained, at this scale
+    recipe: Recipe  # as trained at this scale
     folder: Path  # train.py's workdir
 
     @property
     def name(self) -> str:
-        """Say which job it is: "C batch_8 seed 0"."""
+        """Return a name such as "C batch_8 seed 0"."""
         return f"{self.system} {self.run.name} seed {self.seed}"
 
     @property
     def complaint(self) -> Path:
-        """Return the file, beside the folder, that keeps why the job failed."""
+        """Return the file beside the folder that records why the job failed."""
         return self.folder.with_name(f"{self.folder.name}.stderr")
 
     @property
     def done(self) -> bool:
-        """Whether its training has come to an end."""
+        """Whether its training has finished."""
         return (self.folder / "result.json").exists()
 
     @property
     def whole(self) -> bool:
-        """Whether all its epochs are trained; else the quick scale cuts it short."""
+        """Whether it trains all epochs of its run; the quick scale may shorten it."""
         return self.recipe.epochs == self.run.settled().epochs
 
     def flags(self, data_dir: str) -> list[str]:
-        """Return the flags of train.py; an interrupted run is replaced."""
+        """Return the flags for train.py; an interrupted run is replaced."""
         return [
             *self.run.flags(),
             *([] if self.whole else [f"--epochs={self.recipe.epochs}"]),
@@ -64,7 +64,7 @@ class Job:
         ]
 
     def epochs_done(self) -> int:
-        """Return how many epochs its metrics.jsonl tells of by now."""
+        """Return how many epochs its metrics.jsonl has so far."""
         try:
             return (self.folder / "metrics.jsonl").read_bytes().count(b"\n")
         except OSError:
@@ -72,14 +72,14 @@ class Job:
 
 
 def plan(systems: Iterable[System], *, scale: Scale, workdir: Path) -> list[Job]:
-    """Return every job of these systems at a scale, in their order.
+    """Return every job of these systems at a scale, in order.
 
-    A run of all its epochs lies in LETTER/NAME/seed_K. One that the quick scale cuts
-    short lies in LETTER/NAME/N_epochs/seed_K, so that it is never taken for a whole
-    one; where the whole one is done, it serves the quick scale, too.
+    A run of all epochs is in LETTER/NAME/seed_K. One that the quick scale shortens is
+    in LETTER/NAME/N_epochs/seed_K, so that it is never mistaken for a complete one. If
+    the complete one is done, the quick scale uses it.
 
     Raises:
-        InputError: a folder holds a run with other settings than these.
+        InputError: a folder holds a run with different settings.
     """
     jobs = []
     for system in systems:
@@ -107,10 +107,10 @@ def plan(systems: Iterable[System], *, scale: Scale, workdir: Path) -> list[Job]
 
 
 def finished(systems: Iterable[System], *, workdir: Path) -> list[Job]:
-    """Return every job of these systems that is done there, of either scale.
+    """Return every finished job of these systems in a workdir, at either scale.
 
     Raises:
-        InputError: a folder holds a run with other settings than these.
+        InputError: a folder holds a run with different settings.
     """
     systems = list(systems)
     jobs = [
@@ -124,7 +124,8 @@ def check_settings(job: Job) -> None:
     """Refuse a folder that holds a different run, which would be counted as this job.
 
     Raises:
-        InputError: recipe, faults or seed are not the job's, or the file is damaged.
+        InputError: recipe, faults or seed differ from the job's, or config.json is
+            damaged or missing.
     """
     path = job.folder / "config.json"
     if not path.exists():
@@ -138,15 +139,15 @@ def check_settings(job: Job) -> None:
     )
     for place, was, is_to_be in _differences(found, wanted, ""):
         raise InputError(
-            f"{job.folder} holds another run than {job.name}: {place} was {was!r}, and "
-            f"is to be {is_to_be!r}; choose another --workdir, or remove that folder"
+            f"{job.folder} holds a different run, not {job.name}: {place} was {was!r}, "
+            f"expected {is_to_be!r}; choose another --workdir, or remove that folder"
         )
 
 
 def work(job: Job, dataset: Dataset) -> float:
-    """Estimate what a job costs, in multiply-adds: what its time is shared out by.
+    """Estimate the cost of a job in multiply-adds, to predict its share of the time.
 
-    Each example goes through the network, and each update through the parameters.
+    Each example passes through the network, and each update through the parameters.
     """
     recipe = job.recipe
     rows = layer_rows(recipe.model)
@@ -158,7 +159,7 @@ def work(job: Job, dataset: Dataset) -> float:
 
 
 def _differences(found: Any, wanted: Any, place: str) -> Iterable[tuple[str, Any, Any]]:
-    """Yield (where, was, is to be) of each difference; a recipe's summary is prose."""
+    """Yield (place, was, expected) for each difference; summaries are ignored."""
     if isinstance(found, dict) and isinstance(wanted, dict):
         for name in sorted((found.keys() | wanted.keys()) - {"summary"}):
             inner = f"{place}.{name}" if place else name

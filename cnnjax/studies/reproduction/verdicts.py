@@ -1,4 +1,4 @@
-"""Is our number the published one? Judged figure by figure."""
+"""Judge each figure: does our number reproduce the published one?"""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from cnnjax.statistics import (
 from cnnjax.studies.published.run import Figure, Number
 
 Verdict = Literal["in band", "out of band", "no band", "open"]
-FEWEST = 3  # seeds that tell of their spread
+FEWEST = 3  # seeds needed to estimate their spread
 VERDICTS: tuple[Verdict, ...] = ("in band", "out of band", "no band", "open")
 
 
 class Judged(NamedTuple):
-    """A published number beside ours."""
+    """A published number with ours."""
 
     figure: Figure
     verdict: Verdict
-    note: str  # why, where there is something to say
+    note: str  # the reason, if there is one
     ours: MeanInterval | None = None  # over the seeds whose value is a number
-    num_seeds: int = 0  # that have a value, number or not
-    # Where one more seed of ours falls, with 95 %, if no band says where it should.
+    num_seeds: int = 0  # with a value, number or not
+    # The 95 % interval for one more seed of ours, for a figure without a band.
     one_more: Interval | None = None
 
     @property
@@ -41,7 +41,7 @@ class Judged(NamedTuple):
 
     @property
     def times_as_fast(self) -> float | None:
-        """Return how many times as fast ours is, of a figure that tells of time."""
+        """Return our speedup over the published time; None: not a time, or unknown."""
         published = self.figure.value
         if published is None or self.ours is None or not is_time(self.figure):
             return None
@@ -52,22 +52,22 @@ class Judged(NamedTuple):
 
 
 def is_time(figure: Figure) -> bool:
-    """Whether a figure tells how fast it went: in seconds, or in examples a second."""
+    """Whether a figure is a speed: in seconds, or in examples per second."""
     return figure.metric.endswith("seconds") or is_rate(figure.metric)
 
 
 def is_rate(metric: str) -> bool:
-    """Whether more of a metric is faster."""
+    """Whether a larger value of a metric means faster."""
     return metric.endswith("per_second")
 
 
 def is_count(metric: str) -> bool:
-    """Whether a metric counts something: a whole number, the same for every seed."""
+    """Whether a metric is a count: a whole number, the same for every seed."""
     return metric in ("parameters", "macs_per_example", "step")
 
 
 def shown(metric: str, value: Number) -> Number:
-    """Round to the precision that a report shows, at which figures are judged.
+    """Round to the precision of the reports, at which figures are judged.
 
     >>> shown("test_accuracy", 0.976958), shown("train_loss", 23.025851)
     (0.977, 23.026)
@@ -80,11 +80,11 @@ def shown(metric: str, value: Number) -> Number:
 
 
 def judge(figure: Figure, values: Sequence[float | None]) -> Judged:
-    """Say whether ours, the mean over seeds, falls where the figure's band says.
+    """Judge whether ours, the mean over seeds, falls in the figure's band.
 
-    A value that is not a number, or None as JSON has it, is in no band; but where none
-    was published, it is as it should be. What is out of band is unexplained, unless the
-    figure says why.
+    A value that is not a number (None in JSON) is in no band; but if the published
+    value is not a number either, it is as expected. Values out of band are marked
+    unexplained, unless the figure says why.
     """
     numbers = [float(v) for v in values if v is not None and math.isfinite(v)]
     lost = len(values) - len(numbers)

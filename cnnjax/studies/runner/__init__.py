@@ -1,1 +1,1 @@
-"""Published runs trained as processes: which, on which cores, and how far they are."""
+"""Train published runs as processes: which ones, on which cores, with progress."""

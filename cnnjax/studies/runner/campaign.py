@@ -1,4 +1,4 @@
-"""The jobs of one reproduction, what is known of each, and the report."""
+"""The jobs of one reproduction, the state of each, and the report."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from cnnjax.studies.runner.jobs import why_failed
 
 
 class Campaign:
-    """All jobs of some systems at a scale: those that are done, and the rest.
+    """All jobs of some systems at a scale, done or not.
 
-    The report tells also of whatever else is finished in the workdir.
+    The report also includes everything else that is finished in the workdir.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class Campaign:
         to: Path,
         command: Sequence[str],
     ) -> None:
-        """Read what is done, and load every data set once; `to` is the workdir.
+        """Read what is done, and load every dataset once; `to` is the workdir.
 
-        Without a `data_dir` none is loaded: then nothing can be trained. The report
-        quotes the `command`.
+        Without a `data_dir`, no dataset is loaded and nothing can be trained. The
+        report quotes the `command`.
 
         Raises:
-            InputError: a folder there holds another run, or a damaged one.
+            InputError: a folder there holds a different run, or a damaged one.
         """
         self.scale, self.to, self.command = scale, to, command
         self.jobs = plan.plan(systems, scale=scale, workdir=to)
@@ -63,7 +63,7 @@ class Campaign:
             job.folder: read_trained(job) for job in finished
         }
         self.datasets: dict[str, Dataset] = {}
-        self.missing: dict[str, str] = {}  # why, by the data set's name
+        self.missing: dict[str, str] = {}  # why, by dataset
         names = dict.fromkeys(job.recipe.dataset for job in self.reported)
         for name in names if data_dir is not None else ():
             try:
@@ -81,14 +81,14 @@ class Campaign:
         return len(self.jobs) - len(self.undone())
 
     def left_out(self) -> list[str]:
-        """Say why some of these cannot be: each data set that is missing, once."""
+        """Say why some of these cannot be trained: each missing dataset, once."""
         names = dict.fromkeys(job.recipe.dataset for job in self.undone())
         return [self.missing[name] for name in names if name in self.missing]
 
     def remaining(self) -> list[Job]:
-        """Return what is to be trained, in the order in which it should be.
+        """Return the jobs to train, in the order to train them.
 
-        Of those that run side by side the longest first, so that they end together.
+        Jobs that run in parallel come first, longest first, to finish together.
         """
         rest = [job for job in self.undone() if job.recipe.dataset in self.datasets]
         side_by_side = [job for job in rest if job.run.one_core]
@@ -96,7 +96,7 @@ class Campaign:
         return [*sorted(side_by_side, key=self.work, reverse=True), *others]
 
     def work(self, job: Job) -> float:
-        """Estimate what a job costs."""
+        """Estimate the cost of a job."""
         return plan.work(job, self.datasets[job.recipe.dataset])
 
     def reason(self, job: Job) -> str:
@@ -107,14 +107,14 @@ class Campaign:
         return f"failed: {said}" if said else NOT_YET
 
     def findings(self) -> list[RunFindings]:
-        """Judge what is trained by now."""
+        """Judge what is trained so far."""
         return find(self.systems, self.reported, self.trained, reason_fn=self.reason)
 
     def report(self, news: Job | None = None) -> None:
-        """Write the report; with news of one job, draw again only what shows it.
+        """Write the report; after news of one job, redraw only the pictures with it.
 
         Raises:
-            InputError: the system refuses to write.
+            InputError: writing fails.
         """
 
         def redraw(picture: Picture) -> bool:

@@ -1,4 +1,4 @@
-"""Jobs as processes: side by side where one core is enough, else one at a time."""
+"""Run jobs as processes: in parallel if one core is enough, else one at a time."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from cnnjax.base.errors import expect
 from cnnjax.studies.reproduction.plan import Job
 
 POLL_SECONDS = 0.2
-GRACE_SECONDS = 10  # to end after SIGTERM, until SIGKILL
+GRACE_SECONDS = 10  # from SIGTERM to SIGKILL
 
 
 class Stop:
-    """Whether SIGINT or SIGTERM has come. It is asked for, so that nothing is cut off.
+    """Record SIGINT or SIGTERM; the main loop polls it, so no operation is cut off.
 
-    Started in the background by a shell, a process ignores SIGINT until it says else.
+    A process that a shell starts in the background ignores SIGINT unless it installs a
+    handler.
     """
 
     def __init__(self) -> None:
-        """Take both signals over."""
+        """Install handlers for both signals."""
         self.number: int | None = None
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._came)
@@ -37,10 +38,10 @@ class Stop:
 
 
 class Watch(NamedTuple):
-    """Who is told what happens. None of it can change the training."""
+    """Callbacks on events; they cannot affect the training."""
 
-    on_end: Callable[[Job, int], None]  # a job ended, with this exit status
-    on_poll: Callable[[], None]  # a moment has passed
+    on_end: Callable[[Job, int], None]  # a job ended with this exit status
+    on_poll: Callable[[], None]  # called every POLL_SECONDS
     stop: Stop
 
 
@@ -49,7 +50,7 @@ class Running(NamedTuple):
 
     job: Job
     process: subprocess.Popen
-    core: int | None  # that it is kept on; None: it has them all
+    core: int | None  # that it is pinned to; None: all cores
 
 
 def cores() -> list[int]:
@@ -60,10 +61,10 @@ def cores() -> list[int]:
 
 
 def choose_cores(num_jobs: int | None) -> list[int]:
-    """Return the cores for jobs side by side, so many of those that are there.
+    """Return the cores for this many parallel jobs; None: all cores.
 
     Raises:
-        InputError: there are not so many.
+        InputError: there are fewer cores.
     """
     there = cores()
     wanted = len(there) if num_jobs is None else num_jobs
@@ -74,7 +75,7 @@ def choose_cores(num_jobs: int | None) -> list[int]:
 
 
 class Program(NamedTuple):
-    """What trains a job, and on which data."""
+    """The script that trains jobs, and its data."""
 
     script: Path  # train.py
     data_dir: str
@@ -87,11 +88,11 @@ class Program(NamedTuple):
 def run_jobs(
     jobs: Sequence[Job], *, program: Program, on_cores: Sequence[int], watch: Watch
 ) -> None:
-    """Train all jobs; those that need one core only side by side, each on its own.
+    """Train all jobs: first those that need only one core, in parallel, one per core.
 
-    They come first; then the others, one after another, with every core. A job that
-    fails does not stop the others. Whatever ends this function ends all that runs: a
-    signal does, by SystemExit(128 + signal).
+    Then the others run one after another on all cores. A job that fails does not stop
+    the others. If this function ends early, all running jobs are ended: a signal
+    raises SystemExit(128 + signal).
     """
     narrow = deque(job for job in jobs if job.run.one_core)
     wide = deque(job for job in jobs if not job.run.one_core)
@@ -119,7 +120,7 @@ def run_jobs(
 
 
 def why_failed(job: Job) -> str:
-    """Return the last line of a failed job's complaint; "" where there is none."""
+    """Return the last line of a failed job's error output; "" if there is none."""
     try:
         lines = job.complaint.read_text(errors="replace").rstrip().splitlines()
     except OSError:
@@ -128,7 +129,7 @@ def why_failed(job: Job) -> str:
 
 
 def _start(command: Sequence[str], job: Job, *, core: int | None) -> Running:
-    """Start the training of a job on a core; what it prints on stderr is kept."""
+    """Start training a job on a core; its stderr is kept in a file."""
     job.complaint.parent.mkdir(parents=True, exist_ok=True)
     before, wanted = cores(), cores() if core is None else [core]
     pins = hasattr(os, "sched_setaffinity")
@@ -141,7 +142,7 @@ def _start(command: Sequence[str], job: Job, *, core: int | None) -> Running:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=complaint,
-                close_fds=False,  # the lock goes with it
+                close_fds=False,  # it inherits the lock
             )
         finally:
             if pins:
@@ -150,9 +151,9 @@ def _start(command: Sequence[str], job: Job, *, core: int | None) -> Running:
 
 
 def _complain(job: Job, status: int) -> None:
-    """Drop the complaint of a job that did not fail; say of another what it did not.
+    """Remove the error file of a job that succeeded; else make sure it has a reason.
 
-    What a signal ends says nothing itself.
+    A job that a signal ended has not written one.
     """
     if status == 0:
         job.complaint.unlink(missing_ok=True)
@@ -165,13 +166,13 @@ def _complain(job: Job, status: int) -> None:
         names = {one.value: f" ({one.name})" for one in signal.Signals}
         words = f"ended by signal {-status}{names.get(-status, '')}"
         if -status == signal.SIGKILL:
-            words += ", as where memory runs out: try fewer --jobs"
+            words += ", perhaps out of memory: try fewer --jobs"
     with job.complaint.open("a") as complaint:
-        complaint.write(f"\n{words}; before: {said}\n" if said else f"{words}\n")
+        complaint.write(f"\n{words}; last line: {said}\n" if said else f"{words}\n")
 
 
 def _end(running: Sequence[Running]) -> None:
-    """End what still runs. That is not a failure: no complaint of it is kept."""
+    """End all running jobs. That is not a failure: their error files are removed."""
     for one in running:
         one.process.terminate()
     deadline = time.monotonic() + GRACE_SECONDS
@@ -179,6 +180,6 @@ def _end(running: Sequence[Running]) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             one.process.wait(max(0, deadline - time.monotonic()))
     for one in running:
-        one.process.kill()  # does nothing to one that has ended
+        one.process.kill()  # no effect if it has ended
         one.process.wait()
         one.job.complaint.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""One at a time in a folder: a lock that a process and its children share."""
+"""Lock a folder for one process at a time; its children share the lock."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from cnnjax.base.errors import InputError
 
 @contextlib.contextmanager
 def alone_in(workdir: Path) -> Iterator[None]:
-    """Keep others out of a workdir: two that train the same run would mix its files.
+    """Lock a workdir: two processes that train the same run would mix its files.
 
-    What is started inside shares the lock, so that also what outlives this process (one
-    that was killed) keeps others out until it has ended.
+    Child processes share the lock: if this process is killed and a child survives, the
+    folder stays locked until the child ends.
 
     Raises:
-        InputError: another is at work there, or the folder cannot be made or locked.
+        InputError: the folder is locked already, or cannot be made or locked.
     """
     try:
         import fcntl
@@ -37,7 +37,7 @@ def alone_in(workdir: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(
-                f"another reproduce.py, or a run that it started, is at work in "
+                f"another reproduce.py, or a run that it started, is using "
                 f"{workdir}; wait for it, end it, or choose another --workdir"
             ) from error
         except OSError as error:  # a file system without locks

@@ -1,4 +1,4 @@
-"""How far many jobs are, and when they will be done."""
+"""The progress of many jobs, and the time left."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from cnnjax.studies.reproduction.plan import START_WORK, Job
 
 
 class Outlook:
-    """Progress over all jobs, weighed by the work that each takes."""
+    """Progress over all jobs, weighted by the work of each."""
 
     def __init__(self, work: Mapping[str, float], jobs: Sequence[Job]) -> None:
-        """Begin with nothing done. `work` is by the name of the job."""
+        """Begin with nothing done. `work` is keyed by job name."""
         self._jobs, self._work = jobs, work
         self._ended: set[str] = set()
         self._start = time.monotonic()
 
     def end(self, job: Job) -> None:
-        """Count a job as done, also one that failed: nothing remains of it."""
+        """Count a job as done, even if it failed: no work is left."""
         self._ended.add(job.name)
 
     def epochs_done(self) -> int:
-        """Return how many epochs of all jobs are done by now."""
+        """Return how many epochs of all jobs are done so far."""
         return sum(map(self._epochs_of, self._jobs))
 
     def line(self) -> str:
-        """Say how many jobs are done, the time so far, and the time left."""
+        """Return a line with the jobs done, the time so far and the time left."""
         elapsed = time.monotonic() - self._start
         words = f"{len(self._ended)}/{len(self._jobs)} jobs, {duration(elapsed)}"
         total, done = sum(self._work.values()), self._work_done()
@@ -35,7 +35,7 @@ class Outlook:
         return words
 
     def _epochs_of(self, job: Job) -> int:
-        """Return the epochs that a job has done, unless an earlier start left them."""
+        """Return the epochs that a job has done since this start."""
         if job.name in self._ended:
             return job.recipe.epochs
         try:
@@ -46,7 +46,7 @@ class Outlook:
         return job.epochs_done() if age <= time.monotonic() - self._start else 0
 
     def _work_done(self) -> float:
-        """Return the work done so far, in the units of the whole."""
+        """Return the work done so far, in the same unit as the total."""
         done = 0.0
         for job in self._jobs:
             work, epochs = self._work[job.name], self._epochs_of(job)
@@ -57,7 +57,7 @@ class Outlook:
 
 
 def duration(seconds: float) -> str:
-    """Write a time as people read it.
+    """Format a time for people.
 
     >>> duration(42.4), duration(432.0), duration(7260.0)
     ('42 s', '7 min 12 s', '2 h 1 min')

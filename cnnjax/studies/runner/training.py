@@ -1,4 +1,4 @@
-"""Train what remains of a campaign, with a report after each job."""
+"""Train the remaining jobs of a campaign, with a report after each."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from cnnjax.telling.layout import wrap
 
 
 class Teller(NamedTuple):
-    """Who is told how a campaign goes."""
+    """Callbacks that report the progress of a campaign."""
 
-    say: Callable[[str], None]  # a line
-    # poll(state): often, whether something happened or not; state() returns the epochs
-    # that are done, and a line about jobs and time.
+    say: Callable[[str], None]  # prints a line
+    # poll(state) is called often; state() returns the number of epochs done, and a line
+    # about jobs and time.
     poll: Callable[[Callable[[], tuple[int, str]]], None]
 
 
 def train(
     campaign: Campaign, *, program: Program, on_cores: Sequence[int], teller: Teller
 ) -> list[Job]:
-    """Train what remains, and report before it and after each job; say which failed.
+    """Train what remains, report before and after each job; return the failed jobs.
 
     Raises:
         InputError: nothing is trained, and nothing can be: the data is missing.
@@ -53,7 +53,7 @@ def train(
         teller.say(wrap(f"{job.name}: {said}  ({outlook.line()})"))
         try:
             campaign.report(news=job)
-        except InputError as error:  # no reason to end what is being trained
+        except InputError as error:  # training goes on without it
             teller.say(wrap(f"no report for now: {error}"))
 
     def on_poll() -> None:
