@@ -164,7 +164,7 @@ MUTANTS = (
         "dropout_draws_from_the_order",
         "Dropout draws from the key of the order.",
         "cnnjax/experiments/experiment.py",
-        "keys.dropout if recipe.model.has_dropout",
+        "keys.dropout if recipe.needs_keys",
         "keys.order if recipe.model.has_dropout",
         SEEDS,
     ),

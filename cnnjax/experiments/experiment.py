@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Key, Num
 from cnnjax import models, strategies
 from cnnjax.base.arguments import instance_of, whole_number
 from cnnjax.base.settings import check_settings, new_key
+from cnnjax.data.augmentation import augment
 from cnnjax.data.checks import check_dataset
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.preprocessing import preprocess
@@ -73,7 +74,7 @@ class Keys(NamedTuple):
     params: Key[Array, ""]
     split: Key[Array, ""]
     order: Key[Array, ""]
-    dropout: Key[Array, ""]
+    dropout: Key[Array, ""]  # and of augmentation: of what is random in an example
 
 
 def keys_of(seed: int) -> Keys:
@@ -149,7 +150,7 @@ def prepare(
         train=train_examples,
         test=test_examples,
         loop=loop,
-        keys=LoopKeys(keys.order, keys.dropout if recipe.model.has_dropout else None),
+        keys=LoopKeys(keys.order, keys.dropout if recipe.needs_keys else None),
     )
     check_division_of(experiment)
     return experiment
@@ -157,7 +158,12 @@ def prepare(
 
 def objective_of(recipe: Recipe) -> Objective:
     """Build the network and the losses of a recipe."""
-    return make_objective(recipe.model, LOSSES[recipe.loss], scale_of(recipe))
+    return make_objective(
+        recipe.model,
+        LOSSES[recipe.loss],
+        scale_of(recipe),
+        augment=augment_of(recipe),
+    )
 
 
 def scale_of(recipe: Recipe) -> Callable[[Num[Array, "*example"]], Array]:
@@ -165,6 +171,14 @@ def scale_of(recipe: Recipe) -> Callable[[Num[Array, "*example"]], Array]:
     return functools.partial(
         preprocess, config=recipe.preprocessing, dtype=recipe.model.dtype
     )
+
+
+def augment_of(
+    recipe: Recipe,
+) -> Callable[[Array, Key[Array, ""]], Array] | None:
+    """Return the augmentation of ONE raw example, given its key; None: there is none."""
+    steps = recipe.augmentation
+    return functools.partial(augment, steps=steps) if steps else None
 
 
 def check_division_of(experiment: Experiment) -> None:

@@ -25,6 +25,12 @@ def check_shapes(recipe: Recipe, dataset: Dataset) -> None:
             f"recipe {recipe.name!r} expects inputs of shape {expected}, got {got} "
             f"from dataset {dataset.name!r}; {_WAY_TO_FIT}"
         )
+    for step in recipe.augmentation:
+        if len(expected) != 3 or min(expected[:2]) <= getattr(step, "padding", 0):
+            raise InputError(
+                f"recipe {recipe.name!r} expects images for {step}, larger than its "
+                f"padding, got inputs of shape {expected}"
+            )
     match recipe.preprocessing:
         case Standardize(mean, std) if not {len(mean), len(std)} <= {1, expected[-1]}:
             raise InputError(

@@ -11,8 +11,10 @@ from cnnjax.base.arguments import (
     named,
     optional,
     settle,
+    several,
     whole,
 )
+from cnnjax.data.augmentation import Augmentation
 from cnnjax.data.order import Shuffle
 from cnnjax.data.preprocessing import UNIT_SCALE, Preprocessing
 from cnnjax.data.splits import OFFICIAL, Split
@@ -36,11 +38,17 @@ class Recipe:
     dataset: str  # the dataset of the publication
     split: Split = OFFICIAL
     num_train: int | None = None  # None: all training examples of the split
+    augmentation: tuple[Augmentation, ...] = ()  # of raw images, before preprocessing
     preprocessing: Preprocessing = UNIT_SCALE
     batch_size: int | None  # None: all training examples at once
     epochs: int
     shuffle: Shuffle = "every_epoch"
     strategy: str = FASTEST  # a name of strategies.STRATEGIES, or FASTEST
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether training needs one key per example: for dropout or augmentation."""
+        return self.model.has_dropout or bool(self.augmentation)
 
     def __post_init__(self) -> None:
         """Raise InputError for invalid values."""
@@ -54,6 +62,7 @@ class Recipe:
             dataset=instance_of(str),
             split=instance_of(*get_args(Split)),
             num_train=optional(whole),
+            augmentation=several(instance_of(*get_args(Augmentation))),
             preprocessing=instance_of(*get_args(Preprocessing)),
             batch_size=optional(whole),
             epochs=at_least(0),

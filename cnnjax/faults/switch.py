@@ -7,7 +7,12 @@ from typing import Any
 
 from cnnjax.base.arguments import instance_of, several
 from cnnjax.base.errors import InputError, expect
-from cnnjax.experiments.experiment import Experiment, check_division_of, scale_of
+from cnnjax.experiments.experiment import (
+    Experiment,
+    augment_of,
+    check_division_of,
+    scale_of,
+)
 from cnnjax.experiments.recipes import Recipe
 from cnnjax.faults.catalogue import corrupted, get_fault
 from cnnjax.faults.fault import OF_GRADIENT, Fault, clash, unmet
@@ -100,6 +105,7 @@ def wrong_objective(recipe: Recipe, faults: Sequence[Fault]) -> Objective:
         loss._replace(of_output=measured),
         scale_of(recipe),
         trained=corrupted("loss", measured, faults),
+        augment=augment_of(recipe),
     )
     if all(fault.place != "parameters" for fault in faults):
         return wrong

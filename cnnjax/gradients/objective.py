@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Key, Num
 
 from cnnjax.base.arguments import function
 from cnnjax.base.errors import InputError
@@ -44,16 +44,20 @@ def make_objective(
     preprocess: Callable[[Num[Array, "*example"]], Float[Array, "*example"]],
     *,
     trained: LossOfOutput | None = None,
+    augment: Callable[[Array, Key[Array, ""]], Array] | None = None,
 ) -> Objective:
     """Build the objective of a network and a loss of `losses.LOSSES`, on raw examples.
 
     If `trained` is given, training differentiates it, while the test still uses `loss`.
-    It is a loss of ONE example, too.
+    It is a loss of ONE example, too. `augment(example, key)` changes a raw example in
+    training; the test sees it as it is.
     """
     measured = NetworkLoss(
         config=config, loss_of_output=loss.of_output, preprocess=preprocess
     )
-    own = measured if trained is None else replace(measured, loss_of_output=trained)
+    own = replace(
+        measured, loss_of_output=trained or measured.loss_of_output, augment=augment
+    )
     apply = make_apply(config)
 
     def apply_fn(params: Params, example: Num[Array, "*example"]) -> Array:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Key, Num, Shaped
 
@@ -15,18 +16,22 @@ from cnnjax.models.network import Network, clear_about_parameters, mode
 from cnnjax.models.stack import ModelConfig
 from cnnjax.types import Params, Values
 
+# Dropout uses the key of an example itself; augmentation, the key with this folded in.
+_AUGMENTATION = 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkLoss:
     """`loss_fn(params, example, label, key) -> (loss, metrics)` of a network.
 
     The example is raw (uint8 or float): `preprocess` scales it, inside the compiled
-    step.
+    step. In training, which has keys, `augment(example, key)` changes it before that.
     """
 
     config: ModelConfig
     loss_of_output: LossOfOutput
     preprocess: Callable[[Num[Array, "*example"]], Float[Array, "*example"]]
+    augment: Callable[[Array, Key[Array, ""]], Array] | None = None
 
     def __call__(
         self,
@@ -49,10 +54,19 @@ class NetworkLoss:
         """Return the same as `contract.checked(self)`, with one stack frame less."""
         network, variables = Network(self.config), {"params": params}
         with clear_about_parameters(), alone():
-            scaled = self.preprocess(jnp.asarray(example))
+            scaled = self.input_of(example, key)
             output = network.apply(variables, scaled, **mode(key))
             returned = self.loss_of_output(cast(Array, output), jnp.asarray(label))
         return checked_values(*as_pair(returned))
+
+    def input_of(
+        self, example: Num[ArrayLike, "*example"], key: Key[Array, ""] | None
+    ) -> Float[Array, "*example"]:
+        """Return what the network gets: the example, augmented (with a key), scaled."""
+        raw = jnp.asarray(example)
+        if self.augment is not None and key is not None:
+            raw = self.augment(raw, jax.random.fold_in(key, _AUGMENTATION))
+        return self.preprocess(raw)
 
     def tapped(
         self,
@@ -75,7 +89,7 @@ class NetworkLoss:
         )
         variables = {"params": params, "taps": own}
         with clear_about_parameters():
-            scaled = self.preprocess(jnp.asarray(example))
+            scaled = self.input_of(example, key)
             output, sown = network.apply(
                 variables, scaled, mutable=["inputs"], **mode(key)
             )

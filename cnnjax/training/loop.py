@@ -61,10 +61,10 @@ class LoopConfig:
 
 
 class LoopKeys(NamedTuple):
-    """The keys of a training run; `dropout` is None without dropout."""
+    """The keys of a training run; `dropout` is None if nothing in an example is random."""
 
     order: Key[Array, "*runs"]
-    dropout: Key[Array, "*runs"] | None
+    dropout: Key[Array, "*runs"] | None  # and of augmentation
 
 
 class LoopState(NamedTuple):

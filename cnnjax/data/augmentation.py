@@ -1,0 +1,71 @@
+"""Augmentation: a random change of ONE raw image, a pure function of image and key.
+
+In training every visit of an image has a key of its own, so it sees another change; the
+test has no keys, and sees the images as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Key, Num
+
+from cnnjax.base.arguments import at_least, settle
+
+
+@dataclass(frozen=True)
+class RandomFlip:
+    """Mirror the image, left to right, with probability 1/2."""
+
+    def __call__(
+        self, image: Num[Array, "height width channels"], key: Key[Array, ""]
+    ) -> Num[Array, "height width channels"]:
+        """Return the image or its mirror image."""
+        return jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """Shift the image by -padding to padding pixels, each way equally likely.
+
+    What comes in at the border is the reflection of the image: the image is padded by
+    `padding` pixels on every side (numpy.pad's mode "reflect"), and a crop of the old
+    size is taken. Source: He et al., "Deep Residual Learning for Image Recognition",
+    2016, section 4.2 (with zeros in place of the reflection).
+    """
+
+    padding: int
+
+    def __post_init__(self) -> None:
+        """Raise InputError for invalid values."""
+        settle(self, padding=at_least(1))
+
+    def __call__(
+        self, image: Num[Array, "height width channels"], key: Key[Array, ""]
+    ) -> Num[Array, "height width channels"]:
+        """Return the shifted image."""
+        side = (self.padding, self.padding)
+        padded = jnp.pad(image, (side, side, (0, 0)), mode="reflect")
+        top, left = jax.random.randint(key, (2,), 0, 2 * self.padding + 1)
+        return lax.dynamic_slice(padded, (top, left, 0), image.shape)
+
+
+Augmentation = RandomFlip | RandomCrop
+
+
+def augment(
+    image: Num[Array, "height width channels"],
+    key: Key[Array, ""],
+    *,
+    steps: Sequence[Augmentation],
+) -> Num[Array, "height width channels"]:
+    """Apply the steps one after another, each with a key of its own."""
+    for step, own in zip(
+        steps, jax.random.split(key, max(len(steps), 1)), strict=False
+    ):
+        image = step(image, own)
+    return image
