@@ -64,8 +64,7 @@ def augment(
     steps: Sequence[Augmentation],
 ) -> Num[Array, "height width channels"]:
     """Apply the steps one after another, each with a key of its own."""
-    for step, own in zip(
-        steps, jax.random.split(key, max(len(steps), 1)), strict=False
-    ):
+    keys = jax.random.split(key, len(steps))
+    for step, own in zip(steps, keys, strict=True):
         image = step(image, own)
     return image

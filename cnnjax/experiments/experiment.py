@@ -176,7 +176,7 @@ def scale_of(recipe: Recipe) -> Callable[[Num[Array, "*example"]], Array]:
 def augment_of(
     recipe: Recipe,
 ) -> Callable[[Array, Key[Array, ""]], Array] | None:
-    """Return the augmentation of ONE raw example, given its key; None: there is none."""
+    """Return the augmentation of ONE raw example and its key; None: there is none."""
     steps = recipe.augmentation
     return functools.partial(augment, steps=steps) if steps else None
 

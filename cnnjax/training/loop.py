@@ -61,7 +61,7 @@ class LoopConfig:
 
 
 class LoopKeys(NamedTuple):
-    """The keys of a training run; `dropout` is None if nothing in an example is random."""
+    """The keys of a training run; `dropout` is None if no example needs one."""
 
     order: Key[Array, "*runs"]
     dropout: Key[Array, "*runs"] | None  # and of augmentation
