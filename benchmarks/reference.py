@@ -74,7 +74,9 @@ def write(experiment: Experiment, folder: Path, *, data_dir: str | None) -> None
     recipe = experiment.recipe
     num_train = len(experiment.train.labels)
     steps = -(-num_train // experiment.loop.batch_size)
-    schedule = make_schedule(recipe.optimizer, steps_per_epoch=steps)
+    schedule = make_schedule(
+        recipe.optimizer, steps_per_epoch=steps, epochs=recipe.epochs
+    )
     facts = {
         "recipe": recipe.name,
         "dataset": recipe.dataset,
@@ -86,13 +88,13 @@ def write(experiment: Experiment, folder: Path, *, data_dir: str | None) -> None
         "shuffle": recipe.shuffle,
         "learning_rate": recipe.optimizer.learning_rate,
         "optimizer": plain(recipe.optimizer),
-        "learning_rates": [
-            float(np.asarray(schedule(e * steps))) for e in range(recipe.epochs)
-        ],
     }
     write_case(
         folder, facts=facts, layers=case_layers(recipe.model), params=experiment.params
     )
+    every = np.arange(recipe.epochs * steps).reshape(recipe.epochs, steps)
+    rates = np.broadcast_to(jax.vmap(jax.vmap(schedule))(every), every.shape)
+    save_arrays(folder, {"learning_rates": rates})
 
 
 def write_examples(experiment: Experiment, folder: Path, *, with_test: bool) -> None:

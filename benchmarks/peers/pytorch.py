@@ -55,6 +55,7 @@ def make(case: Case, task: Task, *, form: str, fused: bool) -> Contender:
         test_inputs = torch_inputs(case, "test_inputs", form)
         test_labels = torch.from_numpy(case.array("test_labels")).to(DEVICE)
         generator = torch.Generator().manual_seed(seed)
+        learning_rates = case.array("learning_rates")  # of each epoch and update
         shuffle, count = case.facts["shuffle"], len(trained.labels)
         batches = torch.arange(count).to(DEVICE).split(case.batch_size)
 
@@ -75,13 +76,14 @@ def make(case: Case, task: Task, *, form: str, fused: bool) -> Contender:
             accuracy()
             compile_seconds = time.perf_counter() - began
         for epoch in range(epochs):
-            for group in optimizer.param_groups:
-                group["lr"] = case.facts["learning_rates"][epoch]
+            rates = learning_rates[epoch].tolist()
             began = time.perf_counter()
             if shuffle == "every_epoch" or (shuffle == "once" and epoch == 0):
                 drawn = torch.randperm(count, generator=generator)
                 batches = drawn.to(DEVICE).split(case.batch_size)
-            for batch in batches:
+            for batch, rate in zip(batches, rates, strict=True):
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
                 backward(batch)
                 optimizer.step()
             wait()

@@ -1,4 +1,4 @@
-"""The networks of the published experiments."""
+"""The networks of the recipes."""
 
 from __future__ import annotations
 
@@ -75,6 +75,40 @@ DROPOUT_CNN = ModelConfig(
         Dense(10),
     ),
     initializer=initializers.PYTORCH,
+)
+
+FAST_CNN = ModelConfig(
+    input_shape=IMAGE,
+    layers=(
+        Conv(32, kernel_size=5),
+        MaxPool(2),
+        Activation("relu"),
+        Conv(64, kernel_size=3),
+        MaxPool(2),
+        Activation("relu"),
+        Flatten(),
+        Dense(10),
+    ),
+    initializer=initializers.HE_NORMAL,
+)
+
+CIFAR10_CNN = ModelConfig(
+    input_shape=(32, 32, 3),
+    layers=(
+        Conv(64, kernel_size=3, padding=1),
+        MaxPool(2),
+        Activation("relu"),
+        Conv(128, kernel_size=3, padding=1),
+        MaxPool(2),
+        Activation("relu"),
+        Conv(256, kernel_size=3, padding=1),
+        MaxPool(2),
+        Activation("relu"),
+        Flatten(),
+        Dropout(0.3),
+        Dense(10),
+    ),
+    initializer=initializers.HE_NORMAL,
 )
 
 WIDE_CNN = ModelConfig(

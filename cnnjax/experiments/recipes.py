@@ -8,6 +8,7 @@ from __future__ import annotations
 from cnnjax.base.arguments import (
     known_name,
 )
+from cnnjax.data.augmentation import RandomCrop, RandomFlip
 from cnnjax.data.preprocessing import (
     Identity,
     MinMaxPerImage,
@@ -16,7 +17,9 @@ from cnnjax.data.preprocessing import (
 from cnnjax.data.splits import HoldOut
 from cnnjax.experiments.networks import (
     ADAM_COSINE_CNN,
+    CIFAR10_CNN,
     DROPOUT_CNN,
+    FAST_CNN,
     IMAGE,
     MOMENTUM_MLP,
     WIDE_CNN,
@@ -24,7 +27,7 @@ from cnnjax.experiments.networks import (
 )
 from cnnjax.experiments.recipe import Recipe
 from cnnjax.training.optimizers import Adam, OptimizerConfig, Sgd
-from cnnjax.training.schedules import Cosine
+from cnnjax.training.schedules import Cosine, OneCycle
 
 # Mean and standard deviation of all training pixels / 255, to four digits. The widely
 # used deviations of CIFAR-10, 0.2023, 0.1994 and 0.2010, are not over all pixels:
@@ -157,6 +160,36 @@ RECIPES: dict[str, Recipe] = {
             batch_size=1,
             epochs=73,
             shuffle="never",
+        ),
+        Recipe(
+            name="fast_mnist_cnn",
+            summary="CNN tuned for the shortest time to 99 % on MNIST, one cycle",
+            model=FAST_CNN,
+            loss="softmax_cross_entropy",
+            optimizer=OptimizerConfig(
+                algorithm=Adam(), learning_rate=5e-3, schedule=OneCycle(pct_start=0.25)
+            ),
+            dataset="mnist",
+            preprocessing=MNIST_SCALE,
+            batch_size=64,
+            epochs=2,
+        ),
+        Recipe(
+            name="cifar10_cnn",
+            summary="CNN of three convolutions for CIFAR-10: crop, flip, one cycle",
+            model=CIFAR10_CNN,
+            loss="softmax_cross_entropy",
+            optimizer=OptimizerConfig(
+                algorithm=Sgd(momentum=0.9),
+                learning_rate=0.02,
+                schedule=OneCycle(pct_start=0.25),
+                l2=5e-4,
+            ),
+            dataset="cifar10",
+            augmentation=(RandomCrop(padding=4), RandomFlip()),
+            preprocessing=CIFAR10_SCALE,
+            batch_size=64,
+            epochs=30,
         ),
     )
 }
