@@ -8,7 +8,7 @@ from typing import Any
 
 from machine import BUSY
 
-from cnnjax.results.environment import environment_line
+from cnnjax.results.environment import environment_line, machine_text
 from cnnjax.studies.reporting.words import table, text
 
 Row = dict[str, Any]  # a line of a results file
@@ -25,7 +25,7 @@ def provenance(rows: Sequence[Row]) -> str:
     row = rows[0]
     environment = row["environment"]
     lines = [
-        f"- {environment_line(environment)}; {environment['machine']}",
+        f"- {environment_line(environment)}; {machine_text(environment)}",
         f"- {environment['date']}, `python {shlex.join(row['command'])}`",
     ]
     peers = {n: v for n, v in environment["peers"].items() if v is not None}

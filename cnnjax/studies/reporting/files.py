@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from cnnjax.base.errors import InputError
-from cnnjax.results.environment import environment_line
+from cnnjax.results.environment import environment_line, machine_text
 from cnnjax.results.workdir import Workdir
 from cnnjax.studies.reporting.page import page_of
 from cnnjax.studies.reporting.pictures import Picture, pictures_of
@@ -58,7 +58,7 @@ def measured_on(trained: Iterable[Trained]) -> list[str]:
     """Say on what the runs were trained, and when: a line for each environment."""
     environments = [one.result["environment"] for one in trained]
     counted = Counter(
-        f"{environment_line(one)}; {one['machine']}" for one in environments
+        f"{environment_line(one)}; {machine_text(one)}" for one in environments
     )
     dates = sorted(one["date"] for one in environments)
     lines = [f"{count} trained on: {line}" for line, count in counted.most_common()]
