@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -131,7 +132,7 @@ def draw_panels(panels: Sequence[Panel], *, title: str) -> bytes:
     size = (1 + 4.2 * len(panels), 1.3 + 2.9 * len(measures))
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title)
+    figure.suptitle(textwrap.fill(title, 45 * len(panels)))
     shape = (len(measures), len(panels))
     grid = figure.subplots(*shape, sharex="all", sharey="row", squeeze=False)
     for column, panel in enumerate(panels):
@@ -146,7 +147,7 @@ def draw_panels(panels: Sequence[Panel], *, title: str) -> bytes:
             log_y(axes)
     handles = _legend(curves)
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(4, len(handles))
+        handles=handles, loc="outside lower center", ncols=1 if len(panels) == 1 else 2
     )
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=110)

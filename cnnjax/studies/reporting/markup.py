@@ -23,6 +23,8 @@ LINK = re.compile(r"#[\w-]+|https?://[\w./#?=&%~+:@-]+|[\w-][\w./#-]*")
 IMAGE = re.compile(r"[\w-][\w./-]*\.(png|svg)")
 # Columns that fit a phone; each row of a table that has more becomes a card there.
 MOST_NUMBERS, MOST_WORDS = 5, 3
+MOST_DENSE = 8  # columns of numbers, of which a card has three on a line
+KINDS = {"in band": "good", "out of band": "bad"}  # colours of verdicts
 
 
 class Shown(NamedTuple):
@@ -108,7 +110,13 @@ class _Tables(Treeprocessor):
             marks = [cell.get("style", "") for cell in table.iter("th")]
             numbers = all("right" in mark for mark in marks[1:])
             if len(heads) > (MOST_NUMBERS if numbers else MOST_WORDS):
-                table.set("class", "wide")
+                few = numbers and len(heads) <= MOST_DENSE
+                dense = " dense" * (few or "note" in heads)
+                table.set("class", f"wide{dense}")
             for row in table.iter("tr"):
                 for cell, head in zip(row.findall("td"), heads, strict=False):
                     cell.set("data-head", head)
+                    if head == "verdict" and (
+                        kind := KINDS.get("".join(cell.itertext()))
+                    ):
+                        cell.set("class", kind)

@@ -34,7 +34,10 @@ table:not(.bars) thead th { border-bottom: 2px solid #bbb; cursor: pointer; }
 thead th[aria-sort="ascending"]::after { content: " \\25B2"; }
 thead th[aria-sort="descending"]::after { content: " \\25BC"; }
 td[style*="right"] { white-space: nowrap; }
-td:first-child { min-width: 8rem; } .wide td:first-child { min-width: 11rem; }
+td:first-child { min-width: 8rem; } .wide td:first-child { min-width: 12rem; }
+.good { color: var(--ours); } .bad { color: var(--bad); }
+td[data-head="note"] { min-width: 14rem; }
+[data-head="verdict"] { white-space: nowrap; }
 code { background: #f0efeb; padding: 0.1em 0.3em; border-radius: 3px;
   font-size: 0.9em; overflow-wrap: anywhere; }
 details { margin: 0.6em 0; }
@@ -95,12 +98,24 @@ img { max-width: 100%; height: auto; display: block; }
   .wide td:empty { display: none; }
   .wide td + td::before { content: attr(data-head); color: var(--quiet);
     text-align: left; }
+  .dense tr { display: grid; gap: 0 0.8em;
+    grid-template-columns: minmax(0, 1fr) minmax(0, 1fr) minmax(0, 1.4fr); }
+  .dense td, .dense td:first-child { display: block; text-align: left !important;
+    min-width: 0; }
+  .dense td:first-child { grid-column: 1 / -1; }
+  .dense td + td::before { display: block; font-size: 0.78rem; }
+  .dense td:first-child:has(+ [data-head="verdict"]) { grid-column: 1 / 3; }
+  .dense [data-head="verdict"] { text-align: right !important; }
+  .dense [data-head="note"] { grid-column: 1 / -1; color: var(--quiet); }
+  .dense :is([data-head="verdict"], [data-head="note"])::before { content: none; }
   table { font-size: 0.85rem; }
   th { overflow-wrap: anywhere; }
   table:not(.wide):not(.bars) :is(th, td) { padding: 0.25em 0.35em; }
   table:not(.wide):not(.bars) :is(th, td):first-child { min-width: 5.5rem;
     padding-left: 0; }
   .broad img { max-width: none; width: 44rem; }
+  .broad::before { content: "This picture scrolls sideways."; position: sticky; left: 0;
+    color: var(--quiet); font-size: 0.8rem; }
 }
 @media print { details::details-content { content-visibility: visible; } }
 """

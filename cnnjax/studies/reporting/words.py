@@ -12,8 +12,9 @@ from cnnjax.studies.published.run import Number
 from cnnjax.studies.reproduction.verdicts import is_count
 
 NOTHING = "-"
-NUMBER = re.compile(  # with its unit, or two of them
-    r"\**[<>~+-]?\d[\d.,:e+-]*( ?(%|s|MiB|times))?(( to | / )[\d.,]+( ?(%|s))?)?\**"
+UNIT = r"( ?(%|s|MiB|times))?"
+NUMBER = re.compile(  # or two of them, and what stands behind in parentheses
+    rf"\**[<>~+-]?\d[\d.,:e+-]*{UNIT}(( to | / | of )[\d.,]+{UNIT})?( \([^()]*\))?\**"
 )
 NOT_A_NUMBER = "not a number"
 
@@ -27,7 +28,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _alignment(cells: Sequence[str]) -> str:
-    told = [cell for cell in cells if cell not in ("", NOTHING)]
+    told = [cell for cell in cells if cell not in ("", NOTHING, NOT_A_NUMBER)]
     return "---:" if told and all(map(NUMBER.fullmatch, told)) else "---"
 
 
