@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from machine import busy_note
 
 from cnnjax.results.environment import machine_text
+from cnnjax.studies.reporting.words import counted
 
 Row = dict[str, Any]  # a line of a results file
 NOT_OF_A_MACHINE = ("cnnjax", "commit", "date", "peers")  # of an environment
@@ -88,7 +89,9 @@ def described(environment: Mapping[str, Any]) -> str:
     >>> described(here)
     'NVIDIA H200; CPU model not recorded (x86_64), 16 cores; Python 3.12.3, JAX 0.11.2'
     """
-    told = [f"{machine_text(environment)}, {environment['num_cores']} cores"]
+    told = [machine_text(environment)]
+    if environment["num_cores"] is not None:
+        told[0] += f", {counted(environment['num_cores'], 'core')}"
     if environment["platform"] != "cpu":
         told.insert(0, environment["device_kind"])
     versions = [f"Python {environment['python']}", f"JAX {environment['jax']}"]
