@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from cnnjax.telling.axes import MOST, few, log_y
+
 Row = dict[str, Any]  # a line of a results file
-OURS, PEER, TUNED = "tab:blue", "0.45", "0.7"
+OURS = "#0f766e"
+PEERS = ("#7c8594", "#b45309", "#6d28d9", "#0369a1")
 
 # Text stays text, and the same numbers give the same file.
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "cnnjax",
-    "font.size": 10,
+    "font.size": 9,
 }
 
 # For each question of `scaling`: the labels of both axes, and the ideal curve.
@@ -30,22 +35,6 @@ AXES = {
 }
 
 
-def draw_rates(rows: Sequence[Row]) -> bytes:
-    """Draw examples per second as bars with quartiles, cnnjax's in colour."""
-    figure = Figure(figsize=(8, 0.9 + 0.28 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    for place, row in enumerate(reversed(rows)):
-        rate = row["examples_per_second"]
-        spread = [[rate["median"] - rate["low"]], [rate["high"] - rate["median"]]]
-        colour = OURS if row["ours"] else TUNED if row["tuned"] else PEER
-        axes.barh(place, rate["median"], xerr=spread, color=colour, height=0.75)
-    axes.set_yticks(range(len(rows)), [row["contender"] for row in reversed(rows)])
-    axes.set_xlabel("examples per second: median and quartiles over rounds")
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.grid(axis="x", alpha=0.3)
-    return _svg(figure)
-
-
 def draw_scaling(rows: Sequence[Row], *, question: str) -> bytes:
     """Draw measured times, and the ideal line through the first point."""
     x_label, y_label, ideal = AXES[question]
@@ -54,19 +43,19 @@ def draw_scaling(rows: Sequence[Row], *, question: str) -> bytes:
     times = [row["round_seconds" if per_epoch else "step_seconds"] for row in rows]
     x = [row["x"] for row in rows]
     y = [unit * time["median"] for time in times]
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    figure = Figure(figsize=(3.6, 2.7), layout="constrained")
     axes = figure.subplots()
     low = [unit * (time["median"] - time["low"]) for time in times]
     high = [unit * (time["high"] - time["median"]) for time in times]
     axes.errorbar(x, y, yerr=[low, high], fmt="o-", color=OURS, label="measured")
     line = [ideal(value, x[0], y[0]) for value in x]
     axes.plot(x, line, "--", color="black", lw=1, label="ideal")
-    axes.set_xscale("log", base=10 if per_epoch else 2)
-    axes.set_yscale("log")
-    axes.set_xticks(x, [f"{value:g}" for value in x])
+    axes.set_xscale("log")
+    doubled = x if len(x) <= MOST else x[::-3][::-1]
+    ticks = few(min(x), max(x)) if per_epoch else doubled
+    axes.set_xticks(ticks, [f"{value:,g}" for value in ticks])
     axes.xaxis.minorticks_off()
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+    log_y(axes)
     virtual = rows[0]["virtual"] and question in ("strong", "weak")
     axes.set_xlabel(f"virtual CPU {x_label}" if virtual else x_label)
     axes.set_ylabel(y_label)
@@ -76,24 +65,33 @@ def draw_scaling(rows: Sequence[Row], *, question: str) -> bytes:
 
 
 def draw_accuracy(rows: Sequence[Row]) -> bytes:
-    """Draw test error against seconds of training, with one thin line per seed."""
-    figure = Figure(figsize=(8, 4), layout="constrained")
+    """Draw test error by seconds of training: medians over seeds, and their range."""
+    figure = Figure(figsize=(3.6, 3.5), layout="constrained")
     axes = figure.subplots()
-    peers = iter(("0.2", "0.5", "0.75"))
+    peers = itertools.cycle(PEERS)
+    lines = iter(("-", "--", ":"))
     for row in rows:
-        colour = OURS if row["ours"] else next(peers, "0.8")
-        for index, curve in enumerate(row["curves"]):
-            seconds = [point["train_seconds"] for point in curve]
-            errors = [100 * (1 - point["accuracy"]) for point in curve]
-            name = row["contender"] if index == 0 else None
-            axes.plot(seconds, errors, ".-", color=colour, lw=0.9, label=name)
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+        colour = OURS if row["ours"] else next(peers)
+        style = next(lines, "-.") if row["ours"] else "-"
+        by_epoch = list(zip(*row["curves"], strict=True))
+        seconds = [median(p["train_seconds"] for p in epoch) for epoch in by_epoch]
+        errors = [[100 * (1 - p["accuracy"]) for p in epoch] for epoch in by_epoch]
+        name = row["contender"]
+        axes.plot(
+            *(seconds, list(map(median, errors))),
+            style,
+            color=colour,
+            lw=1.8,
+            label=name,
+        )
+        low, high = list(map(min, errors)), list(map(max, errors))
+        axes.fill_between(seconds, low, high, color=colour, alpha=0.18, lw=0)
+    log_y(axes)
+    axes.set_xlim(left=0)
     axes.set_xlabel("seconds of training")
-    axes.set_ylabel("test error, %")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend()
+    axes.set_ylabel("test error (%)")
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=1, fontsize="small")
     return _svg(figure)
 
 

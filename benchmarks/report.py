@@ -8,22 +8,26 @@ Writes report.md, report.html (self-contained) and pictures/ into --out. With
 
 from __future__ import annotations
 
-import itertools
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import _paths  # noqa: F401
 import _script
-import pictures
+import facts
 import results
+import setups
+import speeds
 import tables
+import words
 from absl import flags
+from blocks import Card, cards_html, cards_markdown, key_html
+from setups import Chosen, Group
 
 from cnnjax.base.errors import InputError, expect
 from cnnjax.results.workdir import Workdir
 from cnnjax.studies.reporting.page import page_of
+from cnnjax.studies.reporting.words import counted, fold, text
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("out", "runs/benchmarks", "Folder for the report.")
@@ -32,7 +36,11 @@ flags.DEFINE_string("readme", None, "File whose table between the marks is repla
 TITLE = "cnnjax, measured"
 MARKS = ("<!-- throughput: begin -->", "<!-- throughput: end -->")
 BENCHMARKS = ("throughput", "accuracy", "scaling")
+KEY = "key-of-colours"  # what stands for the legend in the page's text
+KEY_OF_FORMS = "key-of-forms"
+INSIDE = "inside-of-a-fold"
 Row = dict[str, Any]
+Cards = list[Card]
 
 
 def main(args: list[str]) -> None:
@@ -50,96 +58,124 @@ def main(args: list[str]) -> None:
         raise InputError(
             f"cannot write {folder}: {error.strerror}; choose another --out"
         ) from error
-    drawn = Workdir(folder / "pictures")
-    parts = [f"# {TITLE}", _preface()]
-    throughput = [row for row in rows if row["benchmark"] == "throughput"]
-    for number, (key, group) in enumerate(_groups(throughput)):
-        parts += _throughput(key, group, drawn, number)
-    for number, row_group in enumerate(_runs(rows, "accuracy")):
-        parts += _accuracy(row_group, drawn, number)
-    for number, row_group in enumerate(_runs(rows, "scaling")):
-        parts += _scaling(row_group, drawn, number)
-    words = "\n\n".join(part for part in parts if part) + "\n"
+    groups = setups.grouped(
+        [row for row in rows if row["benchmark"] == "throughput"], setups.names_of(rows)
+    )
+    parts = _parts(rows, groups, Workdir(folder / "pictures"))
     workdir = Workdir(folder)
-    workdir.write_bytes("report.md", words.encode())
-    page = page_of(words, folder=folder, title=TITLE)
+    told = [part if isinstance(part, str) else cards_markdown(part) for part in parts]
+    told = [part for part in told if part not in (KEY, KEY_OF_FORMS)]
+    workdir.write_bytes("report.md", _joined(told).encode())
+    inserts = {
+        f"cards-{at}": cards_html(part)
+        for at, part in enumerate(parts)
+        if not isinstance(part, str)
+    }
+    told = [p if isinstance(p, str) else f"cards-{at}" for at, p in enumerate(parts)]
+    inserts[KEY] = key_html(("ours", "peer", "tuned"))
+    inserts[KEY_OF_FORMS] = key_html(("form", "form_tuned"))
+    page = page_of(_joined(told), folder=folder, title=TITLE, inserts=inserts)
     workdir.write_bytes("report.html", page.encode())
     if readme and words_around:
-        mean = [g for _, g in _groups(throughput) if g[0]["task"] == "mean"]
+        mean = [group.rows for group in groups if group.task == "mean"]
         own = f"{MARKS[0]}\n{tables.peers_table(mean)}\n{MARKS[1]}"
         readme.write_text(own.join(words_around))
     print(f"{len(rows)} rows; report in {folder / 'report.md'} and report.html")
 
 
-def _preface() -> str:
-    return (
-        "A speed is given only for contenders whose gradients of the first batch "
-        "equalled those of the serial reference in the same run. *Tuned* rows use an "
-        "allocator that keeps freed memory (glibc's thresholds set large), *fused* "
-        "rows an optimizer that passes over memory once. Values are medians over "
-        "interleaved rounds; only compare figures within one table. "
-        "Click a column's name to sort by it."
-    )
+def _joined(parts: Sequence[str]) -> str:
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _throughput(key: tuple, rows: list[Row], drawn: Workdir, number: int) -> list[str]:
-    recipe, batch_size, task, *_ = key
-    timed = [row for row in rows if "examples_per_second" in row]
-    title = f"{recipe}, batch {batch_size}: {tables.TASKS[task]}"
-    parts = [f"## {tables.text(title)}", tables.provenance(rows)]
-    if timed:
-        name = f"throughput_{number}.svg"
-        drawn.write_bytes(name, pictures.draw_rates(timed))
-        parts.append(f"![{tables.text(title)}](pictures/{name})")
-    return [*parts, tables.rates_table(rows)]
+def _parts(rows: list[Row], groups: list[Group], drawn: Workdir) -> list[str | Cards]:
+    """Return the report: a summary, then a section for each question, then all rows."""
+    name = setups.names_of(rows)
+    chosen = setups.chosen(groups)
+    mean = [(g, others) for g, others in chosen if g.task == "mean"]
+    single = [(g, others) for g, others in chosen if g.task != "mean"]
+    growth = list(setups.runs(rows, "scaling"))
+    training = list(setups.runs(rows, "accuracy"))
+    sections: list[tuple[str, list[str | Cards]]] = [
+        ("In short", [words.SUMMARY, KEY, speeds.summary(mean)]),
+        (
+            "Which form is fastest?",
+            [words.FORMS, KEY_OF_FORMS, *_by_machine(mean, speeds.forms)],
+        ),
+        (
+            "Against the peers",
+            [words.PEERS, KEY, *_by_machine(mean, speeds.against_peers)],
+        ),
+        (
+            "Gradients of single examples",
+            [words.PER_EXAMPLE, KEY, *_by_machine(single, speeds.per_example)],
+        ),
+        ("Memory", ["", *_by_machine(chosen, _of_groups(facts.memory))]),
+        (
+            "Devices and sizes: how does time grow?",
+            [
+                words.GROWTH,
+                facts.growth(growth, drawn, name),
+                _folded("Every point", facts.growth_tables(growth, name)),
+            ],
+        ),
+        (
+            "Compile time",
+            [words.COMPILE, *_by_machine(chosen, _of_groups(facts.compile_time))],
+        ),
+        (
+            "Time to accuracy",
+            [
+                words.ACCURACY,
+                facts.accuracy(training, drawn, name),
+                facts.accuracy_tables(training, name),
+            ],
+        ),
+        ("All rows", [words.ALL, *_all_rows(groups)]),
+    ]
+    parts: list[str | Cards] = [f"# {TITLE}", words.PREFACE]
+    for title, content in sections:
+        if any(part and part not in (KEY, KEY_OF_FORMS) for part in content[1:]):
+            parts += [f"## {title}", *(part for part in content if part)]
+    return parts
 
 
-def _accuracy(rows: list[Row], drawn: Workdir, number: int) -> list[str]:
-    row = rows[0]
-    title = f"Time to accuracy: {row['recipe']} on {row['dataset']}, "
-    title += f"batch {row['batch_size']}, {row['epochs']} epochs"
-    name = f"accuracy_{number}.svg"
-    drawn.write_bytes(name, pictures.draw_accuracy(rows))
-    words = "Seconds of training (and of everything except the start of the process)."
-    head = [f"## {tables.text(title)}", tables.provenance(rows), words]
-    return [*head, f"![{title}](pictures/{name})", tables.accuracy_table(rows)]
+def _by_machine(
+    chosen: Sequence[Chosen], shown: Callable[[Sequence[Chosen]], str | Cards]
+) -> list[str | Cards]:
+    """Return what is shown of each machine; that of the first is not folded."""
+    parts: list[str | Cards] = []
+    for machine, own in setups.by_machine(chosen):
+        if content := shown(own):
+            if parts:
+                parts += [*fold(machine, INSIDE).split(INSIDE)]
+                parts.insert(-1, content)
+            elif isinstance(content, str):
+                parts += [f"**{text(machine)}**", content]
+            else:
+                parts.append(content)  # each card has its machine's name
+    return [part.strip() if isinstance(part, str) else part for part in parts]
 
 
-def _scaling(rows: list[Row], drawn: Workdir, number: int) -> list[str]:
-    row = rows[0]
-    title = f"{row['recipe']}: {row['title']}"
-    parts = [f"## {tables.text(title)}", tables.provenance(rows)]
-    timed = [row for row in rows if "step_seconds" in row]
-    if row["question"] in pictures.AXES and timed:
-        name = f"scaling_{number}.svg"
-        picture = pictures.draw_scaling(timed, question=row["question"])
-        drawn.write_bytes(name, picture)
-        parts.append(f"![{tables.text(title)}](pictures/{name})")
-    return [*parts, tables.scaling_table(rows)]
+def _of_groups(
+    shown: Callable[[Sequence[Group]], str],
+) -> Callable[[Sequence[Chosen]], str]:
+    return lambda chosen: shown([group for group, _ in chosen])
 
 
-def _groups(rows: list[Row]) -> list[tuple[tuple, list[Row]]]:
-    """Group throughput rows by run, recipe, batch size and task, in order."""
-    groups: dict[tuple, list[Row]] = {}
-    for row in rows:
-        names = ("recipe", "batch_size", "task")
-        key = (*(row[name] for name in names), _run_of(row))
-        groups.setdefault(key, []).append(row)
-    return list(groups.items())
+def _folded(summary: str, content: str) -> str:
+    return fold(summary, content) if content else ""
 
 
-def _runs(rows: list[Row], benchmark: str) -> Iterator[list[Row]]:
-    """Yield the rows of each run of a benchmark, separately for each question."""
-    own = [row for row in rows if row["benchmark"] == benchmark]
-    for _, group in itertools.groupby(
-        own, key=lambda row: (_run_of(row), row.get("question"))
-    ):
-        yield list(group)
-
-
-def _run_of(row: Row) -> str:
-    """Return a key that is the same for all rows of one run of a benchmark."""
-    return json.dumps([row["run"], row["command"]])
+def _all_rows(groups: Sequence[Group]) -> list[str]:
+    """Return every row of each machine, folded, with what it was measured on."""
+    machines: dict[str, list[str]] = {}
+    for group in groups:
+        title = f"{group.recipe}, batch {group.batch_size:,}, {group.when} UTC: "
+        title += f"{tables.TASKS[group.task]} ({counted(len(group.rows), 'row')})"
+        content = (tables.provenance(group.rows), tables.rates_table(group.rows))
+        own = machines.setdefault(group.machine, [])
+        own.append(fold(title, "\n\n".join(content)))
+    return [fold(machine, "\n\n".join(own)) for machine, own in machines.items()]
 
 
 def _parts_of(path: Path) -> tuple[str, str]:

@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from machine import BUSY
+from machine import busy_note
 
-from cnnjax.results.environment import environment_line
-from cnnjax.studies.reporting.words import table, text
+from cnnjax.results.environment import environment_line, machine_text
+from cnnjax.studies.reporting.words import code, table, text
 
 Row = dict[str, Any]  # a line of a results file
 TASKS = {
@@ -25,17 +25,20 @@ def provenance(rows: Sequence[Row]) -> str:
     row = rows[0]
     environment = row["environment"]
     lines = [
-        f"- {environment_line(environment)}; {environment['machine']}",
-        f"- {environment['date']}, `python {shlex.join(row['command'])}`",
+        f"- {text(f'{environment_line(environment)}; {machine_text(environment)}')}",
+        f"- {text(environment['date'])}, {code(_command(row))}",
     ]
     peers = {n: v for n, v in environment["peers"].items() if v is not None}
     if peers:
         told = ", ".join(f"{name} {version}" for name, version in peers.items())
-        lines.append(f"- peers: {told}")
-    busy = [value for row in rows for value in row.get("busy", [])]
-    if busy and max(busy) > BUSY:
-        lines.append(f"- **other programs used up to {max(busy):.0%} of the cores**")
+        lines.append(f"- peers: {text(told)}")
+    if note := busy_note(rows):
+        lines.append(f"- **{note}**")
     return "\n".join(lines)
+
+
+def _command(row: Row) -> str:
+    return shlex.join(["python", *row["command"]])
 
 
 def rates_table(rows: Sequence[Row]) -> str:
@@ -43,7 +46,7 @@ def rates_table(rows: Sequence[Row]) -> str:
     head = (
         *("contender", "examples/s", "quartiles", "to best peer as installed"),
         *("to best peer of all", "of matmul peak", "times the batch gradient"),
-        "compile cold / warm",
+        "compile cold / warm, s",
         *("temporary", "peak memory", "gradient error"),
     )
     cells = [_rate_cells(row) for row in rows]
@@ -57,7 +60,7 @@ def _rate_cells(row: Row) -> list[str]:
         return [name, text(row["failure"]), *([""] * 9)]
     rate = row["examples_per_second"]
     stages = row["facts"].get("stages", {})
-    built = " / ".join(f"{sum(own.values()):.2f} s" for own in stages.values())
+    built = " / ".join(f"{sum(own.values()):.2f}" for own in stages.values())
     return [
         f"**{name}**" if row["ours"] else name,
         f"{rate['median']:,.0f}",
@@ -104,7 +107,7 @@ def accuracy_table(rows: Sequence[Row]) -> str:
     targets = list(rows[0]["targets"])
     head = ["contender", "final test accuracy"]
     head += [f"to {float(target):.1%}" for target in targets]
-    head += ["all epochs, training", "everything"]
+    head.append("all epochs")
     cells = []
     for row in rows:
         own = [text(row["contender"]), f"{row['accuracy']['median']:.2%}"]
@@ -115,9 +118,11 @@ def accuracy_table(rows: Sequence[Row]) -> str:
                 continue
             train = reached["train_seconds"]["median"]
             wall = reached["wall_seconds"]["median"]
-            own.append(f"{train:.1f} s ({wall:.1f} s; n = {reached['seeds']})")
-        for kind in ("train_seconds", "wall_seconds"):
-            own.append(f"{row[kind]['median']:.1f} s")
+            lost = reached["seeds"] < row["accuracy"]["n"]
+            few = f" ({reached['seeds']} of {row['accuracy']['n']} seeds)" * lost
+            own.append(f"{train:.1f} / {wall:.1f} s{few}")
+        train, wall = (row[k]["median"] for k in ("train_seconds", "wall_seconds"))
+        own.append(f"{train:.1f} / {wall:.1f} s")
         cells.append(own)
     return table(head, cells)
 
@@ -138,7 +143,7 @@ def peers_table(groups: Iterable[Sequence[Row]]) -> str:
         )
         best = [max(kind, key=_median, default=None) for kind in kinds]
         rate = _median(best[0]) if best[0] else 0.0
-        own = [f"`{rows[0]['recipe']}`", str(rows[0]["batch_size"])]
+        own = [code(rows[0]["recipe"]), str(rows[0]["batch_size"])]
         for row in best:
             if row is None:
                 own.append("")

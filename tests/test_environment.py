@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cnnjax.base.errors import InputError
-from cnnjax.results.environment import describe_environment
+from cnnjax.results.environment import cpu_model, describe_environment
 from cnnjax.results.workdir import folder_named, open_workdir
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -372,3 +373,21 @@ def test_a_checkout_without_git_and_metadata(monkeypatch):
     monkeypatch.setattr(metadata, "version", no_version)
     described = describe_environment()
     assert described["commit"] == described["jax"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("told", "model"),
+    [
+        ("processor\t: 0\nmodel name\t: AMD  EPYC 9554\n", "AMD EPYC 9554"),
+        ("processor\t: 0\nmodel name\t:\n", "a core"),
+        ("Processor: ARMv8\n", "a core"),
+        (None, "a core"),
+    ],
+)
+def test_the_model_of_the_cpu(told, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(platform, "processor", lambda: "a core")
+    if told is not None:
+        (tmp_path / "cpuinfo").write_text(told)
+    assert cpu_model(tmp_path / "cpuinfo") == model
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    assert cpu_model(tmp_path / "cpuinfo") == (None if model == "a core" else model)

@@ -131,7 +131,7 @@ def test_missing_data_is_explained_and_the_rest_reported(call, tmp_path):
     assert (status, err) == (0, "")
     assert "left out: mnist is missing: " in unfolded(out)
     report = (tmp_path / "w" / "report.md").read_text()
-    assert report.count("open: mnist is missing, see above") == 2
+    assert report.count("mnist is missing, see above") == 2
     assert report.count("train-images-idx3-ubyte") == 1  # once, above all tables
     assert "- B `pictures`: mnist is missing" in report
     with pytest.raises(InputError, match="train-images-idx3-ubyte"):

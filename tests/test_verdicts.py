@@ -47,7 +47,7 @@ from cnnjax.studies.reproduction.verdicts import judge
             "out of band",
             "not a number in 1 of 2 seeds; unexplained",
         ),
-        ({}, [None], "no band", "not a number in 1 of 1 seeds"),
+        ({}, [None], "no band", "not a number in 1 of 1 seed"),
     ],
 )
 def test_verdicts(fields, values, verdict, note):

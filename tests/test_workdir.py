@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from safetensors.numpy import load_file
 from cnnjax.base.errors import InputError, unknown_name
 from cnnjax.models.stack import Dense
 from cnnjax.results import workdir
-from cnnjax.telling import examples
+from cnnjax.telling import axes, examples
 from cnnjax.telling.plots import draw_curves
 from cnnjax.types import Examples
 
@@ -103,6 +104,20 @@ def test_curves_are_a_picture(names, tmp_path):
     image = Image.open(path)
     assert image.size == (600 * len(names), 480)
     assert len(image.convert("RGB").getcolors(maxcolors=10**6)) > 20  # lines are there
+
+
+def test_curves_without_a_number_are_an_empty_picture():
+    lines = [{"epoch": 1, "train_loss": None, "train_accuracy": math.nan}]
+    assert draw_curves(lines, title="diverged").startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("low", [1e-30, 0.011, 0.7, 2.3])
+@pytest.mark.parametrize("times", [1.02, 1.5, 8.0, 30.0, 1e3, 1e9, 1e25])
+def test_an_axis_of_logarithms_has_few_labels(low, times):
+    ticks = axes.few(low, times * low)
+    assert 2 <= len(ticks) <= 6
+    assert all(low <= tick <= times * low for tick in ticks)
+    assert len({f"{tick:g}" for tick in ticks}) == len(ticks)
 
 
 def test_examples_as_text():

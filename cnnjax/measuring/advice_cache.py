@@ -26,7 +26,7 @@ FILE = "advice.json"
 # The parts of the environment that decide which strategy is fastest.
 MACHINE = (
     *("cnnjax", "jax", "jaxlib", "flax", "platform", "device_kind", "num_devices"),
-    *("num_cores", "machine", "xla_flags"),
+    *("num_cores", "machine", "cpu_model", "xla_flags"),
 )
 
 

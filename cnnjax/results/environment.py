@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import platform
@@ -40,6 +41,7 @@ def describe_environment() -> dict[str, Any]:
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
         "machine": platform.machine(),
+        "cpu_model": cpu_model(),
         "x64": jax.config.values["jax_enable_x64"],
         "matmul_precision": jax.config.values["jax_default_matmul_precision"],
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
@@ -115,6 +117,29 @@ def environment_parts(environment: Mapping[str, Any]) -> tuple[str, str, str]:
         hardware += f" of {e['num_processes']} processes"
     hardware += f", {e['num_cores']} core{'s' * (e['num_cores'] != 1)}"
     return f"Python {e['python']}, {versions}", hardware, f"commit {e['commit']}"
+
+
+def machine_text(environment: Mapping[str, Any]) -> str:
+    """Name the CPU of an environment: an old record, or a silent system, has no model.
+
+    >>> machine_text({"machine": "x86_64", "cpu_model": "AMD EPYC 9554"})
+    'AMD EPYC 9554 (x86_64)'
+    >>> machine_text({"machine": "arm64"})
+    'CPU model not recorded (arm64)'
+    """
+    model = environment.get("cpu_model") or "CPU model not recorded"
+    return f"{model} ({environment['machine']})"
+
+
+def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    """Return the CPU's name, or None where the system tells none."""
+    with contextlib.suppress(OSError):
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name" and value.strip():
+                return " ".join(value.split())
+    name = platform.processor()
+    return name if name not in ("", platform.machine()) else None
 
 
 def _version(package: str) -> str:

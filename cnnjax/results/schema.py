@@ -106,6 +106,7 @@ ENVIRONMENT = Schema(
         "num_processes": Field(int, "processes that train together"),
         "num_cores": Field(int, "CPU cores that the process may use", null=True),
         "machine": Field(str, "architecture of the CPU"),
+        "cpu_model": Field(str, "the CPU's name, as the system knows it", null=True),
         "x64": Field(bool, "whether JAX computes in float64"),
         "matmul_precision": Field(str, "JAX's setting", null=True),
         "xla_flags": Field(str, "the variable XLA_FLAGS"),

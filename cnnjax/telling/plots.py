@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,11 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from cnnjax.telling.axes import label_epochs, log_y, scale_of, word
 
 Points = Sequence[tuple[int, float | None]]  # (epoch, value); None: not a number
 COLOURS = {"train": "tab:blue", "test": "tab:orange"}
-WORDS = {"train": "train, running", "test": "test"}
+WORDS = {"train": "training examples, during the epoch", "test": "test examples"}
 
 
 class Curve(NamedTuple):
@@ -58,23 +60,26 @@ def draw_curves(lines: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
     for index, name in enumerate(names):
         axes = figure.add_subplot(1, len(names), index + 1)
         for part, marker in (("train", "."), ("test", "o")):
-            points = [
-                (line["epoch"], line[f"{part}_{name}"])
-                for line in lines
-                if f"{part}_{name}" in line
-            ]
+            points = _numbers(
+                [
+                    (line["epoch"], line[f"{part}_{name}"])
+                    for line in lines
+                    if f"{part}_{name}" in line
+                ],
+                name,
+            )
             if points:
                 style = f"{marker}-" if len(points) <= 50 else "-"
-                label = "train, running" if part == "train" else "test"
-                axes.plot(*zip(*points, strict=True), style, label=label)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(name)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+                colour = COLOURS[part]
+                epochs, values = zip(*points, strict=True)
+                axes.plot(epochs, values, style, color=colour, label=WORDS[part])
+        label_epochs(axes)
+        axes.set_ylabel(word(name))
         if name == "loss":
-            axes.set_yscale("log")
-            _label_decades(axes)
+            log_y(axes)
         axes.grid(alpha=0.3)
-        axes.legend()
+        if axes.lines:
+            axes.legend()
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=120)
     return png.getvalue()
@@ -95,16 +100,17 @@ def draw_seeds(lines: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
         for seed in sorted({line["seed"] for line in lines}):
             own = [li for li in lines if li["seed"] == seed and f"test_{name}" in li]
             epochs = [line["epoch"] for line in own]
-            values = [line[f"test_{name}"] for line in own]
+            values = [scale_of(name) * line[f"test_{name}"] for line in own]
             axes.plot(epochs, values, ".-", color="tab:blue", alpha=0.35, linewidth=1)
             for epoch, value in zip(epochs, values, strict=True):
                 tested.setdefault(epoch, []).append(value)
         means = [sum(values) / len(values) for values in tested.values()]
         axes.plot(list(tested), means, "o-", color="tab:orange", label="mean of seeds")
-        axes.plot([], [], ".-", color="tab:blue", alpha=0.35, label="one seed")
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(f"test {name}")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.plot([], [], ".-", color="tab:blue", alpha=0.35, label="a seed")
+        label_epochs(axes)
+        axes.set_ylabel(f"test {word(name)}")
+        if name == "loss":
+            log_y(axes)
         axes.grid(alpha=0.3)
         axes.legend()
     png = io.BytesIO()
@@ -126,24 +132,22 @@ def draw_panels(panels: Sequence[Panel], *, title: str) -> bytes:
     size = (1 + 4.2 * len(panels), 1.3 + 2.9 * len(measures))
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title)
+    figure.suptitle(textwrap.fill(title, 45 * len(panels)))
     shape = (len(measures), len(panels))
     grid = figure.subplots(*shape, sharex="all", sharey="row", squeeze=False)
     for column, panel in enumerate(panels):
         grid[0, column].set_title(panel.title, fontsize="medium")
-        grid[-1, column].set_xlabel("epoch")
+        label_epochs(grid[-1, column])
         for row, measure in enumerate(measures):
             own = [curve for curve in panel.curves if curve.measure == measure]
             _draw_curves_of(grid[row, column], own)
     for row, measure in enumerate(measures):
-        grid[row, 0].set_ylabel(measure)
-        if measure != "accuracy":
-            for axes in grid[row]:
-                axes.set_yscale("log")
-            _label_decades(grid[row, 0])
+        grid[row, 0].set_ylabel(word(measure))
+        for axes in grid[row] if measure != "accuracy" else ():
+            log_y(axes)
     handles = _legend(curves)
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(4, len(handles))
+        handles=handles, loc="outside lower center", ncols=1 if len(panels) == 1 else 2
     )
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=110)
@@ -151,13 +155,13 @@ def draw_panels(panels: Sequence[Panel], *, title: str) -> bytes:
 
 
 def _draw_curves_of(axes: Axes, curves: Sequence[Curve]) -> None:
-    """Draw the curves of one run for one measure."""
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    """Draw the curves of one measure of one run."""
     axes.grid(alpha=0.3)
     for curve in curves:
         colour = COLOURS.get(curve.part, "tab:green")
         by_epoch: dict[int, list[float]] = {}
-        for points in map(_numbers, curve.seeds):
+        for seed in curve.seeds:
+            points = _numbers(seed, curve.measure)
             for epoch, value in points:
                 by_epoch.setdefault(epoch, []).append(value)
             if len(curve.seeds) > 1 and points:
@@ -166,22 +170,14 @@ def _draw_curves_of(axes: Axes, curves: Sequence[Curve]) -> None:
         if means:
             style = ".-" if len(means) <= 30 else "-"
             axes.plot(*zip(*means, strict=True), style, color=colour, lw=2)
-        for points in map(_numbers, curve.others.values()):
+        for other in curve.others.values():
+            points = _numbers(other, curve.measure)
             axes.plot(*zip(*points, strict=True), "--", color="black", lw=1.2)
-        if points := _numbers(curve.published):
+        if points := _numbers(curve.published, curve.measure):
             marks = axes.plot(
                 *zip(*points, strict=True), "X", color=colour, ms=8, zorder=5
             )
             marks[0].set_markeredgecolor("white")
-
-
-def _label_decades(axes: Axes) -> None:
-    """Label a logarithmic axis; over few decades, also between powers of ten."""
-    low, high = axes.get_ylim()
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-    few = high < 300 * low
-    axes.yaxis.set_minor_formatter("{x:g}" if few else NullFormatter())
 
 
 def _legend(curves: Sequence[Curve]) -> list[Line2D]:
@@ -192,7 +188,7 @@ def _legend(curves: Sequence[Curve]) -> list[Line2D]:
         for part in parts
     ]
     if any(len(curve.seeds) > 1 for curve in curves):
-        label = "one seed (thick: mean)"
+        label = "one seed (thick: their mean)"
         handles.append(Line2D([], [], color="grey", lw=0.8, label=label))
     if any(_numbers(curve.published) for curve in curves):
         marker = Line2D([], [], color="grey", ls="", marker="X", label="published")
@@ -202,5 +198,7 @@ def _legend(curves: Sequence[Curve]) -> list[Line2D]:
     return handles
 
 
-def _numbers(points: Points) -> list[tuple[int, float]]:
-    return [(e, v) for e, v in points if v is not None and math.isfinite(v)]
+def _numbers(points: Points, measure: str = "") -> list[tuple[int, float]]:
+    """Return the points that are numbers, as an axis of the measure shows them."""
+    scale = scale_of(measure)
+    return [(e, scale * v) for e, v in points if v is not None and math.isfinite(v)]

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cnnjax.studies.reporting.words import NOTHING, range_text, table, value_text
+from cnnjax.studies.reporting.words import (
+    NOT_A_NUMBER,
+    NOTHING,
+    counted,
+    range_text,
+    table,
+    value_text,
+)
 from cnnjax.studies.reproduction.ends import METRICS, End
 
 
@@ -20,7 +27,10 @@ def ends_table(ends: Sequence[End]) -> str:
         n = max(end.num_seeds for end in ends if end.epoch == epoch)
         rows.append([str(epoch), *cells, str(n)])
     head = ("ours, after epoch", *(name.replace("_", " ") for name in metrics), "n")
-    line = "Mean over n seeds, and range from lowest to highest:"
+    several = any(end.num_seeds > 1 for end in ends)
+    line = "Of the one seed that is trained:"
+    if several:
+        line = "Means over n seeds, and from the lowest to the highest:"
     return f"{line}\n\n{table(head, rows)}"
 
 
@@ -28,7 +38,7 @@ def _cell(end: End | None) -> str:
     if end is None:
         return NOTHING
     lost = end.num_seeds - len(end.numbers)
-    told = f"not a number in {lost} of {end.num_seeds}"
+    told = f"{NOT_A_NUMBER} in {lost} of {counted(end.num_seeds, 'seed')}"
     if end.mean is None:
         return told
     words = value_text(end.metric, end.mean)

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from cnnjax.base.errors import InputError
-from cnnjax.results.environment import environment_line
+from cnnjax.results.environment import environment_line, machine_text
 from cnnjax.results.workdir import Workdir
 from cnnjax.studies.reporting.page import page_of
 from cnnjax.studies.reporting.pictures import Picture, pictures_of
 from cnnjax.studies.reporting.rows import end_rows_of, rows_of
 from cnnjax.studies.reporting.tables import report
+from cnnjax.studies.reporting.words import counted, text
 from cnnjax.studies.reproduction.findings import RunFindings, Trained
 from cnnjax.studies.reproduction.others import Others
 
@@ -29,8 +30,8 @@ def write_report(
 ) -> None:
     """Write report.md, report.html, results.json and pictures/ into a folder.
 
-    `facts` are listed at the top. An existing picture is drawn again only if `redraw`
-    says so. Each file appears complete or not at all.
+    `facts` say, as Markdown, on what it was trained. A picture that is there and that
+    `redraw` does not ask for is left as it is. Each file appears whole or not at all.
 
     Raises:
         InputError: writing fails.
@@ -45,10 +46,10 @@ def write_report(
         if redraw(picture) or not (folder / "pictures" / picture.name).exists():
             drawn.write_bytes(picture.name, picture.draw(others))
     facts = list(facts)
-    text = report(findings, title=TITLE, facts=facts, pictures=pictures)
+    words = report(findings, title=TITLE, facts=facts, pictures=pictures)
     workdir = Workdir(folder)
-    workdir.write_bytes("report.md", text.encode())
-    page = page_of(text, folder=folder, title=TITLE)
+    workdir.write_bytes("report.md", words.encode())
+    page = page_of(words, folder=folder, title=TITLE)
     workdir.write_bytes("report.html", page.encode())
     numbers = {"rows": rows_of(findings), "ends": end_rows_of(findings)}
     workdir.write_json("results.json", {"facts": facts, **numbers})
@@ -57,9 +58,12 @@ def write_report(
 def measured_on(trained: Iterable[Trained]) -> list[str]:
     """Describe where and when the runs were trained: one line per environment."""
     environments = [one.result["environment"] for one in trained]
-    counted = Counter(
-        f"{environment_line(one)}; {one['machine']}" for one in environments
+    alike = Counter(
+        f"{environment_line(one)}; {machine_text(one)}" for one in environments
     )
     dates = sorted(one["date"] for one in environments)
-    lines = [f"{count} trained on: {line}" for line, count in counted.most_common()]
+    lines = [
+        f"{counted(count, 'job')} trained on: {text(line)}"
+        for line, count in alike.most_common()
+    ]
     return [*lines, f"trained from {dates[0]} to {dates[-1]}"] if dates else lines

@@ -6,33 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from cnnjax.studies.published.run import Figure
-from cnnjax.studies.reporting.counts import counts
+from cnnjax.studies.reporting.counts import counts, counts_line
 from cnnjax.studies.reporting.ends_table import ends_table
+from cnnjax.studies.reporting.figures import figures_text
 from cnnjax.studies.reporting.pictures import Picture
-from cnnjax.studies.reporting.words import (
-    NOTHING,
-    ours_text,
-    range_text,
-    table,
-    text,
-    value_text,
-)
+from cnnjax.studies.reporting.terms import TERMS
+from cnnjax.studies.reporting.words import counted, table, text, value_text
 from cnnjax.studies.reproduction.ends import ends_of
 from cnnjax.studies.reproduction.findings import RunFindings
-from cnnjax.studies.reproduction.verdicts import Judged, is_time
-
-SHORT = {  # the verdicts, in the tables
-    "in band": "in range",
-    "out of band": "out of range",
-    "no band": "no range",
-    "open": "open",
-}
-LIKENESS = (
-    "Like ours: published values without an expected range that lie in the 95 % "
-    "interval for one more seed of ours. Sizes and counts are in range by arithmetic "
-    "alone."
-)
+from cnnjax.studies.reproduction.verdicts import VERDICTS
 
 
 def report(
@@ -42,8 +24,10 @@ def report(
     facts: Iterable[str],
     pictures: Mapping[tuple[str, str], Picture],
 ) -> str:
-    """Return the complete report: facts of the measurement, a summary, every run."""
-    parts = [f"# {title}", "\n".join(f"- {fact}" for fact in facts), _summary(findings)]
+    """Return the whole report: a summary, terms, what it is of, then every run."""
+    where = "\n".join(f"- {fact}" for fact in facts)
+    parts = [f"# {title}", counts_line(findings), _summary(findings)]
+    parts += ["## Machines and versions", where] if where else []
     letters = dict.fromkeys(one.system.letter for one in findings)
     for letter in letters:
         own = [one for one in findings if one.system.letter == letter]
@@ -54,18 +38,11 @@ def report(
 
 
 def run_section(findings: RunFindings, picture: Picture | None) -> str:
-    """Return the section of a run: settings, figures, times, ends, explanation."""
+    """Return the section of a run: settings, figures, end, explanation, picture."""
     run = findings.run
     parts = [f"### {findings.system.letter} `{run.name}`: {text(run.title)}"]
     parts.append(_settings(findings))
-    measures = [one for one in findings.figures if not is_time(one.figure)]
-    if measures:
-        head = ("figure", "epoch", "published", "ours", "expected", "verdict")
-        parts.append(table(head, map(_measure_cells, measures)))
-    times = [one for one in findings.figures if is_time(one.figure)]
-    if times:
-        head = ("time", "epoch", "published", "ours", "speedup", "note")
-        parts.append(table(head, map(_time_cells, times)))
+    parts.append(figures_text(findings.figures))
     parts += [ends_table(ends_of(findings)), _fate(findings), run.explanation]
     if picture is not None:
         parts.append(f"![{text(picture.title)}](pictures/{picture.name})")
@@ -74,23 +51,24 @@ def run_section(findings: RunFindings, picture: Picture | None) -> str:
 
 def _summary(findings: Sequence[RunFindings]) -> str:
     letters = dict.fromkeys(one.system.letter for one in findings)
-    rows = []
+    whole, rows = counts(findings), []
+    likened = ("like", "unlike") if whole["like"] or whole["unlike"] else ()
     for letter in letters:
         own = [one for one in findings if one.system.letter == letter]
-        counted = counts(own)
+        counted_here = counts(own)
         trained = sum(len(one.trained) for one in own)
         cells = [f"{letter}. {text(own[0].system.title)}"]
         cells.append(f"{trained} of {sum(one.num_seeds for one in own)}")
-        columns = (*SHORT, "like", "unlike")
-        rows.append([*cells, *(str(counted[name]) for name in columns)])
-    runs: dict[str, list[str]] = {}  # those that lack seeds, by reason
+        columns = (*VERDICTS, *likened)
+        rows.append([*cells, *(str(counted_here[name]) for name in columns)])
+    runs: dict[str, list[str]] = {}  # that lack seeds, by the reason
     for one in findings:
         for reason in (r for r in one.open_reasons if ": " in r):  # it has details
             runs.setdefault(reason, []).append(f"{one.system.letter} `{one.run.name}`")
     lines = [f"- {', '.join(names)}: {text(reason)}" for reason, names in runs.items()]
     missing = "Not trained, and why:\n\n" + "\n".join(lines) if lines else ""
-    head = ("system", "jobs trained", *SHORT.values(), "like ours", "unlike ours")
-    parts = (table(head, rows), LIKENESS, missing)
+    head = ("system", "jobs trained", *VERDICTS, *(f"{name} ours" for name in likened))
+    parts = (table(head, rows), missing, "## What the words mean", TERMS)
     return "\n\n".join(part for part in parts if part)
 
 
@@ -102,9 +80,9 @@ def _settings(findings: RunFindings) -> str:
     batch = recipe.batch_size or "all examples"
     parts = [f"Recipe `{recipe.name}` on {recipe.dataset}, batch {batch}"]
     whole = run.settled().epochs
-    of = f" (of {whole}; quick scale)" if recipe.epochs < whole else ""
-    parts.append(f"{recipe.epochs} epochs{of}")
-    seeds = f"{len(findings.trained)} of {findings.num_seeds} seeds trained"
+    of = f" (of {whole}: the quick scale)" if recipe.epochs < whole else ""
+    parts.append(f"{counted(recipe.epochs, 'epoch')}{of}")
+    seeds = f"{len(findings.trained)} of {counted(findings.num_seeds, 'seed')} trained"
     parts.append(seeds if jobs else "; ".join(findings.open_reasons))
     words = ", ".join(parts)
     if findings.trained:
@@ -117,68 +95,21 @@ def _settings(findings: RunFindings) -> str:
         on = " or ".join(map(str, sorted(cores - {None})))
         if known:
             mean = value_text("seconds", float(np.mean(known)))
-            words += f" in {mean} each, on {on or 'some'} core{'s'[: on != '1']}"
+            each = " each" * (len(known) > 1)
+            words += f" in {mean}{each}, on {on or 'some'} core{'s'[: on != '1']}"
     if run.corrects is not None:
         words += f". It corrects `{run.corrects}`"
     faults = ", ".join(f"`{name}`" for name in run.faults)
-    return f"{words}. " + (f"Faults: {faults}." if faults else "No fault.")
-
-
-def _measure_cells(judged: Judged) -> list[str]:
-    figure = judged.figure
-    band = NOTHING
-    if figure.band is not None:
-        band = range_text(figure.metric, figure.band)
-    return [*_first_cells(judged), band, _verdict_text(judged)]
-
-
-def _time_cells(judged: Judged) -> list[str]:
-    fast = judged.times_as_fast
-    ratio = NOTHING if fast is None else f"{fast:.3g}"
-    verdict = text(judged.note)
-    if judged.verdict != "no band":
-        verdict = _verdict_text(judged)
-    return [*_first_cells(judged), ratio, verdict]
-
-
-def _first_cells(judged: Judged) -> list[str]:
-    figure = judged.figure
-    return [
-        text(figure.what),
-        "" if figure.epoch is None else str(figure.epoch),
-        _published_text(figure),
-        ours_text(figure.metric, judged.ours, num_seeds=judged.num_seeds),
-    ]
-
-
-def _published_text(figure: Figure) -> str:
-    words = value_text(figure.metric, figure.value, digits=8)
-    known = figure.source != "reported" and figure.value is not None
-    return f"{words} ({figure.source})" if known else words
-
-
-def _verdict_text(judged: Judged) -> str:
-    verdict = SHORT[judged.verdict]
-    if judged.verdict == "out of band":
-        verdict = f"**{verdict}**"
-    notes = [note for note in (_likeness(judged), text(judged.note)) if note]
-    return f"{verdict}: {'; '.join(notes)}" if notes else verdict
-
-
-def _likeness(judged: Judged) -> str:
-    """Say whether a published value without a band is like those of our seeds."""
-    if judged.like_ours is None or judged.one_more is None:
-        return ""  # too few seeds to estimate the spread
-    place = "inside" if judged.like_ours else "outside"
-    bounds = range_text(judged.figure.metric, judged.one_more)
-    return f"{place} the 95 % interval for one more seed of ours, {bounds}"
+    noun = "Fault" if len(run.faults) == 1 else "Faults"
+    return f"{words}. " + (f"{noun}: {faults}." if faults else "No fault.")
 
 
 def _fate(findings: RunFindings) -> str:
     """List the seeds that diverged, lost a class, or collapsed: a mean hides these."""
     lost = [str(one.job.seed) for one in findings.trained if one.diverged]
     n = len(findings.trained)
-    words = f"Diverged: {len(lost)} of {n} seeds ({', '.join(lost)}). " if lost else ""
+    told = f"Diverged: {len(lost)} of {counted(n, 'seed')}, {_numbers(lost)}. "
+    words = told if lost else ""
     return (words + _fate_of_classes(findings)).rstrip()
 
 
@@ -193,9 +124,15 @@ def _fate_of_classes(findings: RunFindings) -> str:
     ]
     fell = [str(one.job.seed) for one in classified if one.collapsed]
     n = len(classified)
-    words = f"Classes never predicted: in {len(dead)} of {n} seeds"
+    words = f"Classes never predicted: in {len(dead)} of {counted(n, 'seed')}"
     words += f" ({'; '.join(dead)})." if dead else "."
     if all(len(one.test_accuracies) < 2 for one in classified):
-        return words  # a fall takes two tests to see
-    words += f" Collapsed from above 90 % to below 50 %: {len(fell)} of {n} seeds"
-    return words + (f" ({', '.join(fell)})." if fell else ".")
+        return words  # who is tested once cannot be seen to fall
+    words += " Collapsed, from above 90 % to below 50 %: "
+    words += f"{len(fell)} of {counted(n, 'seed')}"
+    return words + (f", {_numbers(fell)}." if fell else ".")
+
+
+def _numbers(seeds: Sequence[str]) -> str:
+    """Name seeds by their numbers."""
+    return f"seed{'s' * (len(seeds) != 1)} {', '.join(seeds)}"

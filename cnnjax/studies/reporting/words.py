@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 from cnnjax.statistics import MeanInterval
@@ -11,20 +12,56 @@ from cnnjax.studies.published.run import Number
 from cnnjax.studies.reproduction.verdicts import is_count
 
 NOTHING = "-"
+UNIT = r"( ?(%|s|MiB|times))?"
+NUMBER = re.compile(  # or two of them, and what stands behind in parentheses
+    rf"\**[<>~+-]?\d[\d.,:e+-]*{UNIT}(( to | / | of )[\d.,]+{UNIT})?( \([^()]*\))?\**"
+)
+NOT_A_NUMBER = "not a number"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table; the cells are already escaped."""
-    lines = [head, ["---"] * len(head), *rows]
+    """Return a Markdown table; cells are text already. Numbers stand on the right."""
+    rows = [list(cells) for cells in rows]
+    marks = [_alignment([cells[at] for cells in rows]) for at in range(len(head))]
+    lines = [head, marks, *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _alignment(cells: Sequence[str]) -> str:
+    told = [cell for cell in cells if cell not in ("", NOTHING, NOT_A_NUMBER)]
+    return "---:" if told and all(map(NUMBER.fullmatch, told)) else "---"
 
 
 def text(words: str) -> str:
     """Escape words so that Markdown shows them literally, even in a table cell."""
     words = html.escape(" ".join(words.split()), quote=False)
-    for mark in "|*`[]":
+    for mark in "\\|*`[]":
         words = words.replace(mark, f"&#{ord(mark)};")
     return words
+
+
+def code(words: str) -> str:
+    """Return words as a piece of code, in as many backticks as it takes."""
+    words = " ".join(words.split())
+    runs = [len(run) for run in re.findall("`+", words)]
+    ticks = "`" * next(n for n in range(1, len(runs) + 2) if n not in runs)
+    pad = " " if "`" in words else ""
+    return f"{ticks}{pad}{words}{pad}{ticks}"
+
+
+def fold(summary: str, content: str) -> str:
+    """Return what a click on its summary opens."""
+    begin = f"<details>\n<summary>{text(summary)}</summary>"
+    return f"{begin}\n\n{content}\n\n</details>"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "seed"), counted(2, "seed")
+    ('1 seed', '2 seeds')
+    """
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def value_text(metric: str, value: Number | None, *, digits: int = 5) -> str:
@@ -38,7 +75,7 @@ def value_text(metric: str, value: Number | None, *, digits: int = 5) -> str:
     if value is None:
         return NOTHING
     if math.isnan(value):
-        return "not a number"
+        return NOT_A_NUMBER
     if "accuracy" in metric:
         return f"{100 * value:.2f} %"
     if metric.endswith("seconds"):
@@ -49,7 +86,7 @@ def value_text(metric: str, value: Number | None, *, digits: int = 5) -> str:
 def ours_text(metric: str, ours: MeanInterval | None, *, num_seeds: int) -> str:
     """Format our mean over seeds with its 95 % interval (Student's)."""
     if ours is None:
-        return "not a number" if num_seeds else NOTHING
+        return NOT_A_NUMBER if num_seeds else NOTHING
     mean = value_text(metric, ours.mean)
     if ours.student is None:  # one seed, or all equal
         return mean if ours.n == 1 else f"{mean} (n = {ours.n})"

@@ -89,7 +89,8 @@ def judge(figure: Figure, values: Sequence[float | None]) -> Judged:
     numbers = [float(v) for v in values if v is not None and math.isfinite(v)]
     lost = len(values) - len(numbers)
     ours = mean_interval(numbers) if numbers else None
-    told = f"not a number in {lost} of {len(values)} seeds" if lost else ""
+    of = f"{len(values)} seed{'s' * (len(values) != 1)}"
+    told = f"not a number in {lost} of {of}" if lost else ""
     if figure.band is None:
         nan_published = figure.value is not None and math.isnan(figure.value)
         if nan_published and not numbers:

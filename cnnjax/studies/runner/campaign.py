@@ -14,6 +14,7 @@ from cnnjax.studies import published
 from cnnjax.studies.published.run import System
 from cnnjax.studies.reporting.files import measured_on, write_report
 from cnnjax.studies.reporting.pictures import Picture
+from cnnjax.studies.reporting.words import code
 from cnnjax.studies.reproduction import plan
 from cnnjax.studies.reproduction.findings import (
     NOT_YET,
@@ -125,7 +126,7 @@ class Campaign:
         done = f"{self.num_done} of {len(self.jobs)} jobs done"
         facts = [
             f"written {now}, scale {self.scale}, {done}",
-            f"command: `{shlex.join(self.command)}`",
+            f"command: {code(shlex.join(self.command))}",
             *measured_on(self.trained.values()),
         ]
         findings = self.findings()
