@@ -53,9 +53,8 @@ def main(args: list[str]) -> None:
     experiment = experiments.prepare(recipe, dataset, seed=FLAGS.seed, options=options)
     size = experiment.loop.batch_size
     expect("a batch of at least 2 (see --batch_size)", size, size >= 2)
-    names = strategies.STRATEGIES
-    if FLAGS.strategy:
-        names = [experiment.recipe.strategy]
+    named = FLAGS.strategy and [experiment.recipe.strategy]
+    names = named or strategies.STRATEGIES
     rows = [_row(experiment, name) for name in names]
     rows = with_gradient_faults(rows, FLAGS.fault, rules_too=not FLAGS.strategy)
     told = text.fault_lines(FLAGS.fault)

@@ -10,6 +10,8 @@ from mutant import Mutant
 from mutants_blind import BLIND_MUTANTS
 
 OPTIMIZERS = ("tests/test_optimizers.py",)
+AUGMENTATION = ("tests/test_augmentation.py",)
+FASTEST = ("tests/test_fastest.py",)
 ORDER = ("tests/test_data_order.py",)
 DROPOUT = ("tests/test_dropout.py",)
 LAYERS = ("tests/test_layers.py",)
@@ -101,10 +103,50 @@ MUTANTS = (
     Mutant(
         "rate_of_next_update",
         "A cosine by epoch is lowered one update too early.",
-        "cnnjax/training/optimizers.py",
+        "cnnjax/training/schedules.py",
         "jnp.floor_divide(step, steps_per_epoch)",
         "jnp.floor_divide(step + 1, steps_per_epoch)",
         OPTIMIZERS,
+    ),
+    Mutant(
+        "cycle_turns_one_update_late",
+        "A one-cycle is at its highest one update too late.",
+        "cnnjax/training/schedules.py",
+        "(self.pct_start * total - 1, learning_rate)",
+        "(self.pct_start * total, learning_rate)",
+        OPTIMIZERS,
+    ),
+    Mutant(
+        "one_key_for_all_changes",
+        "Crop and flip of an image are drawn with the same key.",
+        "cnnjax/data/augmentation.py",
+        "image = step(image, own)",
+        "image = step(image, key)",
+        AUGMENTATION,
+    ),
+    Mutant(
+        "never_cropped_at_the_end",
+        "A crop never reaches the last row and column of the padded image.",
+        "cnnjax/data/augmentation.py",
+        "2 * self.padding + 1)",
+        "2 * self.padding)",
+        AUGMENTATION,
+    ),
+    Mutant(
+        "augmented_with_the_key_of_dropout",
+        "Augmentation draws with the key that dropout uses.",
+        "cnnjax/models/network_loss.py",
+        "jax.random.fold_in(key, _AUGMENTATION)",
+        "key",
+        AUGMENTATION,
+    ),
+    Mutant(
+        "microbatch_with_most_copies",
+        "The microbatch that is chosen needs the most padding copies.",
+        "cnnjax/experiments/fastest.py",
+        "min(sizes, key=",
+        "max(sizes, key=",
+        FASTEST,
     ),
     Mutant(
         "short_batch_not_in_schedule",

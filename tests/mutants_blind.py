@@ -166,7 +166,7 @@ BLIND_MUTANTS = (
     Mutant(
         "cosine_ends_one_update_early",
         "By step, a cosine is at its lowest one update too early.",
-        "cnnjax/training/optimizers.py",
+        "cnnjax/training/schedules.py",
         "* (1 if by_epoch else steps_per_epoch),",
         "* (1 if by_epoch else steps_per_epoch)\n"
         "                - (0 if by_epoch else 1),",

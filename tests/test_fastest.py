@@ -1,0 +1,134 @@
+"""A run that names no strategy gets the fastest form known, and says why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import batches
+import jax
+import numpy as np
+import pytest
+
+from cnnjax import devices
+from cnnjax.experiments import fastest
+from cnnjax.experiments.experiment import prepare
+from cnnjax.experiments.fastest import FASTEST, fastest_form, microbatch_of, plain_form
+from cnnjax.experiments.placement import Placement
+from cnnjax.experiments.recipe import FASTEST as NONE_NAMED
+from cnnjax.experiments.recipes import RECIPES, get_recipe
+from cnnjax.gradients import reductions
+from cnnjax.strategies import NO_OPTIONS, STRATEGIES, Options
+from cnnjax.telling.text import strategy_text
+
+CNN, MLP = (
+    get_recipe("adam_cosine_cnn").model,
+    get_recipe("tanh_mlp_cifar10_deep").model,
+)
+
+
+def on(monkeypatch, platform: str) -> None:
+    """Have the table asked for another platform."""
+    monkeypatch.setattr(fastest.jax, "default_backend", lambda: platform)
+
+
+@pytest.mark.parametrize(
+    ("platform", "model", "count", "strategy", "microbatch_size"),
+    [
+        ("cpu", CNN, 1, "factored", 32),
+        ("cpu", CNN, 2, "shard_map_factored", None),  # 32 on each
+        ("cpu", MLP, 1, "jit", None),
+        ("cpu", MLP, 2, "shard_map", None),
+        ("gpu", CNN, 1, "jit", None),
+        ("gpu", MLP, 1, "jit", None),
+        ("tpu", CNN, 2, "shard_map", None),
+    ],
+)
+def test_the_form_of_each_platform_network_and_number_of_devices(
+    monkeypatch, platform, model, count, strategy, microbatch_size
+):
+    mesh = devices.make_mesh(count) if count > 1 else None
+    on(monkeypatch, platform)
+    form = fastest_form(model, 64, Options(mesh))
+    assert form.strategy == strategy
+    assert form.options == Options(mesh, microbatch_size)
+    assert form.why.startswith("the fastest form known ")
+
+
+def test_what_the_options_fix_stays(monkeypatch):
+    on(monkeypatch, "cpu")
+    assert fastest_form(CNN, 64, Options(None, 8)).options.microbatch_size == 8
+    cut = devices.make_mesh(4, model_devices=2)
+    assert fastest_form(CNN, 64, Options(cut)).strategy == "sharded"
+    assert fastest_form(CNN, 64, Options(cut)).options == Options(cut)
+    norms = Options(reduction=reductions.norms)
+    for model in (CNN, MLP):
+        assert fastest_form(model, 64, norms).strategy == "factored"
+
+
+def test_a_microbatch_needs_as_few_copies_as_can_be():
+    for size in range(1, 300):
+        found = microbatch_of(size, most=32)
+        assert (found is None) == (size <= 32)
+        if found is not None:
+            padded = [-(-size // one) * one for one in range(16, 33)]
+            assert 16 <= found <= 32
+            assert -(-size // found) * found == min(padded)
+    assert microbatch_of(128, most=32) == 32
+
+
+def test_every_entry_is_a_strategy_of_one_device_and_of_many():
+    """The last entry fits everything, so that none is left without a form."""
+    assert (FASTEST[-1].platform, FASTEST[-1].layer) == (None, None)
+    for known in FASTEST:
+        of_rule = [row for row in STRATEGIES.values() if row.rule is known.rule]
+        assert {row.divides for row in of_rule} == {True, False}
+
+
+def test_recipes_that_publish_a_form_keep_it():
+    named = {n: r.strategy for n, r in RECIPES.items() if r.strategy != NONE_NAMED}
+    assert named == {
+        "momentum_mlp_serial": "serial",
+        "momentum_mlp_per_operation": "jit",
+        "momentum_mlp_per_sample": "vmap",
+    }
+
+
+def test_an_experiment_has_the_form_and_the_reason():
+    recipe = replace(batches.TINY, strategy=NONE_NAMED)
+    dataset = batches.random_dataset(recipe, train=24, test=8)
+    chosen = prepare(recipe, dataset)
+    form = fastest_form(recipe.model, chosen.loop.batch_size, NO_OPTIONS)
+    assert chosen.recipe.strategy == form.strategy
+    assert chosen.options == form.options
+    assert form.why in " ".join(strategy_text(chosen).split())
+    named = prepare(replace(recipe, strategy="vmap"), dataset)
+    assert named.chosen_because is None
+    assert strategy_text(named) == "strategy vmap"
+
+
+def test_the_form_trains_like_the_plain_one():
+    recipe = replace(batches.TINY, strategy=NONE_NAMED)
+    dataset = batches.random_dataset(recipe, train=70, test=8)
+    recipe = replace(recipe, batch_size=70)
+    chosen = prepare(recipe, dataset)
+    plain = prepare(replace(recipe, strategy=plain_form(NO_OPTIONS)), dataset)
+    assert chosen.options.microbatch_size is not None
+    batch = batches.make_batch(chosen, 70)
+    one, other = (
+        jax.jit(e.strategy.value_and_grad)(e.params, batch)[1] for e in (chosen, plain)
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max()),
+        *(one, other),
+    )
+
+
+def test_devices_are_used_only_where_they_are_asked_for():
+    recipe = replace(batches.TINY, strategy=NONE_NAMED)
+    assert Placement().strict_options_for(recipe).mesh is None
+    two = Placement(num_devices=2).strict_options_for(recipe).mesh
+    assert two is not None
+    assert two.size == 2
+    cut = Placement(num_devices=4, model_devices=2).strict_options_for(recipe).mesh
+    assert cut is not None
+    assert dict(cut.shape) == {"data": 2, "model": 2}
