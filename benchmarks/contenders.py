@@ -129,6 +129,43 @@ def _pytorch() -> Iterator[Entry]:
             yield from both(
                 Entry(name=f"{name} {task}", module=module, task=task, needs=needs)
             )
+    yield from both(
+        Entry(
+            name="fastdp clipped",
+            module="fastdp_clip",
+            task="clipped",
+            needs=("torch", "fastDP"),
+        )
+    )
+
+
+def _jax_peers() -> Iterator[Entry]:
+    for name, module, needs in (
+        ("flax", "flax_form", ()),
+        ("flax nnx", "nnx_form", ()),
+        ("equinox", "equinox_form", ("equinox",)),
+    ):
+        for words, loop in (("scan", "scan"), ("python loop", "python")):
+            yield from both(
+                Entry(
+                    name=f"{name} {words}",
+                    module=module,
+                    options={"loop": loop},
+                    needs=needs,
+                )
+            )
+    for task in ("norms", "clipped"):
+        yield from both(Entry(name=f"optax {task}", module="optax_clip", task=task))
+        for words, options in (("", {}), (", microbatch 1", {"microbatch_size": 1})):
+            yield from both(
+                Entry(
+                    name=f"jax_privacy {task}{words}",
+                    module="jax_privacy_clip",
+                    task=task,
+                    options=options,
+                    needs=("jax_privacy",),
+                )
+            )
 
 
 def _table() -> Iterator[Entry]:
@@ -156,8 +193,7 @@ def _table() -> Iterator[Entry]:
     yield ours("norms", rule="norms_by_factors", microbatch_size=16)
     yield ours("clipped", rule="clipped_by_factors", microbatch_size=16)
     yield from _pytorch()
-    for name, loop in (("flax scan", "scan"), ("flax python loop", "python")):
-        yield from both(Entry(name=name, module="flax_form", options={"loop": loop}))
+    yield from _jax_peers()
     keras = {"KERAS_BACKEND": "jax"}
     yield from both(
         Entry(

@@ -184,8 +184,19 @@ KINDS = (
         (
             "adam_cosine_cnn-peers.plain_numpy",
             "dropout_cnn-peers.flax_form-options1",
+            "dropout_cnn-peers.nnx_form-options4",
         ),
         "one peer of each kind",
+    ),
+    Kind(
+        "test_benchmarks.py::test_equinox_has_the_reference_gradient_and_trains",
+        ("[sgd_dropout_cnn-python]",),
+        "one loop, with dropout",
+    ),
+    Kind(
+        "test_benchmarks.py::test_a_library_clips_as_the_reference",
+        ("sgd_dropout_cnn-optax-norms", "sgd_dropout_cnn-jax_privacy-clipped"),
+        "one of each, with dropout",
     ),
     Kind(
         "test_docs.py::test_the_python_of_the_strategies_runs",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -20,7 +21,7 @@ import pytest
 import reference
 import tables
 from contenders import ContenderError, Entry, Process
-from peers import flax_form, plain_numpy
+from peers import channels_first, flax_form, jax_case, nnx_form, plain_numpy
 
 from cnnjax.laws.comparison import largest_error
 
@@ -56,7 +57,13 @@ def test_a_case_comes_back_as_it_was_written(written):
 
 @pytest.mark.parametrize(
     ("peer", "options"),
-    [(plain_numpy, {}), (flax_form, {"loop": "scan"}), (flax_form, {"loop": "python"})],
+    [
+        (plain_numpy, {}),
+        (flax_form, {"loop": "scan"}),
+        (flax_form, {"loop": "python"}),
+        (nnx_form, {"loop": "scan"}),
+        (nnx_form, {"loop": "python"}),
+    ],
 )
 def test_a_peer_has_the_reference_gradient_and_trains(written, peer, options):
     experiment, case = written
@@ -65,6 +72,72 @@ def test_a_peer_has_the_reference_gradient_and_trains(written, peer, options):
     assert largest_error(jax.tree.map(np.asarray, contender.result()), expected) < 1e-5
     contender.run(3)
     assert largest_error(jax.tree.map(np.asarray, contender.result()), expected) < 1e-5
+
+
+@pytest.mark.parametrize("loop", ["scan", "python"])
+def test_equinox_has_the_reference_gradient_and_trains(written, loop):
+    pytest.importorskip("equinox")
+    from peers import equinox_form
+
+    test_a_peer_has_the_reference_gradient_and_trains(
+        written, equinox_form, {"loop": loop}
+    )
+
+
+@pytest.mark.filterwarnings("ignore:optax.global_norm is deprecated")  # jax_privacy
+@pytest.mark.parametrize("task", ["norms", "clipped"])
+@pytest.mark.parametrize("library", ["optax", "jax_privacy"])
+def test_a_library_clips_as_the_reference(written, library, task):
+    pytest.importorskip(library)
+    peer = importlib.import_module(f"peers.{library}_clip")
+    experiment, case = written
+    contender = peer.make(case, task)
+    expected = reference.results(experiment, {task})[task]
+    assert ("each" in expected) == (task == "norms")
+    for _ in range(2):  # from the same start, whatever it trained in between
+        own = jax.tree.map(np.asarray, contender.result())
+        assert largest_error(own, expected) < 1e-5
+        contender.run(2)
+
+
+@pytest.mark.parametrize("kernel", ["kernel", "weight"])
+def test_optax_moves_their_parameters_as_our_optimizer(written, kernel):
+    """L2 is of kernels, as each library names them, and of no bias."""
+    experiment, case = written
+
+    def named(tree):
+        return {
+            layer: {kernel: leaves["kernel"], "bias": leaves["bias"]}
+            for layer, leaves in tree.items()
+        }
+
+    optimizer = jax_case.make_optimizer(case)
+    ours, theirs = experiment.params, named(experiment.params)
+    grads = experiment.params  # any tree of that shape
+    state, own = experiment.optimizer.init(ours), optimizer.init(theirs)
+    for _ in range(3):
+        updates, state = experiment.optimizer.update(grads, state, ours)
+        ours = jax.tree.map(lambda p, u: p + u, ours, updates)
+        updates, own = optimizer.update(named(grads), own, theirs)
+        theirs = jax.tree.map(lambda p, u: p + u, theirs, updates)
+    told = [jax.tree.map(np.asarray, tree) for tree in (theirs, named(ours))]
+    assert largest_error(*told) < 1e-5
+
+
+def test_a_kernel_laid_out_channels_first_computes_the_same_and_comes_back(written):
+    _, case = written
+    last = None  # the shape that the flatten before a dense layer is given
+    for layer in case.layers:
+        if layer.name in case.params:
+            kernel = case.params[layer.name]["kernel"]
+            weight = channels_first.to_channels_first(case, layer.name, kernel)
+            back = channels_first.from_channels_first(case, layer.name, weight)
+            np.testing.assert_array_equal(back, kernel)
+            if last is not None:
+                x = np.random.default_rng(0).normal(size=last)
+                theirs = weight @ x.transpose(2, 0, 1).ravel()
+                np.testing.assert_allclose(theirs, x.ravel() @ kernel, atol=1e-5)
+        last = layer.input_shape if layer.kind == "flatten" else None
 
 
 def test_numpy_moves_its_parameters_as_our_optimizer(written):

@@ -17,6 +17,8 @@ from case import Case, Layer, Tree
 from contenders import Contender
 from torch import Tensor, nn
 
+from peers.channels_first import from_channels_first, to_channels_first
+
 ACTIVATIONS = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
@@ -164,7 +166,7 @@ def set_params(case: Case, model: nn.Module, params: Tree) -> None:
         for name, parameter in model.named_parameters():
             layer, leaf = name.split(".")
             ours = params[layer]["kernel" if leaf == "weight" else "bias"]
-            own = _to_torch(case, layer, ours) if leaf == "weight" else ours
+            own = to_channels_first(case, layer, ours) if leaf == "weight" else ours
             parameter.copy_(torch.from_numpy(np.ascontiguousarray(own)))
 
 
@@ -178,36 +180,8 @@ def from_torch(case: Case, named: dict[str, Tensor], *, rows: bool = False) -> T
             tree.setdefault(layer, {})["bias"] = array
         else:
             own = [
-                _from_torch(case, layer, one) for one in (array if rows else [array])
+                from_channels_first(case, layer, one)
+                for one in (array if rows else [array])
             ]
             tree.setdefault(layer, {})["kernel"] = np.stack(own) if rows else own[0]
     return tree
-
-
-def _flattened(case: Case, name: str) -> tuple[int, ...] | None:
-    """Return the shape of a dense layer's input before it was flattened, if it was."""
-    index = next(i for i, layer in enumerate(case.layers) if layer.name == name)
-    before = case.layers[index - 1] if index else None
-    flat = before is not None and before.kind == "flatten"
-    return before.input_shape if flat and before else None
-
-
-def _to_torch(case: Case, layer: str, kernel: np.ndarray) -> np.ndarray:
-    """Convert a kernel to PyTorch's layout: outputs first, channels before rows."""
-    if kernel.ndim == 4:
-        return kernel.transpose(3, 2, 0, 1)
-    shape = _flattened(case, layer)
-    if shape is not None and len(shape) == 3:
-        kernel = kernel.reshape(*shape, -1).transpose(2, 0, 1, 3)
-    return kernel.reshape(-1, kernel.shape[-1]).T
-
-
-def _from_torch(case: Case, layer: str, weight: np.ndarray) -> np.ndarray:
-    if weight.ndim == 4:
-        return weight.transpose(2, 3, 1, 0)
-    shape = _flattened(case, layer)
-    kernel = weight.T
-    if shape is not None and len(shape) == 3:
-        height, width, channels = shape
-        kernel = kernel.reshape(channels, height, width, -1).transpose(1, 2, 0, 3)
-    return kernel.reshape(-1, kernel.shape[-1])
