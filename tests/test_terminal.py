@@ -132,6 +132,17 @@ def test_the_epoch_in_which_a_run_diverges_is_shown_with_one_warning():
     assert told[at - 1].startswith("  123      nan   0.5000")
 
 
+@pytest.mark.parametrize("seconds", [0.0, 1e-9, 1e-5, 2.5e-3, 0.4, 99.96, 1e4, 1e9])
+def test_the_seconds_of_an_epoch_have_digits_and_stay_in_their_column(seconds):
+    head, names, row = EpochTable(1).lines(record(seconds=seconds))[:3]
+    check_fits(head, names, row)
+    assert len(names) == len(row)
+    end = names.index("seconds") + len("seconds")
+    told = float(row[end - 7 : end].replace(",", ""))
+    assert told == pytest.approx(seconds, rel=0.05, abs=5e-6)
+    assert row[end - 8] == " "
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0, 12.3456, 123456.789, 1e38, math.inf])
 def test_a_row_fits_whatever_the_numbers(value):
     names = ("loss", "accuracy", "grad_norm", "test_loss", "test_accuracy")
@@ -191,7 +202,7 @@ def test_times_fit_and_come_to_a_total():
 def test_comparisons_of_strategies_and_rules_fit(experiment):
     objection = "gradient off by 1.0e+00, 2.2e+05 times the bound, and what else it is"
     agreement = Agreement(1.0, 1.0, 1.0, 1.0, 1, 10**10, (objection, objection))
-    check_fits(agreements.head_text())
+    check_fits(agreements.head_text(5))
     for name in STRATEGIES:
         own = experiment._replace(recipe=override(experiment.recipe, strategy=name))
         told = agreements.strategy_row(own, agreement)
