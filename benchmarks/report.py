@@ -97,7 +97,7 @@ def _throughput(key: tuple, rows: list[Row], drawn: Workdir, number: int) -> lis
 def _accuracy(rows: list[Row], drawn: Workdir, number: int) -> list[str]:
     row = rows[0]
     title = f"Time to accuracy: {row['recipe']} on {row['dataset']}, "
-    title += f"batch {row['batch_size']}, {tables.counted(row['epochs'], 'epoch')}"
+    title += f"batch {row['batch_size']}, {row['epochs']} epochs"
     name = f"accuracy_{number}.svg"
     drawn.write_bytes(name, pictures.draw_accuracy(rows))
     words = "Seconds of training (and of everything except the start of the process)."
