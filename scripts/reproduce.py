@@ -105,7 +105,7 @@ def main(args: list[str]) -> None:
         campaign.report()
     print(f"report in {to / 'report.md'}\n      and {to / 'report.html'}")
     print(wrap(counts_line(campaign.findings())))
-    if FLAGS.scale == "quick":
+    if FLAGS.scale == "quick" and not FLAGS.report_only:
         print(wrap(QUICK))
     print(f"{duration(time.monotonic() - start)} in all")
     for job in failed:
