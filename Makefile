@@ -23,39 +23,48 @@ JAX_TESTS := $(patsubst %,tests/test_%.py,layers models losses optimizers epochs
 JAX_PART := -k "not every_fault_is_caught and not float64 and not without_rows \
 	and not (every_strategy_obeys and not gradients_equal)"
 
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	-c constraints.txt
+
 # Tests of a group share what is costly to make: they go to one worker.
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup
 
 .PHONY: train test test-jax test-all mutants bench lint format clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'cnnjax needs Python 3.11 or later; choose one with PYTHON=...')"
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'cnnjax needs Python 3.11 or later; choose one with PYTHON=...')"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@echo "installing cnnjax into $(VENV)"
+	@$(PIP_INSTALL) -e .
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@echo "installing cnnjax and what its tests need into $(VENV)"
+	@$(PIP_INSTALL) -e '.[dev]'
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@echo "installing cnnjax and its peers into $(VENV)"
+	@$(PIP_INSTALL) -e '.[bench]'
 	touch $@
 
 train: $(VENV)/.installed
 	$(BIN)/python scripts/train.py --epochs=20 --workdir=runs/digits --overwrite
 
 test: $(VENV)/.dev
-	$(UNOPTIMIZED) $(PYTEST) -m "not slow"
+	@echo 'pytest -m "not slow", with XLA told not to optimize'
+	@$(UNOPTIMIZED) $(PYTEST) -m "not slow"
 
 test-jax: $(VENV)/.dev
-	CHECK_TYPES=1 $(PYTEST) -m "not slow" $(JAX_TESTS) $(JAX_PART)
+	@echo "pytest, the tests that depend on the version of JAX"
+	@CHECK_TYPES=1 $(PYTEST) -m "not slow" $(JAX_TESTS) $(JAX_PART)
 
 test-all: $(VENV)/.dev
 	CHECK_TYPES=1 $(PYTEST)
 
 mutants: $(VENV)/.dev
-	$(UNOPTIMIZED) $(BIN)/python tests/mutate.py $(MUTANTS)
+	@echo "tests/mutate.py $(MUTANTS)"
+	@$(UNOPTIMIZED) $(BIN)/python tests/mutate.py $(MUTANTS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
@@ -67,8 +76,9 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format
 
 bench: $(VENV)/.bench
-	$(BIN)/python benchmarks/throughput.py --out=runs/benchmarks/throughput.jsonl $(BENCH)
-	$(BIN)/python benchmarks/report.py --out=runs/benchmarks runs/benchmarks/throughput.jsonl
+	@echo "benchmarks/throughput.py $(BENCH), then benchmarks/report.py"
+	@$(BIN)/python benchmarks/throughput.py --out=runs/benchmarks/throughput.jsonl $(BENCH)
+	@$(BIN)/python benchmarks/report.py --out=runs/benchmarks runs/benchmarks/throughput.jsonl
 
 clean:
 	rm -rf $(VENV) runs .pytest_cache .ruff_cache

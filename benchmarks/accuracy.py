@@ -21,15 +21,19 @@ import _data_flags
 import _paths  # noqa: F401
 import _script
 import checks
+import lines
 import machine
 import reference
 from absl import flags
 from contenders import CONTENDERS, ContenderError, Process, Task
+from tables import counted
 
 from cnnjax.base.errors import InputError, expect, unknown_name
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.measuring.timing import spread
-from cnnjax.results.environment import describe_environment, environment_line
+from cnnjax.results.environment import describe_environment
+from cnnjax.telling import text
+from cnnjax.telling.layout import flow, wrap
 
 Curve = list[dict[str, Any]]  # one seed, one entry per epoch: see `Contender.train`
 
@@ -73,11 +77,14 @@ def main(args: list[str]) -> None:
         learning_rate=FLAGS.learning_rate,
     )
     epochs = experiment.recipe.epochs
-    print(environment_line(environment))
-    print(
-        f"{FLAGS.recipe} on {experiment.recipe.dataset}, batch "
-        f"{experiment.loop.batch_size}, {epochs} epochs, {FLAGS.num_seeds} seeds\n"
+    print(text.environment_text(environment))
+    what = (
+        f"{FLAGS.recipe} on {experiment.recipe.dataset}",
+        f"batch {experiment.loop.batch_size}",
+        counted(epochs, "epoch"),
+        counted(FLAGS.num_seeds, "seed"),
     )
+    print(flow(what), "\nseconds of training / of everything:", sep="\n", flush=True)
     before = machine.busy_fraction()
     with tempfile.TemporaryDirectory() as folder:
         _data_flags.write(experiment, Path(folder))
@@ -89,9 +96,9 @@ def main(args: list[str]) -> None:
     after = machine.busy_fraction()
     note = machine.warning(before, after)
     rows = [{**told[name], **_row(name, curves[name], targets)} for name in names]
-    _print(rows, targets)
+    print("", *lines.targets_lines(rows), sep="\n")
     if note:
-        print(note)
+        print(wrap(note))
     results.append(
         rows,
         benchmark="accuracy",
@@ -130,13 +137,7 @@ def _train(
             for name, process in running.items():
                 curve = process.ask(do="train", epochs=epochs, seed=seed)["epochs"]
                 curves[name].append(curve)
-                last = curve[-1]
-                print(
-                    f"seed {seed}  {name:<32} {last['accuracy']:.2%}  "
-                    f"{last['train_seconds']:.1f} s training, "
-                    f"{last['wall_seconds']:.1f} s in total",
-                    flush=True,
-                )
+                print(lines.seed_line(seed, name, curve[-1]), flush=True)
     return told, curves
 
 
@@ -175,27 +176,6 @@ def _row(name: str, curves: list[Curve], targets: list[float]) -> dict[str, Any]
         **whole,
         "curves": curves,
     }
-
-
-def _print(rows: list[dict[str, Any]], targets: list[float]) -> None:
-    line = "{:<32}" + "{:>18}" * (len(targets) + 1) + "{:>10}"
-    heads = [f"to {target:.1%}" for target in targets]
-    print("\nmedian seconds of training / of everything (seeds that reached it)")
-    print(line.format("contender", *heads, "all epochs", "test"))
-    for row in rows:
-        cells = []
-        for target in targets:
-            own = row["targets"][str(target)]
-            if not own["seeds"]:
-                cells.append("-")
-                continue
-            train, wall = own["train_seconds"]["median"], own["wall_seconds"]["median"]
-            cells.append(f"{train:.1f}/{wall:.1f} ({own['seeds']})")
-        both = (
-            f"{row['train_seconds']['median']:.1f}/{row['wall_seconds']['median']:.1f}"
-        )
-        cells += [both, f"{row['accuracy']['median']:.2%}"]
-        print(line.format(row["contender"], *cells))
 
 
 if __name__ == "__main__":

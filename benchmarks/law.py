@@ -47,8 +47,9 @@ from cnnjax.models.stack import (
     ModelConfig,
     layer_rows,
 )
-from cnnjax.results.environment import describe_environment, environment_line
+from cnnjax.results.environment import describe_environment
 from cnnjax.strategies import STRATEGIES
+from cnnjax.telling import text
 from cnnjax.types import Batch, Examples, Params
 
 FLAGS = flags.FLAGS
@@ -70,7 +71,7 @@ GRADIENT_IS_RIGHT = (
     "gradients_in_half_precision",  # only the dtype is wrong
 )
 LARGEST = 1e300
-LINE = "{:<26} {:<8} {:<10} {:>12} {:<16} {:>14} {}"
+LINE = "{:<26} {:<9} {:<11} {:>10}  {}"
 
 
 def main(args: list[str]) -> None:
@@ -80,9 +81,8 @@ def main(args: list[str]) -> None:
     unknown = set(FLAGS.dtypes) - law.ROUNDOFF.keys()
     expect(f"--dtypes among {', '.join(law.ROUNDOFF)}", sorted(unknown), not unknown)
     results = Results(FLAGS.out)
-    print(environment_line(describe_environment()))
-    heads = ("network", "dtype", "parameters", "right, max", "", "fault, min", "")
-    print(LINE.format(*heads))
+    print(text.environment_text(describe_environment()))
+    print(LINE.format("network", "dtype", "parameters", "largest", "correct strategy"))
     for name, recipe, dataset in _networks():
         for dtype in FLAGS.dtypes:
             with jax.enable_x64(dtype == "float64"):
@@ -99,8 +99,10 @@ def _print(row: dict[str, Any]) -> None:
     cells += [f"{row['right'][worst]:.3g}", worst]
     wrong = row["faults"]
     least = min(wrong, key=lambda name: wrong[name], default=None)
-    cells += ["", ""] if least is None else [f"{wrong[least]:.3g}", least]
-    print(LINE.format(*cells).rstrip(), flush=True)
+    print(LINE.format(*cells), flush=True)
+    if least is not None:
+        cells = ["  smallest of a fault", "", "", f"{wrong[least]:.3g}", least]
+        print(LINE.format(*cells), flush=True)
 
 
 def _networks() -> Iterator[tuple[str, Recipe, Dataset]]:

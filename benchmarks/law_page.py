@@ -17,6 +17,7 @@ import results
 import tables
 
 from cnnjax.base.errors import InputError, expect
+from cnnjax.strategies import STRATEGIES
 from cnnjax.studies.reporting.words import table
 
 Row = dict[str, Any]  # one network, dtype and kind of parameters
@@ -59,13 +60,16 @@ def _page(rows: list[Row]) -> str:
     runs = _groups(rows, lambda row: row["run"])
     measured = [tables.provenance(group) for _, group in runs]
     networks = {row["network"]: None for row in rows}
+    newer = [f"`{n}`" for n in STRATEGIES if all(n not in row["right"] for row in rows)]
+    missing = f" Newer than these rows, so not measured: {', '.join(newer)}."
     parts = [
         WORDS + "\n" + "\n".join(measured),
         "## By dtype and parameters",
         f"For {len(networks)} networks: {', '.join(f'`{name}`' for name in networks)}.",
         _by_parameters(rows),
         "## By strategy",
-        "The largest ratio over all networks and parameters.",
+        "The largest ratio over all networks and parameters."
+        + (missing if newer else ""),
         _by_strategy(rows),
         "## By fault",
         "The number of networks in which the fault was caught, of those that had it; "

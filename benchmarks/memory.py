@@ -28,7 +28,8 @@ from cnnjax.gradients.reductions import REDUCTIONS
 from cnnjax.gradients.shares import ShareFn, with_per_example
 from cnnjax.laws import references
 from cnnjax.laws.programs import temporary_bytes
-from cnnjax.results.environment import describe_environment, environment_line
+from cnnjax.results.environment import describe_environment, environment_parts
+from cnnjax.telling.layout import flow, wrap
 from cnnjax.types import Batch
 
 FLAGS = flags.FLAGS
@@ -40,20 +41,25 @@ flags.DEFINE_list(
     "microbatch_sizes", ["32", "16"], "Microbatch sizes, besides whole batches."
 )
 
+WORDS = (
+    "MiB that a compiled gradient needs in addition to its arguments and results, by "
+    "XLA's analysis, and the ratio to the batch gradient with the same microbatch "
+    "size. The per-example gradients that *full* returns are not included."
+)
+
 
 def main(args: list[str]) -> None:
     """Print a table in Markdown for each recipe."""
     _script.refuse_arguments(args)
     sizes = [None, *map(_microbatch_size, FLAGS.microbatch_sizes)]
+    expect("at least one of --recipes", FLAGS.recipes, bool(FLAGS.recipes))
+    for name in FLAGS.recipes:
+        recipes.get_recipe(name)
     print("# Temporary memory of the gradient rules\n")
-    print(f"{environment_line(describe_environment())}; {datetime.date.today()}")
-    print(f"`python {' '.join(sys.argv)}`\n")
-    print(
-        "MiB that a compiled gradient needs in addition to its arguments and results, "
-        "by XLA's analysis, and the ratio to the batch gradient with the same "
-        "microbatch size. "
-        "The per-example gradients that *full* returns are not included."
-    )
+    here = environment_parts(describe_environment())
+    print(flow((*here, str(datetime.date.today())), sep="; ", indent=""))
+    print(wrap(f"`python {' '.join(sys.argv)}`", indent=""), end="\n\n")
+    print(wrap(WORDS, indent=""))
     for name in FLAGS.recipes:
         recipe = recipes.get_recipe(name)
         recipe = override(
@@ -109,7 +115,9 @@ def _mebibytes(
 
 
 def _microbatch_size(text: str) -> int:
-    expect("microbatch_sizes of at least 1", text, text.isdecimal() and int(text) > 0)
+    most = FLAGS.batch_size
+    fits = text.isdecimal() and 0 < int(text) <= most
+    expect(f"microbatch_sizes from 1 to {most} (see --batch_size)", text, fits)
     return int(text)
 
 

@@ -19,6 +19,7 @@ from case import Tree
 from contenders import ContenderError, Entry, Process, Task
 
 from cnnjax.measuring.timing import interleave, steps_that_fill
+from cnnjax.telling.layout import wrap
 
 Row = dict[str, Any]  # one contender
 
@@ -52,12 +53,16 @@ def race(
                 rows[name]["failure"] = str(error)
             if sys.stderr.isatty():
                 told = rows[name].get("failure", "ready")
-                print(f"{name}: {told}", file=sys.stderr, flush=True)
+                print(wrap(f"{name}: {told}"), file=sys.stderr, flush=True)
         timers = {
             name: _timer(process, rows[name])
             for name, process in running.items()
             if "failure" not in rows[name]
         }
+        if sys.stderr.isatty():
+            about = rounds * round_seconds * len(timers)
+            line = f"timing: {rounds} rounds of {len(timers)}, about {about:,.0f} s"
+            print(line, file=sys.stderr, flush=True)
         times = interleave(timers, num_rounds=rounds)
         for name, seconds in times.items():
             if "failure" not in rows[name]:

@@ -9,13 +9,6 @@ from cnnjax.measuring.timing import Spread
 Row = dict[str, Any]  # one contender
 BATCH_GRADIENT = "cnnjax jit"  # per-example tasks are compared with it too
 
-ROW = "{:<40}{:>10}{:>19}{:>9}{:>9}{:>9}{:>9}{:>13}{:>10}{:>9}"
-HEAD = (
-    *("contender", "median/s", "quartiles", "x best", "x tuned", "of peak"),
-    "x batch",
-    *("compile s", "temporary", "error"),
-)
-
 
 def complete(
     rows: dict[str, Row], *, batch_size: int, flops_per_example: float
@@ -64,39 +57,3 @@ def complete(
             own = row["examples_per_second"]["median"]
             row["batch_gradient_per_second"] = batch["median"]
             row["times_the_batch_gradient"] = batch["median"] / own
-
-
-def lines(rows: dict[str, Row]) -> list[str]:
-    """Return the rows as a table for a terminal."""
-    told = [ROW.format(*HEAD)]
-    for name, row in rows.items():
-        if "failure" in row:
-            told.append(f"{name:<40}{row['failure']}")
-            continue
-        if row["task"] == "peak":
-            flops = row["steps_per_second"]["median"] * row["facts"]["flops"]
-            told.append(f"{name:<40}{flops / 1e9:,.0f} GFLOP/s")
-            continue
-        rate = row["examples_per_second"]
-        stages = row["facts"].get("stages")
-        compile_seconds = ["-"]
-        if stages:
-            compile_seconds = [f"{sum(s.values()):.2f}" for s in stages.values()]
-        temporary = row["facts"].get("temporary_bytes")
-        cells = (
-            f"{rate['median']:,.0f}",
-            f"{rate['low']:,.0f}-{rate['high']:,.0f}",
-            *(
-                f"{row[key]:.2f}" if key in row else "-"
-                for key in ("ratio_to_best", "ratio_to_best_tuned")
-            ),
-            f"{row['utilisation']:.0%}" if "utilisation" in row else "-",
-            f"{row['times_the_batch_gradient']:.2f}"
-            if "times_the_batch_gradient" in row
-            else "-",
-            "/".join(compile_seconds),
-            "-" if temporary is None else f"{temporary / 2**20:.1f} MiB",
-            f"{row['gradient_error']:.0e}",
-        )
-        told.append(ROW.format(name, *cells))
-    return told

@@ -16,6 +16,7 @@ from typing import Any
 import _data_flags
 import _paths  # noqa: F401
 import _script
+import lines
 import machine
 import reference
 from absl import flags
@@ -28,7 +29,9 @@ from cnnjax.base.errors import expect, unknown_name
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.measuring.timing import spread
 from cnnjax.models.stack import Conv
-from cnnjax.results.environment import describe_environment, environment_line
+from cnnjax.results.environment import describe_environment
+from cnnjax.telling import text
+from cnnjax.telling.layout import wrap
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("recipe", "adam_cosine_cnn", "Recipe to time.")
@@ -36,7 +39,8 @@ flags.DEFINE_integer("batch_size", 64, "Examples per update.", lower_bound=1)
 flags.DEFINE_list(
     "questions",
     None,
-    "Which of strong, weak, batch, filters, examples, overhead. Default: all.",
+    "What to measure: some of strong, weak, batch, filters, examples, overhead. "
+    "Default: all.",
 )
 flags.DEFINE_integer("rounds", 7, "Number of timing rounds.", lower_bound=1)
 flags.DEFINE_float(
@@ -76,7 +80,11 @@ QUESTIONS = {
     "batch": "time of an update by batch size",
     "filters": "time of an update by filters of each convolution",
     "examples": "time of an epoch by examples",
-    "overhead": "shard_map on one device (1) compared with jit (0)",
+    "overhead": "shard_map on one device compared with jit",
+}
+AXES = {
+    **{"strong": "devices", "weak": "devices", "batch": "batch"},
+    **{"filters": "filters", "examples": "examples", "overhead": "strategy"},
 }
 
 
@@ -86,12 +94,12 @@ def main(args: list[str]) -> None:
     experiment = _data_flags.prepare(FLAGS.recipe, batch_size=FLAGS.batch_size)
     chosen = _chosen(experiment)
     results, environment = _data_flags.results(), describe_environment()
-    print(environment_line(environment))
+    print(text.environment_text(environment))
     print(f"recipe {FLAGS.recipe}, batch {FLAGS.batch_size} unless it is the axis")
     for question in chosen:
         print(f"\n{QUESTIONS[question]}", flush=True)
         rows = measure(question, experiment)
-        _print(rows)
+        print(*lines.points_lines(question, AXES[question], rows), sep="\n", flush=True)
         results.append(
             rows,
             benchmark="scaling",
@@ -146,7 +154,7 @@ def measure(question: str, experiment: Experiment) -> list[dict[str, Any]]:
         row["round_seconds"] = spread(seconds)._asdict()
     note = machine.warning(*busy)
     if note:
-        print(note)
+        print(wrap(note))
     return rows
 
 
@@ -155,30 +163,6 @@ def _reference(folder: Path, options: dict[str, Any]) -> dict[Task, Tree]:
     of_division = ("strategy", "num_devices")
     own = {name: value for name, value in options.items() if name not in of_division}
     return reference.results(experiment_of(read_case(folder), **own), {"mean"})
-
-
-def _print(rows: list[dict[str, Any]]) -> None:
-    line = "{:>10}{:>8}{:>12}{:>20}{:>14}{:>12}"
-    print(
-        line.format("x", "batch", "ms/update", "quartiles", "examples/s", "temporary")
-    )
-    for row in rows:
-        if "failure" in row:
-            print(f"{row['x']:>10}  {row['failure']}")
-            continue
-        step = row["step_seconds"]
-        low, high = 1e3 * step["low"], 1e3 * step["high"]
-        temporary = row.get("temporary_bytes")
-        print(
-            line.format(
-                row["x"],
-                row["batch_size"],
-                f"{1e3 * step['median']:.3g}",
-                f"{low:.3g}-{high:.3g}",
-                f"{row['batch_size'] / step['median']:,.0f}",
-                "-" if temporary is None else f"{temporary / 2**20:.1f} MiB",
-            )
-        )
 
 
 if __name__ == "__main__":

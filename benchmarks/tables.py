@@ -20,6 +20,16 @@ TASKS = {
 }
 
 
+def counted(count: int, word: str) -> str:
+    """Return a number of things in words: "1 seed", "3 seeds"."""
+    return f"{count:,} {word}{'s' * (count != 1)}"
+
+
+def point_name(question: str, x: float) -> str:
+    """Return a point of a question of `scaling.py`: its strategy, or a number."""
+    return ("jit", "shard_map")[int(x)] if question == "overhead" else f"{x:g}"
+
+
 def provenance(rows: Sequence[Row]) -> str:
     """Return the environment, date and command of rows, as a list."""
     row = rows[0]
@@ -85,13 +95,14 @@ def scaling_table(rows: Sequence[Row]) -> str:
     head = ("", "batch", "ms per update", "quartiles", "examples/s", "temporary")
     cells = []
     for row in rows:
+        name = point_name(row["question"], row["x"])
         if "failure" in row:
-            cells.append([f"{row['x']:g}", text(row["failure"]), "", "", "", ""])
+            cells.append([name, text(row["failure"]), "", "", "", ""])
             continue
         step = row["step_seconds"]
         cells.append(
             [
-                f"{row['x']:g}",
+                name,
                 str(row["batch_size"]),
                 f"{1e3 * step['median']:.4g}",
                 f"{1e3 * step['low']:.4g} to {1e3 * step['high']:.4g}",

@@ -17,10 +17,13 @@ from typing import Any
 
 import _data_flags
 import _paths  # noqa: F401
+import _progress
 import _script
+import lines
 import machine
 import rates
 import reference
+import tables
 from absl import flags
 from contenders import CONTENDERS, Entry, Task
 from race import Racer, race
@@ -29,10 +32,11 @@ from results import Results
 from cnnjax.base.errors import InputError, expect, unknown_name
 from cnnjax.experiments import recipes
 from cnnjax.experiments.experiment import Experiment
-from cnnjax.measuring.advice import advise
-from cnnjax.measuring.advice_text import advice_lines
+from cnnjax.measuring.advice_text import advice_line
 from cnnjax.measuring.timing import spread
-from cnnjax.results.environment import describe_environment, environment_line
+from cnnjax.results.environment import describe_environment
+from cnnjax.telling import text
+from cnnjax.telling.layout import wrap
 
 TASKS: tuple[Task, ...] = ("mean", "norms", "clipped", "full")
 
@@ -85,14 +89,16 @@ def main(args: list[str]) -> None:
         "--only to name a contender", FLAGS.only, any(e.task != "peak" for e in entries)
     )
     results = _data_flags.results()
-    print(environment_line(describe_environment()))
+    print(text.environment_text(describe_environment()))
+    if not FLAGS.advise:
+        print(wrap(lines.NOTE, indent=""))
     for name in FLAGS.recipes:
         for size in sizes:
             experiment = _data_flags.prepare(name, batch_size=size)
             told = f"{name} on {experiment.recipe.dataset}, batch {size}"
             print(f"\n{told}", flush=True)
             if FLAGS.advise:
-                print(*advice_lines(advise(experiment)), sep="\n")
+                print(wrap(advice_line(_progress.advise(experiment))))
             else:
                 for task in TASKS:
                     group = [
@@ -132,10 +138,11 @@ def measure(
         batch_size=experiment.loop.batch_size,
         flops_per_example=reference.flops_per_example(experiment),
     )
-    print(*rates.lines(rows), sep="\n", flush=True)
+    print(wrap(f"{tables.TASKS[task]}:"))
+    print(*lines.rates_lines(rows), sep="\n", flush=True)
     note = machine.warning(*busy)
     if note:
-        print(note)
+        print(wrap(note))
     results.append(
         [row for row in rows.values() if row["task"] == task],
         benchmark="throughput",

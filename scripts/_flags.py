@@ -46,11 +46,11 @@ SAME = (
 )
 
 
-def define_recipe() -> None:
+def define_recipe(*, compares: bool = False) -> None:
     """Define what is trained, on which data and devices.
 
     The flags of `OVERRIDES` override one field of the recipe each; left out, it is as
-    published.
+    published. A script that `compares` strategies takes all where none is named.
     """
     text, choice = flags.DEFINE_string, flags.DEFINE_enum
     whole, number = flags.DEFINE_integer, flags.DEFINE_float
@@ -61,7 +61,7 @@ def define_recipe() -> None:
     whole("num_train", None, "Use only the first N training examples.")
 
     named = ", ".join(recipes.RECIPES)
-    text("recipe", recipes.DEFAULT_RECIPE, f"What to train: {named}.")
+    text("recipe", recipes.DEFAULT_RECIPE, f"Recipe: {named}.")
     whole("epochs", None, "Passes over the training data.")
     whole("batch_size", None, "Examples per update.")
     whole("seed", 0, "Seed of parameters, split, order and dropout.")
@@ -74,7 +74,7 @@ def define_recipe() -> None:
     choice("precision", None, types, meaning)
     meaning = "Precision of products on a GPU or TPU; highest: full float32."
     choice("matmul_precision", None, get_args(MatmulPrecision), meaning)
-    meaning = "Train with a known bug (repeatable); list in docs/faults.md."
+    meaning = "Switch a known bug on (repeatable); list in docs/faults.md."
     flags.DEFINE_multi_string("fault", [], meaning)
 
     choice("algorithm", None, list(ALGORITHMS), "Optimizer.")
@@ -92,10 +92,13 @@ def define_recipe() -> None:
     whole("cosine_epochs", None, "Epochs until a cosine ends.")
     choice("cosine_unit", None, get_args(CosineUnit), "How often a cosine falls.")
 
-    meaning = f"How to compute gradients: {', '.join(strategies.STRATEGIES)}; "
+    names = ", ".join(strategies.STRATEGIES)
+    meaning = f"How to compute gradients: {names}; "
     meaning += "fastest: the fastest form known for this network, platform and number "
-    meaning += "of devices (the default, unless the recipe names a strategy); auto (in "
-    meaning += "train.py): tries them for a minute."
+    meaning += "of devices (the default, unless the recipe names a strategy); auto: "
+    meaning += "tries them for a minute or two."
+    if compares:
+        meaning = f"The only strategy to compare: {names}. Default: all."
     text("strategy", None, meaning)
     meaning = "Devices to divide a batch over; a CPU makes as many virtual ones. "
     meaning += f"For {divided}. Default: all (of several processes, in each); one, "

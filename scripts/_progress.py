@@ -135,7 +135,7 @@ class Waiting:
 
 def advise(experiment: Experiment) -> advice.Advice:
     """Try every strategy that is worth it, and print the table of what was found."""
-    print("strategy auto: trying what there is, a minute or two", flush=True)
+    print("trying every strategy that fits, a minute or two", flush=True)
     total = len(candidates_for(experiment)) + advice.ROUNDS
     with Bar(total, bar_format=STEPS) as bar:
         found = advice.advise(experiment, on_step=bar.step)

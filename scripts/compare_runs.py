@@ -1,6 +1,6 @@
 """Is one run of train.py really better than another?
 
-    python scripts/compare_runs.py runs/a runs/b
+    python scripts/compare_runs.py runs/l2 runs/no_l2
 
 With several seeds on both sides: t-tests of the methods. With one run each: McNemar's
 exact test of these two networks. docs/comparing.md says what to believe.

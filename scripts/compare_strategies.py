@@ -34,7 +34,7 @@ from cnnjax.telling import agreements, text
 from cnnjax.telling.layout import flow
 
 FLAGS = flags.FLAGS
-_flags.define_recipe()
+_flags.define_recipe(compares=True)
 flags.adopt_module_key_flags(_flags)
 flags.DEFINE_integer("num_steps", 5, "Optimizer steps to compare.", lower_bound=2)
 flags.DEFINE_bool("json", False, "Print JSON, one line per row, and no table.")
@@ -61,7 +61,8 @@ def main(args: list[str]) -> None:
     if not FLAGS.json:
         print(text.environment_text(describe_environment()))
         of = f"recipe {recipe.name}", f"batch {size}", recipe.model.dtype
-        print(flow(of), *told, "", agreements.head_text(), sep="\n", flush=True)
+        head = agreements.head_text(FLAGS.num_steps)
+        print(flow(of), *told, "", head, sep="\n", flush=True)
     rules = [] if FLAGS.strategy else RULES
     with Bar(1 + len(rows) + len(rules), bar_format=STEPS) as bar:
         bar.step("reference")
@@ -71,9 +72,7 @@ def main(args: list[str]) -> None:
         agreed = _compare_strategies(rows, reference, bar)
         agreed_rules = _compare_rules(experiment, reference, rules, bar)
     if rules:
-        told.append(
-            f"{agreed_rules} of {len(rules)} per-example rules agree with theirs"
-        )
+        told += [f"{agreed_rules} of {len(rules)} per-example rules agree with theirs"]
     told.append(f"{agreed} of {len(rows)} strategies agree with the serial reference")
     print(*told, sep="\n", file=sys.stderr if FLAGS.json else sys.stdout)
     if agreed + agreed_rules < len(rows) + len(rules):

@@ -35,6 +35,10 @@ from cnnjax.studies.runner.lock import alone_in
 from cnnjax.studies.runner.outlook import duration
 from cnnjax.telling.layout import wrap
 
+QUICK = (
+    "The quick scale cuts long runs short and leaves some out, so it never trains some "
+    "of these figures; --scale=full does."
+)
 TRAIN = Path(__file__).with_name("train.py")
 FLAGS = flags.FLAGS
 MEANING = "One seed of each run, long ones cut short; or every seed and epoch."
@@ -101,6 +105,8 @@ def main(args: list[str]) -> None:
         campaign.report()
     print(f"report in {to / 'report.md'}\n      and {to / 'report.html'}")
     print(wrap(counts_line(campaign.findings())))
+    if FLAGS.scale == "quick" and not FLAGS.report_only:
+        print(wrap(QUICK))
     print(f"{duration(time.monotonic() - start)} in all")
     for job in failed:
         print(f"FAILED {job.name}: {jobs.why_failed(job)}", file=sys.stderr)

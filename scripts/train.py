@@ -79,8 +79,9 @@ def prepare(
     workdir = open_workdir(path, overwrite=FLAGS.overwrite)
     with clock.part("load"):
         dataset = data.load_dataset(recipe.dataset, data_dir=FLAGS.data_dir)
-    with clock.part("prepare"):
+    with clock.part("advice" if FLAGS.strategy == _flags.AUTO else "prepare"):
         recipe, options = _flags.settle(recipe, dataset, cache)
+    with clock.part("prepare"):
 
         def prepare_fn(seed: int) -> experiments.Experiment:
             right = experiments.prepare(recipe, dataset, seed=seed, options=options)
@@ -89,13 +90,12 @@ def prepare(
         experiment = prepare_fn(seeds[0])
         jax.block_until_ready(experiment.params)
         groups.check_group(experiment, min(FLAGS.group_size, len(seeds)))
-        environment = describe_environment()
     journal = Journal(
         workdir=workdir,
         experiment=experiment,
         seeds=seeds,
         clock=clock,
-        environment=environment,
+        environment=describe_environment(),
         log_steps=FLAGS.log_steps,
     )
     return journal, prepare_fn

@@ -246,6 +246,7 @@ def test_throughput_times_who_has_the_right_gradient(measured):
     assert 0 < ours["utilisation"] < 1
     assert {*ours["facts"]["stages"]} == {"cold", "warm"}
     assert re.search(r"cnnjax jit +[\d,]+", printed)
+    assert max(map(len, printed.splitlines())) <= 80
 
 
 def test_an_absent_peer_is_listed(measured):
@@ -324,7 +325,12 @@ def test_scaling_answers_a_question(tmp_path):
     assert [row["x"] for row in rows] == [0, 1]
     assert all(row["gradient_error"] < 1e-5 for row in rows)
     assert all(row["step_seconds"]["median"] > 0 for row in rows)
-    assert "shard_map on one device" in tables.scaling_table(rows) + done.stdout
+    assert [row.split()[0] for row in done.stdout.splitlines()[-2:]] == [
+        "jit",
+        "shard_map",
+    ]
+    assert "| shard_map |" in tables.scaling_table(rows)
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 @pytest.mark.slow
@@ -340,6 +346,9 @@ def test_accuracy_notes_when_a_target_is_reached(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     (row,) = map(json.loads, (tmp_path / "rows.jsonl").read_text().splitlines())
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert ", 2 epochs, 1 seed\n" in done.stdout
+    assert "no seed reached it" in done.stdout
     assert row["targets"]["0.2"]["seeds"] == 1
     assert row["targets"]["0.9999"] == {
         "seeds": 0,
@@ -376,6 +385,12 @@ def test_accuracy_notes_when_a_target_is_reached(tmp_path):
             "--rounds",
         ),
         ("throughput.py", ["--out=/dev/null/x"], "cannot write /dev/null/x"),
+        (
+            "memory.py",
+            ["--batch_size=8", "--microbatch_sizes=4,16"],
+            "expected microbatch_sizes from 1 to 8 (see --batch_size), got '16'",
+        ),
+        ("memory.py", ["--recipes=nosuch"], "unknown recipe 'nosuch'"),
         ("scaling.py", ["--questions=nosuch"], "unknown question 'nosuch'"),
         ("accuracy.py", ["--contender=nosuch"], "unknown contender 'nosuch'"),
         ("accuracy.py", ["--targets=2"], "expected targets in (0, 1)"),

@@ -84,7 +84,7 @@ def test_what_is_no_folder_is_called_what_it_is(name, tmp_path, monkeypatch):
         (tmp_path / "file" / "in", f"'{tmp_path}/file/in': Not a directory"),
         (tmp_path / "lost", f"'{tmp_path}/lost': a broken link"),
         (tmp_path / "ring", f"'{tmp_path}/ring': Too many levels of symbolic links"),
-        ("~nosuchuser/data", "'~nosuchuser/data': there is no such home"),
+        ("~nosuchuser/data", "'~nosuchuser/data': its home folder is not known"),
         (locked, f"'{locked}': Permission denied"),
         ("a" * 300, f"'{'a' * 300}': File name too long"),
         ("a\0b", "'a\\x00b': "),

@@ -232,14 +232,14 @@ sys.argv = own
     ],
 )
 def test_a_home_that_is_not_there(script, flags, run):
-    assert "~nosuchuser/x: there is no such home" in refusal(run(script, *flags))
+    assert "~nosuchuser/x: its home folder is not known" in refusal(run(script, *flags))
 
 
 @pytest.mark.parametrize(
     "name", ["", "~nosuchuser/x", "a\0b", __file__], ids=["", "~", "NUL", "file"]
 )
 def test_what_is_no_folders_name_is_refused(name):
-    with pytest.raises(InputError, match="expected|no such home"):
+    with pytest.raises(InputError, match="expected|home folder is not known"):
         folder_named(name)
 
 

@@ -148,7 +148,7 @@ def test_two_processes_hold_their_parts_and_compute_the_whole(folder):
     assert (status, out) == (2, ""), err
     assert err == (
         "several_processes.py: error: process 1 has other data, flags or parameters "
-        "than process 0; start all alike, on the same files\n"
+        "than process 0; start all with the same flags, on the same files\n"
     )
     experiment = experiment_of(TINY, strategy="shard_map")
     batch = make_batch(experiment, 14)._replace(weights=distinct_weights(14))

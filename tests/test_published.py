@@ -16,11 +16,13 @@ import pytest
 from cnnjax.base.errors import InputError
 from cnnjax.data.preprocessing import Identity, MinMaxPerImage, Standardize
 from cnnjax.data.splits import HoldOut
+from cnnjax.experiments.fastest import plain_form
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipes import get_recipe
 from cnnjax.faults import Setting, get_fault, unmet
 from cnnjax.models.initializers import INITIALIZERS
 from cnnjax.models.stack import layer_rows
+from cnnjax.strategies import NO_OPTIONS
 from cnnjax.studies.published import SYSTEMS, get_system
 from cnnjax.studies.published.bias_only import bias_only_curve
 from cnnjax.training.optimizers import make_schedule
@@ -78,8 +80,9 @@ def loop_of(recipe):
 def test_a_run_can_be_made(system, run):
     recipe = run.settled()
     train, test = num_examples(recipe)
+    strategy = plain_form(NO_OPTIONS) if run.faults else recipe.strategy
     setting = Setting(
-        strategy=recipe.strategy,
+        strategy=strategy,
         num_devices=1,
         model=recipe.model,
         loss=recipe.loss,

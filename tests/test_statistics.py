@@ -141,7 +141,11 @@ def test_planning_gives_up_at_a_million_and_starts_at_two():
     assert 900_000 < planned(4.1e-3) < 1_000_000
     assert planned(1e6) == 2
     same_mean = compare_means([1.0, 3.0], [0.0, 4.0])
-    assert same_mean.verdict.endswith("you would need over a million seeds each")
+    told = "no difference was seen, so no number of seeds can be planned"
+    assert same_mean.verdict == f"not shown to differ; {told}"
+    assert compare_pairs([1.0, 2.0, 3.0], [3.0, 2.0, 1.0]).verdict == same_mean.verdict
+    close = compare_means([1.0, 3.0], [0.001, 4.0])
+    assert close.verdict.endswith("you would need over a million seeds each")
 
 
 # What neither side varies in: (seeds of a, seeds of b, exact p-value of 0.5 and 0.25).

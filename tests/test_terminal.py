@@ -12,8 +12,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import lines
 import numpy as np
 import pytest
+from contenders import CONTENDERS
 
 from cnnjax import load_dataset, override
 from cnnjax.data.sources import SOURCES
@@ -130,6 +132,17 @@ def test_the_epoch_in_which_a_run_diverges_is_shown_with_one_warning():
     assert told[at - 1].startswith("  123      nan   0.5000")
 
 
+@pytest.mark.parametrize("seconds", [0.0, 1e-9, 1e-5, 2.5e-3, 0.4, 99.96, 1e4, 1e9])
+def test_the_seconds_of_an_epoch_have_digits_and_stay_in_their_column(seconds):
+    head, names, row = EpochTable(1).lines(record(seconds=seconds))[:3]
+    check_fits(head, names, row)
+    assert len(names) == len(row)
+    end = names.index("seconds") + len("seconds")
+    told = float(row[end - 7 : end].replace(",", ""))
+    assert told == pytest.approx(seconds, rel=0.05, abs=5e-6)
+    assert row[end - 8] == " "
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0, 12.3456, 123456.789, 1e38, math.inf])
 def test_a_row_fits_whatever_the_numbers(value):
     names = ("loss", "accuracy", "grad_norm", "test_loss", "test_accuracy")
@@ -189,7 +202,7 @@ def test_times_fit_and_come_to_a_total():
 def test_comparisons_of_strategies_and_rules_fit(experiment):
     objection = "gradient off by 1.0e+00, 2.2e+05 times the bound, and what else it is"
     agreement = Agreement(1.0, 1.0, 1.0, 1.0, 1, 10**10, (objection, objection))
-    check_fits(agreements.head_text())
+    check_fits(agreements.head_text(5))
     for name in STRATEGIES:
         own = experiment._replace(recipe=override(experiment.recipe, strategy=name))
         told = agreements.strategy_row(own, agreement)
@@ -210,6 +223,39 @@ def test_advice_fits_with_the_longest_names():
     )
     *table, _ = advice_lines(Advice(tried, 1024))
     check_fits(*table)
+
+
+def test_the_tables_of_the_benchmarks_fit_with_the_longest_names():
+    names = sorted(CONTENDERS, key=len)
+    spread = {"median": 1_375_611.4, "low": 1_234_567.8, "high": 1_456_789.1}
+    rate = {
+        **{"task": "mean", "examples_per_second": spread, "gradient_error": 1.23e-7},
+        **{"ratio_to_best": 123.45, "ratio_to_best_tuned": 123.45, "utilisation": 0.99},
+        "times_the_batch_gradient": 123.45,
+        "facts": {"stages": {"a": {"b": 123.4}, "c": {"d": 12.3}}, "flops": 2e9},
+    }
+    rate["facts"]["temporary_bytes"] = 10**10
+    peak = {**rate, "task": "peak", "steps_per_second": spread}
+    failed = {"failure": "gradients off by 1.0e+00: not timed; " * 4}
+    rows = [rate, {**rate, "facts": {}}, peak, failed]
+    told = lines.rates_lines(dict(zip(names[-4:], rows, strict=True)))
+    check_fits(*told)
+    assert len(told) == 2 + 2 + 2 + 1 + 1
+
+    point = {"x": 1, "batch_size": 60_000, "temporary_bytes": 10**10}
+    point["step_seconds"] = {"median": 1.23456, "low": 1.1e-3, "high": 1.23456e3}
+    for question in ("overhead", "strong"):
+        told = lines.points_lines(question, "filters", [point, {"x": 0, **failed}])
+        check_fits(*told)
+        assert told[1].startswith("shard_map " if question == "overhead" else "1 ")
+
+    spent = {f"{kind}_seconds": {"median": 12_345.6} for kind in ("train", "wall")}
+    reached = {"0.97": {"seeds": 10, **spent}, "0.985": {"seeds": 0}}
+    row = {"contender": names[-1], "targets": reached, "accuracy": {"median": 1.0}}
+    check_fits(*lines.targets_lines([row | spent]))
+    longest = max((n for n, e in CONTENDERS.items() if e.task == "mean"), key=len)
+    last = {"accuracy": 1.0, "train_seconds": 12_345.6, "wall_seconds": 12_345.6}
+    check_fits(lines.seed_line(123, longest, last))
 
 
 @pytest.mark.parametrize("size", [8, 28, 32, 40, 41, 64, 224])

@@ -102,6 +102,14 @@ def test_the_first_to_be_ready_is_ahead_until_it_is_caught_up():
     assert ends == [("vmap", "until 5,000"), ("jit", "the best")]
 
 
+def test_table_and_sentence_have_the_same_number_of_updates():
+    best, other = tried("jit", 0.0100, build=4.024), tried("vmap", 0.0200, build=1.0)
+    lines = advice_lines(Advice((best, other), 64))
+    (even,) = (line.split()[-1] for line in lines if line.startswith("vmap"))
+    assert even == "303"
+    assert lines[-1].endswith("after 303 updates")
+
+
 @pytest.fixture(scope="module")
 def experiment():
     recipe = override(

@@ -551,7 +551,7 @@ def chosen(tmp_path_factory, run_script):
 def test_auto_says_what_it_chose_and_why_and_remembers(chosen):
     folder, (first, second) = chosen
     assert (first.returncode, second.returncode) == (0, 0), first.stderr
-    assert "strategy auto: trying what there is" in first.stdout
+    assert "trying every strategy that fits" in first.stdout
     assert "trying" not in second.stdout
     told = [
         line
@@ -577,7 +577,7 @@ def test_auto_remembers_by_batch_size_and_survives_a_damaged_memory(chosen, run_
     memory.write_text("{")
     again = run_script(*AUTO, "--epochs=0", "--batch_size=8", cwd=folder)
     assert again.returncode == 0, again.stderr
-    assert "trying what there is" in again.stdout
+    assert "trying every strategy that fits" in again.stdout
     assert len(json.loads(memory.read_text())) == 1
 
 

@@ -35,7 +35,8 @@ def expand_home(folder: str, *, what: str = "data_dir") -> Path:
         return Path(folder).expanduser()
     except RuntimeError as error:
         raise InputError(
-            f"expected {what} to be a folder, got {folder!r}: there is no such home"
+            f"expected {what} to be a folder, got {folder!r}: its home folder is not "
+            "known"
         ) from error
 
 

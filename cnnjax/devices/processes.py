@@ -132,7 +132,7 @@ def together(prepare: Callable[[], T], same: Callable[[T], Any] = lambda _: None
         refused[0] = True
         refusal = InputError(
             f"process {other} has other data, flags or parameters than process 0; "
-            "start all alike, on the same files"
+            "start all with the same flags, on the same files"
         )
     # All know, and end at once: a shutdown, which waits for all, has been seen to hang.
     if refusal is not None and jax.process_index() == refused.index(True):
@@ -155,7 +155,7 @@ def _give_up(cluster: Cluster) -> None:
         what = f"no word from {cluster.coordinator_address or 'all the others'}"
     print(
         f"{Path(sys.argv[0]).name}: error: {what} within {cluster.patience} s "
-        "(see --join_seconds); start all alike, on the address of process "
+        "(see --join_seconds); start all, each with the address of process "
         f"0{proxies.hint()}",
         file=sys.stderr,
         flush=True,

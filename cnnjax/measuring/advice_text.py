@@ -44,8 +44,8 @@ def _break_even(best: Tried, one: Tried) -> str:
     """Return when the best overtakes another, which may be slightly faster."""
     after = repaid_after(best, one)
     if after == math.inf:  # the best is ready first, until the other catches up
-        return f"until {repaid_after(one, best):,.0f}"
-    return "at once" if after < 1 else f"{after:,.0f}"
+        return f"until {math.ceil(repaid_after(one, best)):,}"
+    return "at once" if after == 0 else f"{math.ceil(after):,}"
 
 
 def _rate(advice: Advice, one: Tried) -> str:

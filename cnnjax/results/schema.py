@@ -17,7 +17,10 @@ PREDICTIONS = "seed,example,label,prediction"  # the columns of predictions.csv
 METRICS = {"loss": float, "accuracy": float, "grad_norm": float, "examples": int}
 NAMES, NUMBERS = list[str], list[int]  # kinds of a list
 WRITTEN_AS = {float: Real, int: Integral, NAMES: list | tuple, NUMBERS: list | tuple}
-PARTS = ("load", "prepare", "write", "compile", "train", "evaluate", "predict")
+PARTS = (
+    *("load", "advice", "prepare", "write", "compile", "train", "evaluate"),
+    "predict",
+)
 
 
 class Field(NamedTuple):

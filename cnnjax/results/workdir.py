@@ -163,7 +163,7 @@ def folder_named(path: str) -> Path:
         folder = Path(path).expanduser().absolute()
     except (RuntimeError, FileNotFoundError) as error:
         home = isinstance(error, RuntimeError)
-        what = "there is no such home" if home else "the current folder is gone"
+        what = "its home folder is not known" if home else "the current folder is gone"
         raise InputError(f"{path}: {what}; give an absolute path") from error
     expect("a folder, not a file", path, not os.path.isfile(folder))
     for place in (folder, *folder.parents):

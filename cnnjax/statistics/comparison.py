@@ -12,6 +12,8 @@ from scipy import stats
 from cnnjax.statistics.effects import LEVEL, num_needed, variance_limit
 from cnnjax.statistics.intervals import Interval, around, restored, rounding_of
 
+NO_PLAN = "no difference was seen, so no number of seeds can be planned"
+
 
 class Comparison(NamedTuple):
     """A t-test of two means; differences are a - b, in the units of the values."""
@@ -30,7 +32,7 @@ class Comparison(NamedTuple):
     exact_p_value: float | None = None  # of the permutation test, if it was made
     # Seeds per side for a power of 80 % if the true difference and spreads are those
     # measured; if no difference was shown, more than the smaller side has. None: over a
-    # million.
+    # million, or the difference is 0.
     num_needed: int | None = None
     # The same, planned with an upper limit of the spread: enough in 80 cases of 100.
     num_needed_cautious: int | None = None
@@ -60,6 +62,8 @@ def with_spread(
         InputError: float64 cannot represent the interval.
     """
     difference = float(a.mean() - b.mean())
+    if abs(difference) <= rounding_of(a, b):
+        difference = 0.0
     t = difference / error
     p_value = float(2 * stats.t.sf(abs(t), degrees_of_freedom))
     exact = exact_fn() if exact_fn is not None and p_value < LEVEL else None
@@ -75,6 +79,8 @@ def with_spread(
         fewest = min(len(a), len(b)) + 1
         needed, cautious = (n and max(n, fewest) for n in (needed, cautious))
         verdict = f"not shown to differ; {_plan(needed, cautious)}"
+    if difference == 0:
+        verdict = f"not shown to differ; {NO_PLAN}"
     if exact is not None and not different:
         verdict = (
             f"not shown to differ: Welch's test is not reliable for {len(a)} against "

@@ -56,8 +56,9 @@ def compare_one_with_many(a: Outcome, b: Outcome) -> dict[str, Any]:
     interval = prediction_interval(list(many.scores.values()))
     if interval is None:
         verdict = (
-            f"none: the {len(many.scores)} seeds of {other} are all alike, which does "
-            f"not tell how far one more may fall; train several seeds of {name}"
+            f"none: all {len(many.scores)} seeds of {other} have the same value, which "
+            "does not show how far from it one more may be; train several seeds of "
+            f"{name}"
         )
         return {"prediction_interval": None, "inside": None, "verdict": verdict}
     inside = interval[0] <= value <= interval[1]

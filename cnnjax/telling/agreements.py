@@ -15,14 +15,15 @@ HEAD = ("strategy", "absolute", "relative", "params", "traces", "MiB", "")
 WIDTHS = (18, 8, 8, 8, 6, 8, 9)
 NOTE = (
     "absolute, relative: largest gradient error, as is and relative to the largest "
-    "entry of its leaf. params: error of the parameters after some steps. traces: "
-    "times the step was traced. MiB: temporary memory per device."
+    "entry of its leaf. params: error of the parameters after {} steps. traces: how "
+    "often JAX traced the training step in them (right: once, or 0 if it is not "
+    "compiled). MiB: temporary memory per device."
 )
 
 
-def head_text() -> str:
+def head_text(num_steps: int) -> str:
     """Return a note on the columns, and the head of the table."""
-    return f"{wrap(NOTE, indent='')}\n\n{row(HEAD, WIDTHS)}"
+    return f"{wrap(NOTE.format(num_steps), indent='')}\n\n{row(HEAD, WIDTHS)}"
 
 
 def strategy_row(experiment: Experiment, agreement: Agreement) -> str:

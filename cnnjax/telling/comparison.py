@@ -135,10 +135,12 @@ def _single_lines(a: Outcome, b: Outcome, found: Mapping[str, Any]) -> list[str]
 def _test_line(name: str, test: Mapping[str, Any]) -> str:
     if test["t"] is None:
         return f"{name}: {test['verdict']}"
+    # The verdict of the comparison says that no number of seeds can be planned.
+    verdict = test["verdict"] if test["difference"] else "not shown to differ"
     return (
         f"{name}: t {test['t']:.3g}, {test['degrees_of_freedom']:.3g} degrees of "
         f"freedom, p {test['p_value']:.2g}, Hedges' g {test['effect_size']:.3g}: "
-        f"{test['verdict']}"
+        f"{verdict}"
     )
 
 

@@ -82,7 +82,7 @@ def epoch_row(record: EpochRecord) -> str:
         for _, of in zip(column.names, (record.train, record.test or {}), strict=False):
             cells.append(_cell(name, of.get(name)))
             widths.append(column.width)
-    cells += [f"{record.seconds:.2f}", f"{record.examples_per_second:,.0f}"]
+    cells += [_seconds(record.seconds), f"{record.examples_per_second:,.0f}"]
     cells.append(f"{record.learning_rate:.3g}")
     return row(cells, [*widths, *TIMES.values()])
 
@@ -107,6 +107,20 @@ def _metrics(record: EpochRecord) -> list[str]:
 
 def _column(name: str) -> Column:
     return COLUMNS.get(name, Column(name))
+
+
+def _seconds(value: float) -> str:
+    """Format seconds with three significant digits, if they fit the column.
+
+    >>> [_seconds(value) for value in (0.0, 0.000123, 0.00123, 0.2442, 8.2, 99.99, 1e3)]
+    ['0', '0.00012', '0.00123', '0.244', '8.20', '100', '1,000']
+    """
+    if value >= 100:
+        text = f"{value:,.0f}"
+        return text if len(text) <= TIMES["seconds"] else f"{value:.1e}"
+    if value < 0.001:
+        return f"{value:.5f}" if value else "0"
+    return f"{value:#.3g}".rstrip(".")
 
 
 def _cell(name: str, value: float | None) -> str:

@@ -45,7 +45,7 @@ def _curve() -> tuple[Figure, ...]:
             epoch + 1: (0.99 * ours[epoch + 1], 1.01 * ours[epoch + 1])
             for epoch in _WITHIN_1_PERCENT
         },
-        what='reported "error"',
+        what='a tenth of the reported "error"',
         remark="in our unit, the mean over the 100 images: the report divides their "
         "sum by 10, so its numbers are ten times as large; its epoch 0 is our epoch 1",
     )
@@ -56,7 +56,7 @@ def _bias_only() -> tuple[Figure, ...]:
         "train_loss",
         {epoch + 1: value * _TO_OURS for epoch, value in _BIAS_ONLY.items()},
         source="derived",
-        what='"error" of ten biases without a network',
+        what='a tenth of the "error" of ten biases without a network',
         remark="in our unit, like the curve itself",
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 from cnnjax.studies.published.run import Figure, Number, PublishedRun, System
@@ -14,15 +15,18 @@ INDENT = "    "
 def run_lines(run: PublishedRun, *, all_figures: bool) -> list[str]:
     """Describe a run; the last lines are the command that trains it.
 
-    With `all_figures`, every figure is listed with its range, source and remarks.
+    With `all_figures`, every figure is listed with its range, source and remarks; else
+    there are remarks only on figures with the same name.
     """
     corrects = f" (corrects {run.corrects})" if run.corrects else ""
     lines = [wrap(f"  {run.name}: {run.title}{corrects}")]
     lines += _paragraph(run.explanation)
-    remark = ""
-    for figure in run.figures if all_figures else headlines(run):
+    remark, shown = "", run.figures if all_figures else headlines(run)
+    times = Counter((figure.what, figure.epoch) for figure in shown)
+    for figure in shown:
         lines.append(wrap(f"{INDENT}{figure_line(figure)}"))
-        if all_figures and figure.remark != remark:  # once per curve
+        twice = times[figure.what, figure.epoch] > 1  # the remark says how they differ
+        if (all_figures or twice) and figure.remark != remark:  # once per curve
             remark = figure.remark
             lines += _paragraph(f"({remark})" if remark else "")
         if all_figures and figure.why_out:
