@@ -359,7 +359,10 @@ BAD = {
     "seed": (["--seed=-3"], "seed from 0 to 2**32 - 1, got -3"),
     "digits": (["--dataset=digits", "--data_dir=empty"], "digits needs no files"),
     "no value": (["--dataset="], "expected a value for --dataset"),
-    "devices": (["--num_devices=2"], "strategy 'jit' runs on one device"),
+    "devices": (
+        ["--num_devices=2", "--strategy=jit"],
+        "strategy 'jit' runs on one device",
+    ),
     "fault": (["--fault=missing_sum"], "'missing_sum'; did you mean missing_psum"),
     "fault of devices": (
         ["--fault=missing_psum"],

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from cnnjax.base.errors import InputError
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.splits import count_train
-from cnnjax.experiments.recipes import Recipe
+from cnnjax.experiments.recipe import FASTEST, Recipe
 from cnnjax.models.stack import layer_rows
 from cnnjax.results.fields import read_config
 from cnnjax.results.workdir import plain
@@ -123,6 +123,8 @@ def finished(systems: Iterable[System], *, workdir: Path) -> list[Job]:
 def check_settings(job: Job) -> None:
     """Refuse a folder that holds a different run, which would be counted as this job.
 
+    Where the recipe names no strategy, any will do: all compute the same gradient.
+
     Raises:
         InputError: recipe, faults or seed differ from the job's, or config.json is
             damaged or missing.
@@ -137,6 +139,8 @@ def check_settings(job: Job) -> None:
     wanted = plain(
         {"recipe": job.recipe, "faults": list(job.run.faults), "seed": job.seed}
     )
+    if job.recipe.strategy == FASTEST and isinstance(found["recipe"], dict):
+        wanted["recipe"]["strategy"] = found["recipe"].get("strategy")
     for place, was, is_to_be in _differences(found, wanted, ""):
         raise InputError(
             f"{job.folder} holds a different run, not {job.name}: {place} was {was!r}, "
