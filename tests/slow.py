@@ -109,16 +109,6 @@ KINDS = (
         ONE_OF_EACH,
     ),
     Kind(
-        "test_contract.py::test_what_may_be_returned_gives_the_same_everywhere",
-        ("every type", "loss alone"),
-        "a pair is what every other test returns",
-    ),
-    Kind(
-        "test_contract.py::test_a_loss_in_half_precision_is_added_up_in_float32",
-        ("float16]",),
-        "bfloat16 has its own tests in test_precision",
-    ),
-    Kind(
         "test_batches.py::test_weights_of_any_type_and_unit_weigh_right",
         ("list", "smallest", "far apart", "truth"),
         "the others are of units and types between these",
@@ -155,6 +145,61 @@ KINDS = (
         ONE_OF_EACH,
     ),
     # Scripts, docs and processes: whole programs.
+    Kind(
+        "test_processes.py::test_a_lost_process_ends_the_others",
+        (),
+        "it waits for a heartbeat to fail; other tests end processes, too",
+    ),
+    Kind(
+        "test_batches.py::test_weights_of_any_type_and_unit_weigh_right[a list",
+        (),
+        "a list is made an array before anything else",
+    ),
+    Kind(
+        "test_docs.py::test_commands_parse",
+        ("[train.py]", "[throughput.py]", "[compare_strategies.py]"),
+        "the scripts that people call most; the flags of all are checked",
+    ),
+    Kind(
+        "test_contract.py::test_what_may_be_returned_gives_the_same_everywhere",
+        ("every type",),
+        "a loss alone is what README's example returns",
+    ),
+    Kind(
+        "test_contract.py::test_a_loss_in_half_precision_is_added_up_in_float32",
+        (),
+        "test_precision adds up in half precision under every strategy",
+    ),
+    Kind(
+        "test_train_script.py::test_a_workdir_that_cannot_be_written",
+        ("[full-", "[-expected"),
+        "test_workdir refuses the others without a script",
+    ),
+    Kind(
+        "test_train_script.py::test_norms_are_reported[vmap_norms]",
+        (),
+        "the norms of both rules are compared in test_per_example",
+    ),
+    Kind(
+        "test_train_script.py::test_no_epochs_leave_a_complete_result",
+        (),
+        "test_no_epochs_leave_the_parameters_alone trains none, without the script",
+    ),
+    Kind(
+        "test_padding.py::test_padding_counts_for_nothing_whatever_it_holds[value0-0-2",
+        (),
+        "without microbatches the same padding is there",
+    ),
+    Kind(
+        "test_environment.py::test_a_closed_stream_makes_no_difference",
+        ("[stream1]",),
+        "one of the two streams",
+    ),
+    Kind(
+        "test_environment.py::test_what_is_a_convenience_makes_no_difference",
+        ("[HOME+XDG",),
+        "the one that leaves most out",
+    ),
     Kind(
         "test_train_script.py::test_strategies_train_alike",
         (),

@@ -28,7 +28,7 @@ from cnnjax.gradients import microbatches, reductions
 from cnnjax.models import initializers, layers, stack
 from cnnjax.results import workdir
 from cnnjax.strategies import Options
-from cnnjax.training import epochs, evaluation, optimizers, updates
+from cnnjax.training import epochs, evaluation, optimizers, schedules, updates
 
 ACCEPTED = None
 STRATEGIES = (
@@ -526,6 +526,7 @@ def names_of_the_table() -> dict:
     names = {name: getattr(cnnjax, name) for name in cnnjax.__all__}
     modules = (evaluation, epochs, initializers, layers, optimizers, stack)
     modules = (*modules, microbatches, devices, ensembles, faults, updates, workdir)
+    modules = (*modules, schedules)
     for module in (*modules, statistics, order, preprocessing, splits):
         names = {**vars(module), **names}
     recipe = batches.TINY

@@ -202,7 +202,7 @@ def test_a_busy_machine_is_warned_of():
     assert machine.warning(0.0, machine.BUSY) is None
     assert machine.busy_note([{"busy": [0.0, machine.BUSY]}, {}]) == ""
     assert machine.busy_note([{"busy": [0.4, 0.0]}, {}]).endswith("up to 40%")
-    assert "40% of the cores before, and 2% after" in machine.warning(0.4, 0.02)
+    assert "40% of the cores before and 2% after" in machine.warning(0.4, 0.02)
 
 
 @pytest.fixture(scope="module")

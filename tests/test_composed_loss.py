@@ -15,12 +15,14 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from batches import TINY, experiment_of, jitted_serial, make_batch
 from scipy.special import log_softmax
 
 from cnnjax import models
+from cnnjax.data.augmentation import augment
 from cnnjax.data.preprocessing import Identity, MinMaxPerImage, Standardize, preprocess
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.experiments.recipes import RECIPES, Recipe
@@ -94,7 +96,9 @@ def masks_of(experiment: Experiment, batch: Batch, index: int) -> dict:
         return y
 
     example = preprocess(
-        batch.inputs[index], config=recipe.preprocessing, dtype="float64"
+        jnp.asarray(raw_of(recipe, batch, index)),
+        config=recipe.preprocessing,
+        dtype="float64",
     )
     key = None if batch.keys is None else batch.keys[index]
     with nn.intercept_methods(seen):
@@ -107,7 +111,7 @@ def loss_by_numpy(params: dict, case: Composed) -> float:
     recipe, batch = case.experiment.recipe, case.batch
     losses = []
     for index, masks in enumerate(case.masks):
-        x = preprocessed(np.asarray(batch.inputs[index]), recipe.preprocessing)
+        x = preprocessed(raw_of(recipe, batch, index), recipe.preprocessing)
         label = np.asarray(batch.labels[index])
         for row in layer_rows(recipe.model):
             x = applied(row, params.get(row.name), masks.get(row.name), x)
@@ -116,6 +120,15 @@ def loss_by_numpy(params: dict, case: Composed) -> float:
         else:
             losses.append(-log_softmax(x)[label])
     return float(np.average(losses, weights=batch.weights[: len(losses)]))
+
+
+def raw_of(recipe: Recipe, batch: Batch, index: int) -> np.ndarray:
+    """Return a raw example as training sees it; test_augmentation has its law."""
+    raw = jnp.asarray(batch.inputs[index])
+    if recipe.augmentation:
+        key = jax.random.fold_in(batch.keys[index], 1)
+        raw = augment(raw, key, steps=recipe.augmentation)
+    return np.asarray(raw)
 
 
 def preprocessed(example: np.ndarray, config) -> np.ndarray:

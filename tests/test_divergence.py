@@ -200,6 +200,6 @@ def test_a_report_names_the_seeds_that_diverged(tmp_path):
     write_report(tmp_path, findings, facts=[], others={})
     report = (tmp_path / "report.md").read_text()
     assert (
-        "\nDiverged: 1 of 3 seeds (1). Classes never predicted: in 1 of 3 seeds "
+        "\nDiverged: 1 of 3 seeds, seed 1. Classes never predicted: in 1 of 3 seeds "
         "(seed 1 never predicts 0, 1).\n"
     ) in report

@@ -252,7 +252,7 @@ def test_a_link_that_leads_nowhere_is_told(path, tmp_path, monkeypatch):
         (tmp_path / link).symlink_to(target)
     own = path.removesuffix("/below")
     with pytest.raises(
-        InputError, match=f"got {path}: {own} is a symbolic link that l"
+        InputError, match=f"got {path}: {own} is a broken symbolic link"
     ):
         folder_named(path)
     (tmp_path / "found").symlink_to("d")

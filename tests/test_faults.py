@@ -43,6 +43,7 @@ from cnnjax.types import Batch, Params
 DOCS = Path(__file__).parent.parent / "docs" / "faults.md"
 PLAIN = replace(
     TWO_CHANNELS,
+    strategy="jit",
     model=replace(
         TWO_CHANNELS.model,
         layers=tuple(

@@ -37,6 +37,8 @@ PUBLISHED = {  # parameters, multiply-accumulates of one example
     "sgd_dropout_cnn": (225_034, 2_631_040),
     "adam_cosine_cnn": (805_066, 1_431_296),
     "sgd_wide_cnn": (22_669_526, 295_704_160),
+    "fast_mnist_cnn": (35_338, 2_320_000),
+    "cifar10_cnn": (398_666, 15_050_752),
 }
 
 

@@ -76,8 +76,8 @@ def test_two_runs_are_trained_reported_and_not_trained_again(call, tmp_path):
     assert "0 of 2 jobs are done already" in out
     assert "B two seed 0: done" in out
     assert re.search(
-        r"Of 8 published figures: 2 within the expected range, 0 outside, 6 without a "
-        r"range, 0 not trained yet\.\n\d+ s in all$",
+        r"Of 8 published figures: 2 in band, 0 out of band, 6 without a "
+        r"band, 0 not trained yet\.\n\d+ s in all$",
         unfolded(out.strip()),
     )
     workdir = tmp_path / "w"
@@ -275,7 +275,7 @@ def test_a_report_is_of_all_that_is_finished(call, monkeypatch, tmp_path):
     assert finished([one], workdir=to) == [short]
     call(one, two, three, args=args, data=False)
     report = (to / "report.md").read_text()
-    assert "2 epochs (of 3; quick scale), 1 of 3 seeds trained" in report
+    assert "2 epochs (of 3: the quick scale), 1 of 3 seeds trained" in report
     assert "0 of 4 jobs done" in report
 
 

@@ -33,8 +33,8 @@ def test_classes_that_die_and_runs_that_collapse_are_counted(tmp_path):
     write_report(tmp_path, findings, facts=["of today"], others={})
     report = (tmp_path / "report.md").read_text()
     assert "in 1 of 3 seeds (seed 1 never predicts 2). Collapsed" in report
-    assert "below 50 %: 1 of 3 seeds (1)." in report
-    assert "n = 3) | 90.00 to 100.00 % | **out of range**: unexplained |" in report
+    assert "below 50 %: 1 of 3 seeds, seed 1." in report
+    assert "n = 3) | 90.00 to 100.00 % | unexplained |" in report
     assert "Softmax, twice." in report
 
 
@@ -45,7 +45,7 @@ def test_who_is_tested_once_is_not_said_to_have_kept_its_accuracy(tmp_path):
     write_job(job, lines=lines, predictions=([0, 1], [0, 1]), test_accuracy=0.1)
     write_report(tmp_path, findings_of(systems, [job]), facts=[], others={})
     report = (tmp_path / "report.md").read_text()
-    assert "\n\nClasses never predicted: in 0 of 1 seeds.\n" in report
+    assert "\n\nClasses never predicted: in 0 of 1 seed.\n" in report
     assert "Collapsed" not in report
 
 
@@ -78,7 +78,7 @@ def test_every_run_tells_what_it_came_to(tmp_path):
     head = "| ours, after epoch | train loss | test loss | test accuracy | n |"
     assert head in report
     assert "| 1 | 2 | 2 | 30.00 % (10.00 to 50.00 %) | 3 |" in report
-    told = "| 1 (0.5 to 1.5); not a number in 1 of 3 | 1 | 50.00 % (20.00 to 70.00 %) |"
+    told = "| 1 (0.5 to 1.5); not a number in 1 of 3 seeds | 1 | 50.00 % (20.00 to "
     assert told in report
     assert "| 3 | 0.01 | 0.02 | 1 |" in report  # a regression has no accuracy
     rows = json.loads((tmp_path / "results.json").read_text())["ends"]
@@ -105,15 +105,15 @@ def test_published_values_like_ours_are_counted_and_all_numbers_are_kept(tmp_pat
         write_job(job, lines=[line])
     findings = findings_of(systems, jobs)
     assert counts_line(findings) == (
-        "Of 5 published figures: 0 within the expected range, 0 outside, 5 without a "
-        "range, 0 not trained yet. Of those without a range, 1 of 2 that could be "
+        "Of 5 published figures: 0 in band, 0 out of band, 5 without a "
+        "band, 0 not trained yet. Of those without a band, 1 of 2 that could be "
         "compared are like ours."
     )
     write_report(tmp_path, findings, facts=[], others={})
     report = (tmp_path / "report.md").read_text()
     assert "| like ours | unlike ours |" in report
     assert "| 3 of 3 | 0 | 0 | 5 | 0 | 1 | 1 |" in report
-    assert "| size |  | 9 | 57 | - | no range |" in report  # a size has no spread
+    assert "| size | no band | 9 | 57 | - |" in report  # a size has no spread
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert rows == json.loads(json.dumps(rows_of(findings)))
     like, unlike, lost, size, some = rows

@@ -84,9 +84,12 @@ def test_it_says_what_it_does(first):
     assert max(map(len, lines)) <= 80
     assert lines[0].startswith(f"Python {sys.version.split()[0]}, jax ")
     assert "; 1 CPU device, " in lines[0]
-    assert lines[2:4] == [
+    assert lines[2:6] == [
         "recipe adam_cosine_cnn, dataset digits (1,437 to train, 360 to test),",
-        "  batch size 64, strategy jit, seed 0, float32",
+        "  batch size 64, seed 0, float32",
+        "strategy factored, microbatch size 32: the fastest form known for "
+        "convolutions",
+        "  on a CPU",
     ]
     assert "total                          805,066  1,431,296" in lines
     shown = next(i for i, line in enumerate(lines) if line.startswith("test example"))

@@ -95,15 +95,15 @@ FAST_CNN = ModelConfig(
 CIFAR10_CNN = ModelConfig(
     input_shape=(32, 32, 3),
     layers=(
-        Conv(64, kernel_size=3, padding=1),
-        MaxPool(2),
-        Activation("relu"),
-        Conv(128, kernel_size=3, padding=1),
-        MaxPool(2),
-        Activation("relu"),
-        Conv(256, kernel_size=3, padding=1),
-        MaxPool(2),
-        Activation("relu"),
+        *(
+            layer
+            for features in (32, 64, 128, 256)
+            for layer in (
+                Conv(features, kernel_size=3, padding=1),
+                MaxPool(2),
+                Activation("relu"),
+            )
+        ),
         Flatten(),
         Dropout(0.3),
         Dense(10),

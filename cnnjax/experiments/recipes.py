@@ -176,12 +176,12 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             name="cifar10_cnn",
-            summary="CNN of three convolutions for CIFAR-10: crop, flip, one cycle",
+            summary="CNN of four convolutions for CIFAR-10: crop, flip, one cycle",
             model=CIFAR10_CNN,
             loss="softmax_cross_entropy",
             optimizer=OptimizerConfig(
                 algorithm=Sgd(momentum=0.9),
-                learning_rate=0.02,
+                learning_rate=0.03,
                 schedule=OneCycle(pct_start=0.25),
                 l2=5e-4,
             ),
@@ -189,7 +189,7 @@ RECIPES: dict[str, Recipe] = {
             augmentation=(RandomCrop(padding=4), RandomFlip()),
             preprocessing=CIFAR10_SCALE,
             batch_size=64,
-            epochs=30,
+            epochs=60,
         ),
     )
 }

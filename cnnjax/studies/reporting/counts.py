@@ -9,9 +9,9 @@ from cnnjax.studies.reproduction.findings import RunFindings
 from cnnjax.studies.reproduction.verdicts import VERDICTS
 
 TOLD = {  # the verdicts, in words
-    "in band": "within the expected range",
-    "out of band": "outside",
-    "no band": "without a range",
+    "in band": "in band",
+    "out of band": "out of band",
+    "no band": "without a band",
     "open": "not trained yet",
 }
 
@@ -35,6 +35,6 @@ def counts_line(findings: Iterable[RunFindings]) -> str:
     words = ", ".join(f"{counted[verdict]} {told}" for verdict, told in TOLD.items())
     line = f"Of {sum(counted[v] for v in VERDICTS)} published figures: {words}."
     if likened := counted["like"] + counted["unlike"]:
-        line += f" Of those without a range, {counted['like']} of {likened} that could "
+        line += f" Of those without a band, {counted['like']} of {likened} that could "
         line += "be compared are like ours."
     return line
