@@ -500,6 +500,7 @@ def outcomes(forks, tmp_path_factory):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.xdist_group("arguments")  # the outcomes are of one process
 @pytest.mark.parametrize(("call", "refusal"), TABLE, ids=[call for call, _ in TABLE])
 def test_the_call_is_accepted_or_refused_in_one_line(call, refusal, outcomes):
     if refusal is ACCEPTED:
