@@ -1,44 +1,59 @@
 #!/usr/bin/env bash
 # What is asked of a machine with a GPU, in one call: do all strategies compute the same
-# gradient there, how fast are they beside PyTorch on the same card, and how many small
-# runs fit side by side?
+# gradient there, how fast are they beside PyTorch on the same card, how many small runs
+# fit side by side, and how soon is 99 % reached?
 #
-#   bash benchmarks/on_gpu.sh OUT [--data_dir=DIR]
-#   PARTS="seeds accuracy" bash benchmarks/on_gpu.sh OUT     # some parts only
-#   QUICK=1 PLATFORM=cpu bash benchmarks/on_gpu.sh OUT       # a rehearsal without a GPU
+#   bash benchmarks/on_gpu.sh OUT [--parts=A,B] [--data_dir=DIR]
+#   bash benchmarks/on_gpu.sh OUT --platform=cpu --quick     # a rehearsal without a GPU
 #
-# The parts, each with its own time limit of SECONDS_EACH a command, write what they find
-# into OUT as it is found: strategies.txt, gpu.jsonl, throughput.txt, seeds.txt,
-# accuracy.txt. PYTHON names an interpreter with a CUDA build of JAX and of PyTorch, and
-# with what pyproject.toml names; a peer that is not installed is listed as absent.
-# Without --data_dir, MNIST is downloaded. Other arguments go to every command.
+# The parts (strategies, fast, throughput, seeds, per_example, accuracy, others) write what
+# they find into OUT as they find it: PART.txt, and the rows of the tables in gpu.jsonl.
+# Each command has a time limit, --seconds=N. PYTHON names an interpreter with a CUDA build
+# of JAX and of PyTorch, and with what pyproject.toml names; a peer that is not installed is
+# listed as absent. Without --data_dir, MNIST is downloaded.
 set -uo pipefail
-if [ $# -lt 1 ] || [ "${1#-}" != "$1" ]; then
-  echo "usage: bash benchmarks/on_gpu.sh OUT [--data_dir=DIR]" >&2
+usage="usage: bash benchmarks/on_gpu.sh OUT [--platform=gpu] [--quick] [--parts=A,B]
+       [--seconds=N] [--data_dir=DIR]"
+refuse() {
+  printf 'on_gpu.sh: error: %s\n%s\n' "$1" "$usage" >&2
   exit 2
-fi
-out=$1
-shift
-flags=("$@")
+}
+all=strategies,fast,throughput,seeds,per_example,accuracy,others
+out='' flags=() platform=gpu quick='' parts=$all seconds=150
+for argument in "$@"; do
+  case $argument in
+    --platform=*) platform=${argument#*=} ;;
+    --quick) quick=yes ;;
+    --parts=*) parts=${argument#*=} ;;
+    --seconds=*) seconds=${argument#*=} ;;
+    --data_dir=*) flags+=("$argument") ;;
+    -*) refuse "unknown flag $argument" ;;
+    *) [ -z "$out" ] || refuse "expected one folder, got $out and $argument"; out=$argument ;;
+  esac
+done
+[ -n "$out" ] || refuse "expected a folder for the results, got none"
+IFS=, read -ra chosen <<<"$parts"
+for part in "${chosen[@]}"; do
+  case ",$all," in *",$part,"*) ;; *) refuse "unknown part '$part'; known: $all" ;; esac
+done
 python=${PYTHON:-python3}
-seconds=${SECONDS_EACH:-240}
-platform=${PLATFORM:-gpu}
 here=$(cd "$(dirname "$0")/.." && pwd)
 export PYTHONPATH=$here${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
 export XLA_PYTHON_CLIENT_PREALLOCATE=false
+export TF_CPP_MIN_LOG_LEVEL=2 # one line for each convolution that XLA does not fuse
 [ "$platform" = gpu ] || export JAX_PLATFORMS=$platform
 mkdir -p "$out" || exit 2
 wrong=0
-size() { [ -n "${QUICK:-}" ] && echo "$1" || echo "$2"; } # in a rehearsal, or not
+size() { [ -n "$quick" ] && echo "$1" || echo "$2"; } # in a rehearsal, or not
 dataset=$(size digits mnist)
 
-within() { # a command, whose status is not hidden by what it prints into a file
+within() { # file, command: its output goes into the file, its status into a line
   local file=$1
   shift
   echo "$ ${*#"$here"/}" >>"$out/$file"
   timeout "$seconds" "$@" ${flags[@]+"${flags[@]}"} >>"$out/$file" 2>&1
   local status=$?
-  [ "$status" = 124 ] && echo "cut off after $seconds s (SECONDS_EACH)" >>"$out/$file"
+  [ "$status" = 124 ] && echo "cut off after $seconds s (--seconds)" >>"$out/$file"
   [ "$status" = 0 ] || wrong=1
   echo "$SECONDS s: $file, status $status: ${*#"$here"/}"
 }
@@ -53,14 +68,14 @@ strategies() {
   wait # they compile, most of the time: side by side
   local file
   for file in "$out"/strategies_*.txt; do
+    tail -1 "$file" | grep -q '^\([0-9]*\) of \1 ' || wrong=1
     cat "$file" >>"$out/strategies.txt" && rm "$file"
   done
-  tail -3 "$out/strategies.txt"
 }
 
-compared() { # recipe, batch size, tasks, contenders
-  within throughput.txt "$python" "$here/benchmarks/throughput.py" --recipes="$1" \
-    --batch_sizes="$2" --tasks="$3" --only="$4" --out="$out/gpu.jsonl" \
+compared() { # file, recipe, batch size, tasks, contenders
+  within "$1" "$python" "$here/benchmarks/throughput.py" --recipes="$2" \
+    --batch_sizes="$3" --tasks="$4" --only="$5" --out="$out/gpu.jsonl" \
     --rounds="$(size 1 5)" --round_seconds="$(size 0.01 0.2)"
 }
 
@@ -68,22 +83,32 @@ ours='^cnnjax (jit|factored)$'
 peers='^pytorch (eager|channels_last|compile|cuda_graphs), fused$|^matmul'
 
 throughput() {
-  compared adam_cosine_cnn 64 mean "$ours|$peers"
-  [ -n "${QUICK:-}" ] || compared adam_cosine_cnn 1024 mean "$ours|$peers"
+  local batch
+  for batch in $(size 64 "64 1024"); do
+    compared throughput.txt adam_cosine_cnn "$batch" mean "$ours|$peers"
+  done
 }
 
 per_example() {
   local rules='^cnnjax (norms|clipped)_by_(factors|rows)$'
-  compared adam_cosine_cnn "$(size 64 1024)" "$(size clipped norms,clipped)" \
-    "$rules|^torch.func (norms|clipped)$|^opacus .*(norms|clipped)$"
+  rules="$rules|^torch.func (norms|clipped)$|^opacus .*(norms|clipped)$|^jax_privacy"
+  compared per_example.txt adam_cosine_cnn "$(size 64 1024)" \
+    "$(size clipped norms,clipped)" "$rules"
 }
 
 others() {
   local few='^cnnjax (jit|factored)$|^pytorch (eager|channels_last), fused$|^matmul'
-  compared sgd_dropout_cnn 64 mean "$few"
-  compared momentum_mlp_per_sample 8 mean "$few"
-  compared sgd_wide_cnn 64 mean "$few"
-  compared adam_cosine_cnn 4096 mean "$few"
+  compared others.txt sgd_dropout_cnn 64 mean "$few"
+  [ -z "$quick" ] || return
+  compared others.txt momentum_mlp_per_sample 8 mean "$few"
+  compared others.txt sgd_wide_cnn 64 mean "$few"
+  compared others.txt adam_cosine_cnn 4096 mean "$few"
+}
+
+trained() { # file, flags of train.py
+  local file=$1
+  shift
+  within "$file" "$python" "$here/scripts/train.py" --dataset="$dataset" "$@"
 }
 
 # How many runs of the default recipe fit side by side, and what a seed then costs.
@@ -92,16 +117,22 @@ seeds() {
   for count in $(size 2 "1 4 16 64"); do
     group=()
     [ "$count" = 1 ] || group=(--group_size="$count")
-    within seeds.txt "$python" "$here/scripts/train.py" --dataset="$dataset" \
-      --epochs="$(size 1 2)" --num_seeds="$count" ${group[@]+"${group[@]}"}
+    trained seeds.txt --epochs="$(size 1 2)" --num_seeds="$count" \
+      ${group[@]+"${group[@]}"}
   done
+}
+
+# The shortest time to 99 % on MNIST, one seed after another: OUT/fast_mnist has each.
+fast() {
+  trained fast.txt --recipe=fast_mnist_cnn --num_seeds="$(size 2 30)" \
+    --workdir="$out/fast_mnist" --overwrite
 }
 
 accuracy() {
   local others=()
-  [ -n "${QUICK:-}" ] || others=(--contender="pytorch eager, fused")
+  [ -n "$quick" ] || others=(--contender="pytorch eager, fused")
   within accuracy.txt "$python" "$here/benchmarks/accuracy.py" \
-    --num_seeds="$(size 1 10)" --epochs="$(size 1 3)" --out="$out/gpu.jsonl" \
+    --num_seeds="$(size 1 5)" --epochs="$(size 1 3)" --out="$out/gpu.jsonl" \
     --contender="cnnjax jit" ${others[@]+"${others[@]}"}
 }
 
@@ -113,7 +144,7 @@ if jax.default_backend() != sys.argv[1]:
 PYTHON
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader \
   2>/dev/null | tee -a "$out/environment.txt"
-for part in ${PARTS:-strategies throughput seeds accuracy per_example others}; do
+for part in "${chosen[@]}"; do
   "$part"
 done
 exit "$wrong"

@@ -21,6 +21,7 @@ DEALING = ("tests/test_dealing.py",)
 LAWS = ("tests/test_dealing.py", "tests/test_strategy_laws.py")
 EVALUATION = ("tests/test_evaluation.py",)
 TRAINING = ("tests/test_training.py",)
+EPOCHS = ("tests/test_epochs.py", "tests/test_evaluation.py")
 PER_EXAMPLE = ("tests/test_per_example.py",)
 SEEDS = ("tests/test_data_order.py", "tests/test_ensembles.py")
 WORKDIR = ("tests/test_workdir.py", "tests/test_evaluation.py")
@@ -643,11 +644,19 @@ MUTANTS = (
         EVALUATION,
     ),
     Mutant(
-        "tested_before_training",
-        "After each epoch the parameters of the beginning are tested.",
+        "tested_an_epoch_late",
+        "An epoch is tested where the one before it should be.",
         "cnnjax/training/epochs.py",
         "test = callbacks.evaluate(epoch, all_params[index])",
         "test = callbacks.evaluate(epoch - 1, all_params[index])",
+        EPOCHS,
+    ),
+    Mutant(
+        "tested_before_training",
+        "After each epoch the parameters of the beginning are tested.",
+        "cnnjax/experiments/runs.py",
+        "return tests[index](epoch, params) if due else None",
+        "return tests[index](epoch, group[index].params) if due else None",
         EVALUATION,
     ),
     Mutant(
