@@ -110,7 +110,7 @@ KINDS = (
     ),
     Kind(
         "test_batches.py::test_weights_of_any_type_and_unit_weigh_right",
-        ("list", "smallest", "far apart", "truth"),
+        ("smallest", "far apart"),
         "the others are of units and types between these",
     ),
     Kind(
@@ -144,16 +144,36 @@ KINDS = (
         ("[jit]", "[shard_map]"),
         ONE_OF_EACH,
     ),
+    Kind(
+        "test_composed_loss.py::test_the_loss_of_every_recipe_is_what_numpy_makes_of_it",
+        ("_mnist_", "adam_", "sgd_dropout", "momentum", "housing"),
+        "cifar10_cnn has finite differences of the same loss",
+    ),
+    Kind(
+        "test_padding.py::test_padding_counts_for_nothing_whatever_it_holds[value0-0-",
+        (),
+        "value1 and the others hold worse things",
+    ),
+    Kind(
+        "test_settings.py::test_strategies_agree_under[jax_default_prng_impl",
+        (),
+        "training and prediction under it have a test of their own",
+    ),
     # Scripts, docs and processes: whole programs.
+    Kind(
+        "test_compare_runs.py::test_the_script_from_a_shell",
+        (),
+        "test_ensembles runs the script, too",
+    ),
+    Kind(
+        "test_train_script.py::test_what_is_refused_overwrites_no_earlier_run[flags2",
+        (),
+        "faults given twice are refused in test_faults",
+    ),
     Kind(
         "test_processes.py::test_a_lost_process_ends_the_others",
         (),
         "it waits for a heartbeat to fail; other tests end processes, too",
-    ),
-    Kind(
-        "test_batches.py::test_weights_of_any_type_and_unit_weigh_right[a list",
-        (),
-        "a list is made an array before anything else",
     ),
     Kind(
         "test_docs.py::test_commands_parse",
@@ -184,11 +204,6 @@ KINDS = (
         "test_train_script.py::test_no_epochs_leave_a_complete_result",
         (),
         "test_no_epochs_leave_the_parameters_alone trains none, without the script",
-    ),
-    Kind(
-        "test_padding.py::test_padding_counts_for_nothing_whatever_it_holds[value0-0-2",
-        (),
-        "without microbatches the same padding is there",
     ),
     Kind(
         "test_environment.py::test_a_closed_stream_makes_no_difference",

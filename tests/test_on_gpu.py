@@ -56,6 +56,7 @@ def test_another_platform_than_the_one_asked_for_is_told(tmp_path):
     assert not (tmp_path / "out" / "fast.txt").exists()
 
 
+@pytest.mark.slow(reason="in `make test` the same part is started, and cut off")
 def test_a_part_writes_what_it_finds(tmp_path):
     done = run("out", *REHEARSAL, "--parts=fast", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
