@@ -51,6 +51,8 @@ class Experiment(NamedTuple):
     test: Examples
     loop: LoopConfig
     keys: LoopKeys
+    # Examples per microbatch of `strategy`: that of the options, or the one chosen.
+    microbatch_size: int | None = None
     means_fn: MeansFn = epoch_means  # what is reported for an epoch
     # Set by `faults.switch_in` only: the names of the faults, and a function that
     # returns the test examples after an epoch (None: always `test`).
@@ -122,11 +124,11 @@ def prepare(
         batch_size=batch_size, epochs=recipe.epochs, shuffle=recipe.shuffle
     )
     loop.check(num_examples)
-    because = None
+    because, chosen = None, options
     if recipe.strategy == FASTEST:
         form = fastest_form(recipe.model, batch_size, options)
         recipe = replace(recipe, strategy=form.strategy)
-        options, because = form.options, form.why
+        chosen, because = form.options, form.why
     objective = objective_of(recipe)
     assert objective.apply_fn is not None
     assert objective.test_loss_fn is not None
@@ -144,7 +146,8 @@ def prepare(
         test_loss_fn=objective.test_loss_fn,
         options=options,
         chosen_because=because,
-        strategy=make_strategy(recipe.strategy, objective, options),
+        strategy=make_strategy(recipe.strategy, objective, chosen),
+        microbatch_size=chosen.microbatch_size,
         optimizer=make_optimizer(recipe.optimizer, schedule),
         schedule=schedule,
         train=train_examples,

@@ -73,7 +73,7 @@ def run_text(experiment: Experiment, seeds: str) -> str:
 
 def strategy_text(experiment: Experiment) -> str:
     """Name the strategy, and say why it was chosen if the recipe names none."""
-    size, because = experiment.options.microbatch_size, experiment.chosen_because
+    size, because = experiment.microbatch_size, experiment.chosen_because
     line = f"strategy {experiment.recipe.strategy}"
     line += f", microbatch size {size}" if size is not None else ""
     return wrap(f"{line}: {because}" if because is not None else line)
