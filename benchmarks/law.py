@@ -27,7 +27,7 @@ from cnnjax import data, devices, faults
 from cnnjax.base.errors import InputError, expect
 from cnnjax.data.dataset import Dataset
 from cnnjax.experiments import recipes
-from cnnjax.experiments.experiment import Experiment, prepare
+from cnnjax.experiments.experiment import Experiment, prepare, with_strategy
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipes import Recipe
 from cnnjax.faults import setting_of, switch_in
@@ -187,10 +187,9 @@ def _rounded(ratio: float) -> float:
 
 
 def _with(experiment: Experiment, strategy: str, *names: str) -> Experiment:
-    recipe = override(experiment.recipe, strategy=strategy)
     mesh = devices.make_mesh(NUM_DEVICES) if STRATEGIES[strategy].divides else None
     options = experiment.options._replace(mesh=mesh)
-    return switch_in(experiment._replace(recipe=recipe, options=options), names)
+    return switch_in(with_strategy(experiment, strategy, options), names)
 
 
 def _faulty(experiment: Experiment) -> Iterator[tuple[str, _Row]]:

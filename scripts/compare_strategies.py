@@ -22,7 +22,7 @@ from absl import flags
 from cnnjax import data, experiments, faults, strategies
 from cnnjax.base.compile_cache import CompileCache
 from cnnjax.base.errors import expect
-from cnnjax.experiments.experiment import Experiment
+from cnnjax.experiments.experiment import Experiment, with_strategy
 from cnnjax.experiments.overrides import override
 from cnnjax.faults.switch import with_gradient_faults
 from cnnjax.gradients.reductions import REDUCTIONS, clipped
@@ -82,7 +82,7 @@ def main(args: list[str]) -> None:
 def _row(experiment: Experiment, strategy: str) -> Experiment:
     recipe = override(experiment.recipe, strategy=strategy)
     options = _flags.placement().options_for(recipe)
-    return experiment._replace(recipe=recipe, options=options)
+    return with_strategy(experiment, strategy, options)
 
 
 def _compare_strategies(rows: list[Experiment], reference: Reference, bar: Bar) -> int:

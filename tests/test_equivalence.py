@@ -14,8 +14,7 @@ from strategy_table import DIVIDED
 from test_strategy_laws import GRADIENT_FAULTS, row_of
 
 from cnnjax import devices
-from cnnjax.experiments.experiment import Experiment
-from cnnjax.experiments.overrides import override
+from cnnjax.experiments.experiment import Experiment, with_strategy
 from cnnjax.faults import FAULTS, corrupted_routes, setting_of, switch_in
 from cnnjax.gradients.reductions import REDUCTIONS
 from cnnjax.gradients.rules import ROUTES
@@ -53,10 +52,9 @@ def cnn():
 
 
 def row_with(experiment: Experiment, strategy: str, *faults: str) -> Experiment:
-    recipe = override(experiment.recipe, strategy=strategy)
     mesh = devices.make_mesh(4) if strategy in DIVIDED else None
     options = experiment.options._replace(mesh=mesh)
-    return switch_in(experiment._replace(recipe=recipe, options=options), faults)
+    return switch_in(with_strategy(experiment, strategy, options), faults)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

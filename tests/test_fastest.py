@@ -11,13 +11,20 @@ import pytest
 
 from cnnjax import devices
 from cnnjax.experiments import fastest
-from cnnjax.experiments.experiment import prepare
-from cnnjax.experiments.fastest import FASTEST, fastest_form, microbatch_of, plain_form
+from cnnjax.experiments.experiment import prepare, with_strategy
+from cnnjax.experiments.fastest import (
+    FASTEST,
+    Form,
+    fastest_form,
+    microbatch_of,
+    plain_form,
+)
 from cnnjax.experiments.placement import Placement
 from cnnjax.experiments.recipe import FASTEST as NONE_NAMED
 from cnnjax.experiments.recipes import RECIPES, get_recipe
+from cnnjax.faults import setting_of, switch_in
 from cnnjax.gradients import reductions
-from cnnjax.strategies import NO_OPTIONS, STRATEGIES, Options
+from cnnjax.strategies import NO_OPTIONS, STRATEGIES, Options, make_strategy
 from cnnjax.telling.text import strategy_text
 
 CNN, MLP = (
@@ -99,11 +106,11 @@ def test_an_experiment_has_the_form_and_the_reason():
     chosen = prepare(recipe, dataset)
     form = fastest_form(recipe.model, chosen.loop.batch_size, NO_OPTIONS)
     assert chosen.recipe.strategy == form.strategy
-    assert chosen.microbatch_size == form.options.microbatch_size
+    assert chosen.form == form
     assert chosen.options == NO_OPTIONS  # they fit other strategies, too
     assert form.why in " ".join(strategy_text(chosen).split())
     named = prepare(replace(recipe, strategy="vmap"), dataset)
-    assert named.chosen_because is None
+    assert named.form.why is None
     assert strategy_text(named) == "strategy vmap"
 
 
@@ -113,7 +120,7 @@ def test_the_form_trains_like_the_plain_one():
     recipe = replace(recipe, batch_size=70)
     chosen = prepare(recipe, dataset)
     plain = prepare(replace(recipe, strategy=plain_form(NO_OPTIONS)), dataset)
-    assert chosen.microbatch_size is not None
+    assert chosen.form.options.microbatch_size is not None
     batch = batches.make_batch(chosen, 70)
     one, other = (
         jax.jit(e.strategy.value_and_grad)(e.params, batch)[1] for e in (chosen, plain)
@@ -122,6 +129,39 @@ def test_the_form_trains_like_the_plain_one():
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max()),
         *(one, other),
     )
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_its_options_fit_every_strategy_and_every_batch(name):
+    """Whoever asked for no microbatches gets none from another strategy."""
+    recipe = replace(batches.TINY, strategy=NONE_NAMED, batch_size=70)
+    chosen = prepare(recipe, batches.random_dataset(recipe, train=70, test=8))
+    batch = batches.make_batch(chosen, 5)
+    strategy = make_strategy(name, chosen.objective, chosen.options)
+    jax.eval_shape(strategy.value_and_grad, chosen.params, batch)
+
+
+def test_another_strategy_has_no_microbatches_that_were_chosen():
+    recipe = replace(batches.TINY, strategy=NONE_NAMED, batch_size=70)
+    chosen = prepare(recipe, batches.random_dataset(recipe, train=70, test=8))
+    assert chosen.form.options.microbatch_size == 24  # 3 of 24: 2 copies
+    other = with_strategy(chosen, "vmap", chosen.options)
+    assert other.form == Form("vmap", NO_OPTIONS)
+    assert with_strategy(other, NONE_NAMED, other.options).form == chosen.form
+
+
+def test_a_fault_is_switched_into_the_form_that_is_trained():
+    recipe = replace(batches.TINY, strategy=NONE_NAMED, batch_size=70)
+    chosen = prepare(recipe, batches.random_dataset(recipe, train=70, test=8))
+    wrong = switch_in(chosen, ["reversed_gradient"])
+    assert setting_of(wrong).microbatch_size == 24
+    for one in (chosen, switch_in(chosen, []), wrong):
+        text = str(
+            jax.make_jaxpr(one.strategy.value_and_grad)(
+                one.params, batches.make_batch(one, 70)
+            )
+        )
+        assert "length=3" in text  # of the scan over microbatches
 
 
 def test_devices_are_used_only_where_they_are_asked_for():

@@ -21,8 +21,7 @@ from strategy_table import DIVIDED
 
 from cnnjax import devices
 from cnnjax.devices.maps import copy_to_device
-from cnnjax.experiments.experiment import Experiment
-from cnnjax.experiments.overrides import override
+from cnnjax.experiments.experiment import Experiment, with_strategy
 from cnnjax.experiments.recipes import RECIPES
 from cnnjax.faults import FAULTS, OF_GRADIENT, setting_of, switch_in
 from cnnjax.laws import LAWS, make_case, table
@@ -204,8 +203,7 @@ def faulty_case(name: str, experiment: Experiment, row: str = "") -> Case:
     """Switch a fault into a strategy, of four devices where it needs several."""
     row = row or row_of(name)
     options = options_of(4 if row in DIVIDED else None)
-    recipe = override(experiment.recipe, strategy=row)
-    right = experiment._replace(recipe=recipe, options=options)
+    right = with_strategy(experiment, row, options)
     wrong = switch_in(right, [name]).strategy
     return replace(case_of(row, right, options), strategy=wrong)
 

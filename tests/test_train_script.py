@@ -132,6 +132,9 @@ def test_it_writes_what_it_did(first, folder):
     config = json.loads((run / "config.json").read_text())
     assert config["recipe"]["optimizer"]["learning_rate"] == 1e-3
     assert config["recipe"]["dataset"] == "digits"
+    # What was chosen, not that it was.
+    assert config["recipe"]["strategy"] == "factored"
+    assert config["microbatch_size"] == 32
     metrics = metrics_of(run)
     assert [line["epoch"] for line in metrics] == [1, 2]
     assert [line["step"] for line in metrics] == [23, 46]

@@ -68,6 +68,10 @@ RENAMED = {
         "predict": "cnnjax.experiments.predictions.predict",
         "predict_test": "cnnjax.experiments.predictions.predict_test",
     },
+    "cnnjax.training.optimizers": {
+        name: f"cnnjax.training.schedules.{name}"
+        for name in ("Constant", "Cosine", "CosineUnit", "SCHEDULES")
+    },
 }
 
 

@@ -19,9 +19,9 @@ from cnnjax.data.checks import check_dataset
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.preprocessing import preprocess
 from cnnjax.data.splits import split_dataset
-from cnnjax.experiments.fastest import fastest_form
+from cnnjax.experiments.fastest import Form, form_of
 from cnnjax.experiments.matching import check_pixels, check_shapes
-from cnnjax.experiments.recipe import FASTEST, Recipe
+from cnnjax.experiments.recipe import Recipe
 from cnnjax.gradients.objective import Objective, make_objective
 from cnnjax.models.losses import LOSSES
 from cnnjax.strategies import NO_OPTIONS, Options, make_strategy
@@ -42,8 +42,8 @@ class Experiment(NamedTuple):
     apply_fn: Callable[..., Float[Array, " classes"]]  # of one raw example
     objective: Objective  # without faults, even if some are switched in
     test_loss_fn: LossFn  # the loss and metrics of the test
-    options: Options  # of the strategy
-    chosen_because: str | None  # why this strategy, where the recipe names none
+    options: Options  # as given: they fit other strategies, too
+    form: Form  # the options it is trained with, and why this strategy
     strategy: Strategy
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
@@ -51,8 +51,6 @@ class Experiment(NamedTuple):
     test: Examples
     loop: LoopConfig
     keys: LoopKeys
-    # Examples per microbatch of `strategy`: that of the options, or the one chosen.
-    microbatch_size: int | None = None
     means_fn: MeansFn = epoch_means  # what is reported for an epoch
     # Set by `faults.switch_in` only: the names of the faults, and a function that
     # returns the test examples after an epoch (None: always `test`).
@@ -124,11 +122,8 @@ def prepare(
         batch_size=batch_size, epochs=recipe.epochs, shuffle=recipe.shuffle
     )
     loop.check(num_examples)
-    because, chosen = None, options
-    if recipe.strategy == FASTEST:
-        form = fastest_form(recipe.model, batch_size, options)
-        recipe = replace(recipe, strategy=form.strategy)
-        chosen, because = form.options, form.why
+    form = form_of(recipe, batch_size, options)
+    recipe = replace(recipe, strategy=form.strategy)
     objective = objective_of(recipe)
     assert objective.apply_fn is not None
     assert objective.test_loss_fn is not None
@@ -145,9 +140,8 @@ def prepare(
         objective=objective,
         test_loss_fn=objective.test_loss_fn,
         options=options,
-        chosen_because=because,
-        strategy=make_strategy(recipe.strategy, objective, chosen),
-        microbatch_size=chosen.microbatch_size,
+        form=form,
+        strategy=make_strategy(form.strategy, objective, form.options),
         optimizer=make_optimizer(recipe.optimizer, schedule),
         schedule=schedule,
         train=train_examples,
@@ -157,6 +151,22 @@ def prepare(
     )
     check_division_of(experiment)
     return experiment
+
+
+def with_strategy(experiment: Experiment, name: str, options: Options) -> Experiment:
+    """Return the same experiment, without faults, trained by another strategy.
+
+    Raises:
+        InputError: the strategy is unknown, or the options do not fit it.
+    """
+    recipe = replace(experiment.recipe, strategy=name)
+    form = form_of(recipe, experiment.loop.batch_size, options)
+    return experiment._replace(
+        recipe=replace(recipe, strategy=form.strategy),
+        options=options,
+        form=form,
+        strategy=make_strategy(form.strategy, experiment.objective, form.options),
+    )
 
 
 def objective_of(recipe: Recipe) -> Objective:
@@ -186,7 +196,7 @@ def augment_of(
 
 def check_division_of(experiment: Experiment) -> None:
     """Check the options of an experiment by `strategies.check_division`."""
-    name, size = experiment.recipe.strategy, experiment.loop.batch_size
+    form, size = experiment.form, experiment.loop.batch_size
     strategies.check_division(
-        name, experiment.options, params=experiment.params, batch_size=size
+        form.strategy, form.options, params=experiment.params, batch_size=size
     )

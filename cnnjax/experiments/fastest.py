@@ -13,6 +13,8 @@ import jax
 from cnnjax.devices.maps import ONE_DEVICE, SHARD_MAP, SHARDED, DeviceMap
 from cnnjax.devices.mesh import make_mesh
 from cnnjax.devices.partitioning import MODEL
+from cnnjax.experiments.recipe import FASTEST as FASTEST_FORM
+from cnnjax.experiments.recipe import Recipe
 from cnnjax.gradients import reductions, rules
 from cnnjax.models.stack import Conv, ModelConfig
 from cnnjax.strategies import STRATEGIES, Options, mesh_of
@@ -39,11 +41,18 @@ FASTEST = (
 
 
 class Form(NamedTuple):
-    """A strategy, its options, and why it was chosen."""
+    """A strategy, the options it runs with, and why it was chosen."""
 
     strategy: str
     options: Options
-    why: str
+    why: str | None = None  # None: it was named
+
+
+def form_of(recipe: Recipe, batch_size: int, options: Options) -> Form:
+    """Return the form that a recipe names, with these options; else the fastest."""
+    if recipe.strategy != FASTEST_FORM:
+        return Form(recipe.strategy, options)
+    return fastest_form(recipe.model, batch_size, options)
 
 
 def fastest_form(model: ModelConfig, batch_size: int, options: Options) -> Form:

@@ -51,7 +51,7 @@ class Journal:
             "recipe": plain(one.recipe),
             "faults": list(one.faults),
             "command": list(command),
-            "microbatch_size": one.microbatch_size,
+            "microbatch_size": one.form.options.microbatch_size,
         }
         many = len(self.seeds) > 1
         config |= {"seeds": list(self.seeds)} if many else {"seed": self.seeds[0]}

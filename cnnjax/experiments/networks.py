@@ -37,6 +37,19 @@ def tanh_mlp(
     )
 
 
+def convolutions(
+    *features: int, kernel_sizes: tuple[int, ...], padding: int = 0
+) -> tuple[Layer, ...]:
+    """Return blocks of a convolution, a 2 x 2 max pool and a ReLU, then a flatten.
+
+    `features` and `kernel_sizes` have one number for each block.
+    """
+    layers: list[Layer] = []
+    for number, size in zip(features, kernel_sizes, strict=True):
+        layers += [Conv(number, size, padding), MaxPool(2), Activation("relu")]
+    return (*layers, Flatten())
+
+
 IMAGE = (28, 28, 1)
 
 MOMENTUM_MLP = ModelConfig(
@@ -62,13 +75,7 @@ ADAM_COSINE_CNN = ModelConfig(
 DROPOUT_CNN = ModelConfig(
     input_shape=IMAGE,
     layers=(
-        Conv(32, kernel_size=3),
-        MaxPool(2),
-        Activation("relu"),
-        Conv(64, kernel_size=3),
-        MaxPool(2),
-        Activation("relu"),
-        Flatten(),
+        *convolutions(32, 64, kernel_sizes=(3, 3)),
         Dense(128),
         Activation("relu"),
         Dropout(0.5),
@@ -80,13 +87,7 @@ DROPOUT_CNN = ModelConfig(
 FAST_CNN = ModelConfig(
     input_shape=IMAGE,
     layers=(
-        Conv(32, kernel_size=5),
-        MaxPool(2),
-        Activation("relu"),
-        Conv(64, kernel_size=3),
-        MaxPool(2),
-        Activation("relu"),
-        Flatten(),
+        *convolutions(32, 64, kernel_sizes=(5, 3)),
         Dense(10),
     ),
     initializer=initializers.HE_NORMAL,
@@ -95,16 +96,7 @@ FAST_CNN = ModelConfig(
 CIFAR10_CNN = ModelConfig(
     input_shape=(32, 32, 3),
     layers=(
-        *(
-            layer
-            for features in (32, 64, 128, 256)
-            for layer in (
-                Conv(features, kernel_size=3, padding=1),
-                MaxPool(2),
-                Activation("relu"),
-            )
-        ),
-        Flatten(),
+        *convolutions(32, 64, 128, 256, kernel_sizes=(3, 3, 3, 3), padding=1),
         Dropout(0.3),
         Dense(10),
     ),

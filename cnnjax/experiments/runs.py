@@ -159,7 +159,7 @@ def make_test(experiment: Experiment) -> Callable[[int, Params], Mapping[str, fl
     """
     # Not the experiment's strategy: a fault in its placement must not affect the test.
     right = make_strategy(
-        experiment.recipe.strategy, experiment.objective, experiment.options
+        experiment.form.strategy, experiment.objective, experiment.form.options
     )
     params = right.put_state(experiment.params)
     program = make_evaluate(

@@ -120,7 +120,7 @@ def setting_of(experiment: Experiment) -> Setting:
     """Return the `Setting` of an experiment."""
     recipe = experiment.recipe
     divides = STRATEGIES[recipe.strategy].divides
-    mesh = mesh_of(experiment.options) if divides else None
+    mesh = mesh_of(experiment.form.options) if divides else None
     return Setting(
         strategy=recipe.strategy,
         num_devices=1 if mesh is None else mesh.shape[AXIS],
@@ -130,7 +130,7 @@ def setting_of(experiment: Experiment) -> Setting:
         num_train=len(experiment.train.labels),
         num_test=len(experiment.test.labels),
         holds_out=isinstance(recipe.split, HoldOut),
-        microbatch_size=experiment.options.microbatch_size,
+        microbatch_size=experiment.form.options.microbatch_size,
     )
 
 

@@ -54,7 +54,7 @@ def switch_in(experiment: Experiment, names: Sequence[str]) -> Experiment:
     return experiment._replace(
         apply_fn=wrong.apply_fn,
         test_loss_fn=wrong.test_loss_fn,
-        strategy=build(wrong, experiment.options),
+        strategy=build(wrong, experiment.form.options),
         optimizer=corrupted("optimizer", experiment.optimizer, faults),
         **feed._asdict(),
         means_fn=corrupted("report", experiment.means_fn, faults),

@@ -102,7 +102,7 @@ def _case(experiment: Experiment, reference: Reference) -> Case:
         experiment.objective,
         experiment.params,
         reference.batches[0],
-        options=experiment.options,
+        options=experiment.form.options,
         dtype=experiment.recipe.model.dtype,
         optimizer=experiment.optimizer,
     )

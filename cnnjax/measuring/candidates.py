@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import jax
 
-from cnnjax.experiments.experiment import Experiment
-from cnnjax.experiments.overrides import override
+from cnnjax.experiments.experiment import Experiment, with_strategy
 from cnnjax.models.stack import Conv
-from cnnjax.strategies import STRATEGIES, make_strategy, mesh_of
+from cnnjax.strategies import STRATEGIES, mesh_of
 
 MICROBATCHES = (8, 16, 32)
 
@@ -52,7 +51,5 @@ def candidates_for(experiment: Experiment) -> list[Candidate]:
 
 def with_candidate(experiment: Experiment, candidate: Candidate) -> Experiment:
     """Return the experiment with a candidate's strategy."""
-    recipe = override(experiment.recipe, strategy=candidate.strategy)
     options = experiment.options._replace(microbatch_size=candidate.microbatch_size)
-    strategy = make_strategy(candidate.strategy, experiment.objective, options)
-    return experiment._replace(recipe=recipe, options=options, strategy=strategy)
+    return with_strategy(experiment, candidate.strategy, options)

@@ -73,10 +73,11 @@ def run_text(experiment: Experiment, seeds: str) -> str:
 
 def strategy_text(experiment: Experiment) -> str:
     """Name the strategy, and say why it was chosen if the recipe names none."""
-    size, because = experiment.microbatch_size, experiment.chosen_because
-    line = f"strategy {experiment.recipe.strategy}"
+    form = experiment.form
+    size = form.options.microbatch_size
+    line = f"strategy {form.strategy}"
     line += f", microbatch size {size}" if size is not None else ""
-    return wrap(f"{line}: {because}" if because is not None else line)
+    return wrap(line if form.why is None else f"{line}: {form.why}")
 
 
 def divergence_of_run(run: Run) -> list[str]:

@@ -14,9 +14,6 @@ from jaxtyping import PyTree
 from cnnjax.base.arguments import at_least, function, instance_of, settle, single
 from cnnjax.base.errors import InputError, expect, shown
 from cnnjax.training.schedules import CONSTANT, NOT_NEGATIVE, Schedule, as_schedule
-from cnnjax.training.schedules import SCHEDULES as SCHEDULES  # for those who look here
-from cnnjax.training.schedules import Constant as Constant
-from cnnjax.training.schedules import Cosine as Cosine
 from cnnjax.types import Params
 
 FRACTION = single("in [0, 1)", lambda value: 0.0 <= value < 1.0)
