@@ -142,6 +142,14 @@ MUTANTS = (
         AUGMENTATION,
     ),
     Mutant(
+        "faults_lose_the_chosen_form",
+        "Faults, even none, are switched into another form than the one that is told.",
+        "cnnjax/faults/switch.py",
+        "build(wrong, experiment.form.options)",
+        "build(wrong, experiment.options)",
+        FASTEST,
+    ),
+    Mutant(
         "microbatch_with_most_copies",
         "The microbatch that is chosen needs the most padding copies.",
         "cnnjax/experiments/fastest.py",
