@@ -13,14 +13,14 @@ from cnnjax import devices
 from cnnjax.experiments import fastest
 from cnnjax.experiments.experiment import prepare, with_strategy
 from cnnjax.experiments.fastest import (
-    FASTEST,
+    KNOWN_FORMS,
     Form,
     fastest_form,
     microbatch_of,
     plain_form,
 )
 from cnnjax.experiments.placement import Placement
-from cnnjax.experiments.recipe import FASTEST as NONE_NAMED
+from cnnjax.experiments.recipe import FASTEST
 from cnnjax.experiments.recipes import RECIPES, get_recipe
 from cnnjax.faults import setting_of, switch_in
 from cnnjax.gradients import reductions
@@ -85,14 +85,14 @@ def test_a_microbatch_needs_as_few_copies_as_can_be():
 
 def test_every_entry_is_a_strategy_of_one_device_and_of_many():
     """The last entry fits everything, so that none is left without a form."""
-    assert (FASTEST[-1].platform, FASTEST[-1].layer) == (None, None)
-    for known in FASTEST:
+    assert (KNOWN_FORMS[-1].platform, KNOWN_FORMS[-1].layer) == (None, None)
+    for known in KNOWN_FORMS:
         of_rule = [row for row in STRATEGIES.values() if row.rule is known.rule]
         assert {row.divides for row in of_rule} == {True, False}
 
 
 def test_recipes_that_publish_a_form_keep_it():
-    named = {n: r.strategy for n, r in RECIPES.items() if r.strategy != NONE_NAMED}
+    named = {n: r.strategy for n, r in RECIPES.items() if r.strategy != FASTEST}
     assert named == {
         "momentum_mlp_serial": "serial",
         "momentum_mlp_per_operation": "jit",
@@ -101,7 +101,7 @@ def test_recipes_that_publish_a_form_keep_it():
 
 
 def test_an_experiment_has_the_form_and_the_reason():
-    recipe = replace(batches.TINY, strategy=NONE_NAMED)
+    recipe = replace(batches.TINY, strategy=FASTEST)
     dataset = batches.random_dataset(recipe, train=24, test=8)
     chosen = prepare(recipe, dataset)
     form = fastest_form(recipe.model, chosen.loop.batch_size, NO_OPTIONS)
@@ -115,7 +115,7 @@ def test_an_experiment_has_the_form_and_the_reason():
 
 
 def test_the_form_trains_like_the_plain_one():
-    recipe = replace(batches.TINY, strategy=NONE_NAMED)
+    recipe = replace(batches.TINY, strategy=FASTEST)
     dataset = batches.random_dataset(recipe, train=70, test=8)
     recipe = replace(recipe, batch_size=70)
     chosen = prepare(recipe, dataset)
@@ -134,7 +134,7 @@ def test_the_form_trains_like_the_plain_one():
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_its_options_fit_every_strategy_and_every_batch(name):
     """Whoever asked for no microbatches gets none from another strategy."""
-    recipe = replace(batches.TINY, strategy=NONE_NAMED, batch_size=70)
+    recipe = replace(batches.TINY, strategy=FASTEST, batch_size=70)
     chosen = prepare(recipe, batches.random_dataset(recipe, train=70, test=8))
     batch = batches.make_batch(chosen, 5)
     strategy = make_strategy(name, chosen.objective, chosen.options)
@@ -142,16 +142,16 @@ def test_its_options_fit_every_strategy_and_every_batch(name):
 
 
 def test_another_strategy_has_no_microbatches_that_were_chosen():
-    recipe = replace(batches.TINY, strategy=NONE_NAMED, batch_size=70)
+    recipe = replace(batches.TINY, strategy=FASTEST, batch_size=70)
     chosen = prepare(recipe, batches.random_dataset(recipe, train=70, test=8))
     assert chosen.form.options.microbatch_size == 24  # 3 of 24: 2 copies
     other = with_strategy(chosen, "vmap", chosen.options)
     assert other.form == Form("vmap", NO_OPTIONS)
-    assert with_strategy(other, NONE_NAMED, other.options).form == chosen.form
+    assert with_strategy(other, FASTEST, other.options).form == chosen.form
 
 
 def test_a_fault_is_switched_into_the_form_that_is_trained():
-    recipe = replace(batches.TINY, strategy=NONE_NAMED, batch_size=70)
+    recipe = replace(batches.TINY, strategy=FASTEST, batch_size=70)
     chosen = prepare(recipe, batches.random_dataset(recipe, train=70, test=8))
     wrong = switch_in(chosen, ["reversed_gradient"])
     assert setting_of(wrong).microbatch_size == 24
@@ -165,7 +165,7 @@ def test_a_fault_is_switched_into_the_form_that_is_trained():
 
 
 def test_devices_are_used_only_where_they_are_asked_for():
-    recipe = replace(batches.TINY, strategy=NONE_NAMED)
+    recipe = replace(batches.TINY, strategy=FASTEST)
     assert Placement().strict_options_for(recipe).mesh is None
     two = Placement(num_devices=2).strict_options_for(recipe).mesh
     assert two is not None

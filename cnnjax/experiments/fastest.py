@@ -13,8 +13,7 @@ import jax
 from cnnjax.devices.maps import ONE_DEVICE, SHARD_MAP, SHARDED, DeviceMap
 from cnnjax.devices.mesh import make_mesh
 from cnnjax.devices.partitioning import MODEL
-from cnnjax.experiments.recipe import FASTEST as FASTEST_FORM
-from cnnjax.experiments.recipe import Recipe
+from cnnjax.experiments.recipe import FASTEST, Recipe
 from cnnjax.gradients import reductions, rules
 from cnnjax.models.stack import Conv, ModelConfig
 from cnnjax.strategies import STRATEGIES, Options, mesh_of
@@ -33,7 +32,7 @@ class Known(NamedTuple):
 # The first entry that fits. Relative to `jit`, examples/s in training:
 # adam_cosine_cnn, batch 64, two cores of an AMD EPYC: 1.33; of an Intel Xeon: 1.13.
 # On one NVIDIA H200, `factored` has 0.94 (batch 64) and 0.65 (batch 1,024).
-FASTEST = (
+KNOWN_FORMS = (
     Known("cpu", Conv, rules.factored, 32, "for convolutions on a CPU"),
     Known("cpu", None, rules.batch, None, "without convolutions on a CPU"),
     Known(None, None, rules.batch, None, "on a {platform}"),
@@ -50,7 +49,7 @@ class Form(NamedTuple):
 
 def form_of(recipe: Recipe, batch_size: int, options: Options) -> Form:
     """Return the form that a recipe names, with these options; else the fastest."""
-    if recipe.strategy != FASTEST_FORM:
+    if recipe.strategy != FASTEST:
         return Form(recipe.strategy, options)
     return fastest_form(recipe.model, batch_size, options)
 
@@ -63,7 +62,7 @@ def fastest_form(model: ModelConfig, batch_size: int, options: Options) -> Form:
     gradients, so it gets the factored one.
     """
     platform = jax.default_backend()
-    known = next(known for known in FASTEST if _fits(known, model, platform))
+    known = next(known for known in KNOWN_FORMS if _fits(known, model, platform))
     why = f"the fastest form known {known.where.format(platform=platform.upper())}"
     if options.reduction is not None:
         known = known._replace(rule=rules.factored)
