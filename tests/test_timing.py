@@ -11,6 +11,7 @@ import pytest
 
 from cnnjax import experiments, load_dataset, override
 from cnnjax.base.errors import InputError
+from cnnjax.experiments import experiment as experiment_room
 from cnnjax.experiments import recipes
 from cnnjax.measuring import advice, candidates, timing
 from cnnjax.measuring.advice import Advice, Tried
@@ -129,7 +130,7 @@ def test_advice_is_measured_on_right_gradients(experiment):
 
 
 def test_a_wrong_gradient_is_not_advised(experiment, monkeypatch):
-    right = candidates.make_strategy
+    right = experiment_room.make_strategy
 
     def twice(name, loss_fn, options):
         strategy = right(name, loss_fn, options)
@@ -140,7 +141,7 @@ def test_a_wrong_gradient_is_not_advised(experiment, monkeypatch):
 
         return strategy._replace(value_and_grad=value_and_grad)
 
-    monkeypatch.setattr(candidates, "make_strategy", twice)
+    monkeypatch.setattr(experiment_room, "make_strategy", twice)
     with pytest.raises(InputError, match="off by 1.0e"):
         advice.advise(experiment, [Candidate("jit")], num_rounds=1)
 
