@@ -33,28 +33,35 @@ CNN, MLP = (
 )
 
 
-def on(monkeypatch, platform: str) -> None:
-    """Have the table asked for another platform."""
+AMD, XEON = "AMD EPYC 9554 64-Core Processor", "Intel(R) Xeon(R) Platinum 8462Y+"
+
+
+def on(monkeypatch, platform: str, processor: str | None = AMD) -> None:
+    """Have the table asked for another platform and CPU."""
     monkeypatch.setattr(fastest.jax, "default_backend", lambda: platform)
+    monkeypatch.setattr(fastest, "cpu_model", lambda: processor)
 
 
 @pytest.mark.parametrize(
-    ("platform", "model", "count", "strategy", "microbatch_size"),
+    ("platform", "processor", "model", "count", "strategy", "microbatch_size"),
     [
-        ("cpu", CNN, 1, "factored", 32),
-        ("cpu", CNN, 2, "shard_map_factored", None),  # 32 on each
-        ("cpu", MLP, 1, "jit", None),
-        ("cpu", MLP, 2, "shard_map", None),
-        ("gpu", CNN, 1, "jit", None),
-        ("gpu", MLP, 1, "jit", None),
-        ("tpu", CNN, 2, "shard_map", None),
+        ("cpu", AMD, CNN, 1, "factored", 16),
+        ("cpu", AMD, CNN, 2, "shard_map_factored", 16),  # of 32 on each
+        ("cpu", None, CNN, 1, "factored", 16),
+        ("cpu", XEON, CNN, 1, "factored", 32),
+        ("cpu", XEON, CNN, 2, "shard_map_factored", None),  # 32 on each
+        ("cpu", XEON, MLP, 1, "jit", None),
+        ("cpu", AMD, MLP, 2, "shard_map", None),
+        ("gpu", XEON, CNN, 1, "jit", None),
+        ("gpu", AMD, MLP, 1, "jit", None),
+        ("tpu", AMD, CNN, 2, "shard_map", None),
     ],
 )
 def test_the_form_of_each_platform_network_and_number_of_devices(
-    monkeypatch, platform, model, count, strategy, microbatch_size
+    monkeypatch, platform, processor, model, count, strategy, microbatch_size
 ):
     mesh = devices.make_mesh(count) if count > 1 else None
-    on(monkeypatch, platform)
+    on(monkeypatch, platform, processor)
     form = fastest_form(model, 64, Options(mesh))
     assert form.strategy == strategy
     assert form.options == Options(mesh, microbatch_size)
@@ -85,7 +92,7 @@ def test_a_microbatch_needs_as_few_copies_as_can_be():
 
 def test_every_entry_is_a_strategy_of_one_device_and_of_many():
     """The last entry fits everything, so that none is left without a form."""
-    assert (KNOWN_FORMS[-1].platform, KNOWN_FORMS[-1].layer) == (None, None)
+    assert KNOWN_FORMS[-1][:3] == (None, None, None)
     for known in KNOWN_FORMS:
         of_rule = [row for row in STRATEGIES.values() if row.rule is known.rule]
         assert {row.divides for row in of_rule} == {True, False}
@@ -141,27 +148,29 @@ def test_its_options_fit_every_strategy_and_every_batch(name):
     jax.eval_shape(strategy.value_and_grad, chosen.params, batch)
 
 
-def test_another_strategy_has_no_microbatches_that_were_chosen():
+def test_another_strategy_has_no_microbatches_that_were_chosen(monkeypatch):
+    on(monkeypatch, "cpu")
     recipe = replace(batches.TINY, strategy=FASTEST, batch_size=70)
     chosen = prepare(recipe, batches.random_dataset(recipe, train=70, test=8))
-    assert chosen.form.options.microbatch_size == 24  # 3 of 24: 2 copies
+    assert chosen.form.options.microbatch_size == 14  # 5 of 14: no copies
     other = with_strategy(chosen, "vmap", chosen.options)
     assert other.form == Form("vmap", NO_OPTIONS)
     assert with_strategy(other, FASTEST, other.options).form == chosen.form
 
 
-def test_a_fault_is_switched_into_the_form_that_is_trained():
+def test_a_fault_is_switched_into_the_form_that_is_trained(monkeypatch):
+    on(monkeypatch, "cpu")
     recipe = replace(batches.TINY, strategy=FASTEST, batch_size=70)
     chosen = prepare(recipe, batches.random_dataset(recipe, train=70, test=8))
     wrong = switch_in(chosen, ["reversed_gradient"])
-    assert setting_of(wrong).microbatch_size == 24
+    assert setting_of(wrong).microbatch_size == 14
     for one in (chosen, switch_in(chosen, []), wrong):
         text = str(
             jax.make_jaxpr(one.strategy.value_and_grad)(
                 one.params, batches.make_batch(one, 70)
             )
         )
-        assert "length=3" in text  # of the scan over microbatches
+        assert "length=5" in text  # of the scan over microbatches
 
 
 def test_devices_are_used_only_where_they_are_asked_for():

@@ -17,9 +17,14 @@ import test_data_idx
 from safetensors.numpy import load_file
 from strategy_table import DIVIDED
 
+from cnnjax.experiments.fastest import fastest_form
+from cnnjax.experiments.recipes import get_recipe
+from cnnjax.strategies import NO_OPTIONS
+
 ROOT = Path(__file__).parent.parent
 TRAIN = ROOT / "scripts" / "train.py"
 pytestmark = pytest.mark.xdist_group("train_script")
+FORM = fastest_form(get_recipe("adam_cosine_cnn").model, 64, NO_OPTIONS)
 HOUSING = "price,area,bedrooms,bathrooms,stories,parking\n"
 
 
@@ -87,13 +92,14 @@ def test_it_says_what_it_does(first):
     assert max(map(len, lines)) <= 80
     assert lines[0].startswith(f"Python {sys.version.split()[0]}, jax ")
     assert "; 1 CPU device, " in lines[0]
-    assert lines[2:6] == [
+    assert lines[2:4] == [
         "recipe adam_cosine_cnn, dataset digits (1,437 to train, 360 to test),",
         "  batch size 64, seed 0, float32",
-        "strategy factored, microbatch size 32: the fastest form known for "
-        "convolutions",
-        "  on a CPU",
     ]
+    size = FORM.options.microbatch_size
+    assert " ".join("".join(lines[4:6]).split()) == (
+        f"strategy factored, microbatch size {size}: {FORM.why}"
+    )
     assert "total                          805,066  1,431,296" in lines
     shown = next(i for i, line in enumerate(lines) if line.startswith("test example"))
     assert any("@" in line for line in lines[shown - 28 : shown])
@@ -134,7 +140,7 @@ def test_it_writes_what_it_did(first, folder):
     assert config["recipe"]["dataset"] == "digits"
     # What was chosen, not that it was.
     assert config["recipe"]["strategy"] == "factored"
-    assert config["microbatch_size"] == 32
+    assert config["microbatch_size"] == FORM.options.microbatch_size
     metrics = metrics_of(run)
     assert [line["epoch"] for line in metrics] == [1, 2]
     assert [line["step"] for line in metrics] == [23, 46]
