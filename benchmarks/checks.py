@@ -28,6 +28,7 @@ def checked(
         error = largest_error(load_tree(to), expected[process.entry.task])
     except ValueError as mismatch:
         raise ContenderError(f"not like the reference: {mismatch}") from mismatch
-    if not error <= TOLERANCES["float32"]:
+    task = process.entry.task
+    if not error <= TOLERANCES["bfloat16" if task == "bfloat16" else "float32"]:
         raise ContenderError(f"gradients off by {error:.1e}: not timed")
     return {**told, "gradient_error": error}

@@ -20,11 +20,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-# What is computed. "mean": an update from the mean gradient; "norms": that, and the
-# norm of each example's gradient; "clipped": an update from the mean of the clipped
+# What is computed. "mean": an update from the mean gradient; "bfloat16": that, with
+# float32 parameters and bfloat16 arithmetic; "norms": also the norm of each example's
+# gradient; "clipped": an update from the mean of the clipped
 # per-example gradients; "full": every per-example gradient, without an update; "peak":
 # matrix products.
-Task = Literal["mean", "norms", "clipped", "full", "peak"]
+Task = Literal["mean", "bfloat16", "norms", "clipped", "full", "peak"]
+
+OF_A_BATCH: tuple[Task, ...] = ("mean", "bfloat16")  # no single example's gradient
 
 
 class Contender(NamedTuple):
@@ -89,6 +92,8 @@ def ours(task: Task = "mean", **options: Any) -> Entry:
     words = [str(options.get("strategy") or options.get("rule") or "jit")]
     if "microbatch_size" in options:
         words.append(f"microbatch {options['microbatch_size']}")
+    if task == "bfloat16":
+        words.append(task)
     name = f"cnnjax {', '.join(words)}"
     return Entry(name=name, module="ours", task=task, options=options)
 
@@ -116,6 +121,14 @@ def _pytorch() -> Iterator[Entry]:
                     on_gpu=form == "cuda_graphs",
                 )
             )
+        yield Entry(
+            name=f"pytorch {form}, fused, bfloat16",
+            module="pytorch",
+            task="bfloat16",
+            options={"form": form, "fused": True},
+            needs=("torch",),
+            on_gpu=form == "cuda_graphs",
+        )
     for task in ("norms", "clipped", "full"):
         for name, module, needs in (
             ("torch.func", "torch_func", ("torch",)),
@@ -182,8 +195,10 @@ def _table() -> Iterator[Entry]:
     for size in (8, 16, 32):
         yield ours(strategy="jit", microbatch_size=size)
     yield from both(ours(strategy="factored"))
-    for size in (16, 32):
-        yield ours(strategy="factored", microbatch_size=size)
+    for size in (16, 32):  # the default forms
+        yield from both(ours(strategy="factored", microbatch_size=size))
+    for strategy in ("jit", "factored"):
+        yield ours("bfloat16", strategy=strategy)
     for rule in ("norms_by_factors", "norms_by_rows"):
         yield ours("norms", rule=rule)
     for rule in ("clipped_by_factors", "clipped_by_rows"):

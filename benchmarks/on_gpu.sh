@@ -58,12 +58,14 @@ within() { # file, command: its output goes into the file, its status into a lin
   echo "$SECONDS s: $file, status $status: ${*#"$here"/}"
 }
 
-# Gradients first: a fast wrong gradient is worth nothing.
+# Gradients first: a fast wrong gradient is worth nothing. They are compared with those of
+# the CPU, so JAX must be able to start both platforms.
 strategies() {
   local recipe
   for recipe in $(size adam_cosine_cnn "adam_cosine_cnn sgd_dropout_cnn"); do
     within "strategies_$recipe.txt" "$python" "$here/scripts/compare_strategies.py" \
-      --recipe="$recipe" --batch_size=64 --num_steps=2 &
+      --recipe="$recipe" --batch_size=64 --num_steps=2 \
+      --reference_platform=cpu &
   done
   wait # they compile, most of the time: side by side
   local file
@@ -79,13 +81,13 @@ compared() { # file, recipe, batch size, tasks, contenders
     --rounds="$(size 1 5)" --round_seconds="$(size 0.01 0.2)"
 }
 
-ours='^cnnjax (jit|factored)$'
-peers='^pytorch (eager|channels_last|compile|cuda_graphs), fused$|^matmul'
+ours='^cnnjax (jit|factored)(, bfloat16)?$'
+peers='^pytorch (eager|channels_last|compile|cuda_graphs), fused(, bfloat16)?$|^matmul'
 
 throughput() {
   local batch
   for batch in $(size 64 "64 1024"); do
-    compared throughput.txt adam_cosine_cnn "$batch" mean "$ours|$peers"
+    compared throughput.txt adam_cosine_cnn "$batch" mean,bfloat16 "$ours|$peers"
   done
 }
 
@@ -103,6 +105,8 @@ others() {
   compared others.txt momentum_mlp_per_sample 8 mean "$few"
   compared others.txt sgd_wide_cnn 64 mean "$few"
   compared others.txt adam_cosine_cnn 4096 mean "$few"
+  within others.txt "$python" "$here/benchmarks/scaling.py" --questions=batch,units \
+    --recipe=momentum_mlp_per_sample --rounds=3 --round_seconds=0.2 --out="$out/gpu.jsonl"
 }
 
 trained() { # file, flags of train.py

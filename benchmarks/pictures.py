@@ -31,6 +31,7 @@ AXES = {
     "weak": ("devices", "ms per update", lambda x, x0, y0: y0),
     "batch": ("examples per update", "ms per update", lambda x, x0, y0: y0 * x / x0),
     "filters": ("filters", "ms per update", lambda x, x0, y0: y0 * x / x0),
+    "units": ("units", "ms per update", lambda x, x0, y0: y0 * x / x0),
     "examples": ("examples", "s per epoch", lambda x, x0, y0: y0 * x / x0),
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from case import MAX_NORM, Layer, Tree, save_arrays, save_tree, write_case
-from contenders import Task
+from contenders import OF_A_BATCH, Task
 from peers.ours import each_of, first_batch
 
 from cnnjax import data, experiments, models
@@ -135,16 +135,19 @@ def write_seed(experiment: Experiment, folder: Path, seed: int) -> None:
 
 
 def results(experiment: Experiment, tasks: set[Task]) -> dict[Task, Tree]:
-    """Compute the expected result of each task, one example after another."""
+    """Compute the expected result of each task, one example after another.
+
+    That of bfloat16, too, is in float32.
+    """
     batch = first_batch(experiment)
     found: dict[Task, Tree] = {}
     for task in sorted(tasks - {"peak"}):
         reduction = reductions.mean
-        if task != "mean":
+        if task not in OF_A_BATCH:
             reduction = reductions.REDUCTIONS[task](MAX_NORM)
         share = rules.serial(experiment.objective, reduction)
         _, grads, each = jax.jit(with_per_example(share))(experiment.params, batch)
-        own = grads if task == "mean" else each_of(task, grads, each)
+        own = grads if task in OF_A_BATCH else each_of(task, grads, each)
         found[task] = jax.tree.map(np.asarray, own)
     return found
 

@@ -22,6 +22,7 @@ import tables
 import words
 from absl import flags
 from blocks import Card, cards_html, cards_markdown, key_html
+from contenders import OF_A_BATCH
 from setups import Chosen, Group
 
 from cnnjax.base.errors import InputError, expect
@@ -92,7 +93,8 @@ def _parts(rows: list[Row], groups: list[Group], drawn: Workdir) -> list[str | C
     name = setups.names_of(rows)
     chosen = setups.chosen(groups)
     mean = [(g, others) for g, others in chosen if g.task == "mean"]
-    single = [(g, others) for g, others in chosen if g.task != "mean"]
+    half = [(g, others) for g, others in chosen if g.task == "bfloat16"]
+    single = [(g, others) for g, others in chosen if g.task not in OF_A_BATCH]
     growth = list(setups.runs(rows, "scaling"))
     training = list(setups.runs(rows, "accuracy"))
     sections: list[tuple[str, list[str | Cards]]] = [
@@ -104,6 +106,10 @@ def _parts(rows: list[Row], groups: list[Group], drawn: Workdir) -> list[str | C
         (
             "Against the peers",
             [words.PEERS, KEY, *_by_machine(mean, speeds.against_peers)],
+        ),
+        (
+            "In bfloat16",
+            [words.BFLOAT16, KEY, *_by_machine(half, speeds.per_example)],
         ),
         (
             "Gradients of single examples",

@@ -28,7 +28,7 @@ from race import Racer, race
 from cnnjax.base.errors import expect, unknown_name
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.measuring.timing import spread
-from cnnjax.models.stack import Conv
+from cnnjax.models.stack import Conv, Dense
 from cnnjax.results.environment import describe_environment
 from cnnjax.telling import text
 from cnnjax.telling.layout import wrap
@@ -39,7 +39,8 @@ flags.DEFINE_integer("batch_size", 64, "Examples per update.", lower_bound=1)
 flags.DEFINE_list(
     "questions",
     None,
-    "What to measure: some of strong, weak, batch, filters, examples, overhead. "
+    "What to measure: some of strong, weak, batch, filters, units, examples, "
+    "overhead. "
     "Default: all.",
 )
 flags.DEFINE_integer("rounds", 7, "Number of timing rounds.", lower_bound=1)
@@ -66,6 +67,8 @@ def points(question: str, experiment: Experiment) -> dict[float, dict[str, Any]]
             return {n: {"batch_size": n} for n in sizes if n <= num_train}
         case "filters":
             return {n: {"num_filters": n} for n in (4, 8, 16, 32, 64, 128, 256, 512)}
+        case "units":
+            return {n: {"num_units": n} for n in (32, 64, 128, 256, 512, 1024, 2048)}
         case "examples":  # an epoch of this many
             parts = [num_train * part // 10 for part in (1, 2, 4, 6, 8, 10)]
             return {n: {"num_train": n, "whole_epochs": True} for n in parts}
@@ -79,12 +82,19 @@ QUESTIONS = {
     "weak": "weak scaling: one batch per device",
     "batch": "time of an update by batch size",
     "filters": "time of an update by filters of each convolution",
+    "units": "time of an update by units of each hidden dense layer",
     "examples": "time of an epoch by examples",
     "overhead": "shard_map on one device compared with jit",
 }
+# What these questions widen, and in words.
+WIDENED = {
+    "filters": (Conv, "a convolution"),
+    "units": (Dense, "a hidden dense layer"),
+}
 AXES = {
     **{"strong": "devices", "weak": "devices", "batch": "batch"},
-    **{"filters": "filters", "examples": "examples", "overhead": "strategy"},
+    **{"filters": "filters", "units": "units"},
+    **{"examples": "examples", "overhead": "strategy"},
 }
 
 
@@ -114,14 +124,18 @@ def main(args: list[str]) -> None:
 def _chosen(experiment: Experiment) -> list[str]:
     """Return the questions of --questions, or all that apply to the recipe."""
     layers = experiment.recipe.model.layers
-    convolves = any(isinstance(layer, Conv) for layer in layers)
+    lacks = {
+        question: what
+        for question, (kind, what) in WIDENED.items()
+        if not any(isinstance(layer, kind) for layer in layers[:-1])
+    }
     if FLAGS.questions is None:
-        return [name for name in QUESTIONS if name != "filters" or convolves]
+        return [name for name in QUESTIONS if name not in lacks]
     for question in FLAGS.questions:
         if question not in QUESTIONS:
             raise unknown_name("question", question, QUESTIONS)
-        told = "a recipe with a convolution for --questions=filters"
-        expect(told, FLAGS.recipe, question != "filters" or convolves)
+        told = f"a recipe with {lacks.get(question)} for --questions={question}"
+        expect(told, FLAGS.recipe, question not in lacks)
     expect("at least one of --questions", FLAGS.questions, bool(FLAGS.questions))
     return FLAGS.questions
 

@@ -14,6 +14,7 @@ from cnnjax.studies.reporting.words import code, table, text
 Row = dict[str, Any]  # a line of a results file
 TASKS = {
     "mean": "an update from the mean gradient",
+    "bfloat16": "an update from the mean gradient, computed in bfloat16",
     "norms": "an update, and the norm of each example's gradient",
     "clipped": "an update from the mean of clipped per-example gradients",
     "full": "the gradient of each example, without an update",

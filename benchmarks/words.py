@@ -21,6 +21,10 @@ PEERS = (
     "Our fastest form beside the fastest variant of each peer. *Ours is*: how many "
     "times as fast ours is."
 )
+BFLOAT16 = (
+    "The arithmetic in bfloat16, the parameters in float32. *To batch*: how many times "
+    "the time of `jit`'s batch gradient in float32 in the same run."
+)
 PER_EXAMPLE = (
     "The norm of each example's gradient, the mean of clipped gradients, or all of "
     "them. *To batch*: how many times the time of `jit`'s plain batch gradient in the "

@@ -31,12 +31,12 @@ from cnnjax.laws import equivalence
 from cnnjax.laws.references import Reference, make_reference
 from cnnjax.results.environment import describe_environment, find_devices
 from cnnjax.telling import agreements, text
-from cnnjax.telling.layout import flow
 
 FLAGS = flags.FLAGS
 _flags.define_recipe(compares=True)
 flags.adopt_module_key_flags(_flags)
 flags.DEFINE_integer("num_steps", 5, "Optimizer steps to compare.", lower_bound=2)
+flags.DEFINE_string("reference_platform", None, "Platform of the reference: cpu, ...")
 flags.DEFINE_bool("json", False, "Print JSON, one line per row, and no table.")
 RULES = list(itertools.product(REDUCTIONS, ROUTES))
 
@@ -54,26 +54,27 @@ def main(args: list[str]) -> None:
     size = experiment.loop.batch_size
     expect("a batch of at least 2 (see --batch_size)", size, size >= 2)
     named = FLAGS.strategy and [experiment.recipe.strategy]
-    names = named or strategies.STRATEGIES
-    rows = [_row(experiment, name) for name in names]
+    rows = [_row(experiment, name) for name in named or strategies.STRATEGIES]
     rows = with_gradient_faults(rows, FLAGS.fault, rules_too=not FLAGS.strategy)
     told = text.fault_lines(FLAGS.fault)
     if not FLAGS.json:
         print(text.environment_text(describe_environment()))
-        of = f"recipe {recipe.name}", f"batch {size}", recipe.model.dtype
-        head = agreements.head_text(FLAGS.num_steps)
-        print(flow(of), *told, "", head, sep="\n", flush=True)
+        head = agreements.head_lines(recipe, size, told, FLAGS.num_steps)
+        print(*head, sep="\n", flush=True)
     rules = [] if FLAGS.strategy else RULES
     with Bar(1 + len(rows) + len(rules), bar_format=STEPS) as bar:
         bar.step("reference")
         reference = make_reference(
-            experiment, batch_size=size, num_steps=FLAGS.num_steps
+            experiment,
+            batch_size=size,
+            num_steps=FLAGS.num_steps,
+            platform=FLAGS.reference_platform,
         )
         agreed = _compare_strategies(rows, reference, bar)
         agreed_rules = _compare_rules(experiment, reference, rules, bar)
     if rules:
         told += [f"{agreed_rules} of {len(rules)} per-example rules agree with theirs"]
-    told.append(f"{agreed} of {len(rows)} strategies agree with the serial reference")
+    told += [f"{agreed} of {len(rows)} strategies agree with the serial reference"]
     print(*told, sep="\n", file=sys.stderr if FLAGS.json else sys.stdout)
     if agreed + agreed_rules < len(rows) + len(rules):
         sys.exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -21,12 +22,13 @@ import pytest
 import reference
 import tables
 from contenders import ContenderError, Entry, Process
-from peers import channels_first, flax_form, jax_case, nnx_form, plain_numpy
+from peers import channels_first, flax_form, jax_case, nnx_form, ours, plain_numpy
 
 from cnnjax.laws.comparison import largest_error
 
 pytestmark = pytest.mark.xdist_group("benchmarks")
 ROOT = Path(__file__).parent.parent
+FORMS_BY_DEFAULT = (", microbatch 16", ", microbatch 32")
 
 
 def run(script, *flags, cwd=ROOT):
@@ -100,6 +102,49 @@ def test_a_library_clips_as_the_reference(written, library, task):
         contender.run(2)
 
 
+@pytest.mark.parametrize(
+    ("peer", "options"),
+    [
+        ("ours", {"strategy": "jit"}),
+        ("ours", {"strategy": "factored"}),
+        ("pytorch", {"form": "eager", "fused": True}),
+        ("pytorch", {"form": "channels_last", "fused": True}),
+    ],
+)
+def test_in_bfloat16_the_parameters_and_the_reference_stay_in_float32(
+    written, peer, options
+):
+    if peer == "pytorch":
+        pytest.importorskip("torch")
+    experiment, case = written
+    expected = reference.results(experiment, {"bfloat16"})["bfloat16"]
+    assert largest_error(expected, reference.results(experiment, {"mean"})["mean"]) == 0
+    contender = importlib.import_module(f"peers.{peer}").make(
+        case, "bfloat16", **options
+    )
+    own = jax.tree.map(np.asarray, contender.result())
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(own)} == {"float32"}
+    # If it were float32's arithmetic, the error would be 1e-6.
+    assert 1e-4 < largest_error(own, expected) < 0.25
+    contender.run(2)
+
+
+def test_rows_in_bfloat16_are_held_to_its_own_tolerance(written):
+    experiment, case = written
+    expected = reference.results(experiment, {"mean", "bfloat16"})
+    options = {"strategy": "jit", "precision": "bfloat16"}
+    for task, held in (("bfloat16", True), ("mean", False)):
+        entry = Entry(name="x", module="ours", task=task, options=options)
+        process = Process(entry, case.folder)
+        try:
+            with contextlib.ExitStack() as stack:
+                if not held:
+                    stack.enter_context(pytest.raises(ContenderError, match="off by"))
+                checks.checked(process, expected, folder=case.folder)
+        finally:
+            process.end()
+
+
 @pytest.mark.parametrize("kernel", ["kernel", "weight"])
 def test_optax_moves_their_parameters_as_our_optimizer(written, kernel):
     """L2 is of kernels, as each library names them, and of no bias."""
@@ -165,7 +210,8 @@ def test_every_contender_is_a_file_of_peers():
     of_means = [e for e in contenders.CONTENDERS.values() if e.task == "mean"]
     tuned = {entry.name.removesuffix(", tuned") for entry in of_means if entry.tuned}
     peers = {e.name for e in of_means if not e.ours and not e.tuned}
-    assert tuned == {*peers, "cnnjax jit", "cnnjax factored"}
+    factored = (f"cnnjax factored{end}" for end in ("", *FORMS_BY_DEFAULT))
+    assert tuned == {*peers, "cnnjax jit", *factored}
     absent = Entry(name="x", module="x", needs=("no_such_package", "numpy"))
     assert absent.missing == ("no_such_package",)
 
@@ -308,6 +354,20 @@ def test_two_runs_of_a_command_are_two_tables(measured, tmp_path):
     assert words.count("Another run: ") == 1  # whose ratio is its own
 
 
+def test_a_network_is_widened_but_for_its_last_layer(written):
+    """What scaling.py asks for: `filters` and `units`."""
+    _, case = written
+    plain = ours.experiment_of(case)
+    wider = ours.experiment_of(case, num_filters=5, num_units=7)
+    shapes = {name: leaves["kernel"].shape[-1] for name, leaves in wider.params.items()}
+    last = max(shapes, key=lambda name: int(name.rpartition("_")[2]))
+    assert shapes.pop(last) == plain.params[last]["kernel"].shape[-1] == 10
+    assert {(name.split("_")[0], width) for name, width in shapes.items()} == {
+        ("conv", 5),
+        ("dense", 7),
+    }
+
+
 @pytest.mark.slow
 def test_scaling_answers_a_question(tmp_path):
     done = run(
@@ -377,6 +437,11 @@ def test_accuracy_notes_when_a_target_is_reached(tmp_path):
             "scaling.py",
             ["--questions=filters", "--recipe=momentum_mlp_serial"],
             "expected a recipe with a convolution for --questions=filters",
+        ),
+        (
+            "scaling.py",
+            ["--questions=units", "--recipe=fast_mnist_cnn"],
+            "expected a recipe with a hidden dense layer for --questions=units",
         ),
         (
             "throughput.py",

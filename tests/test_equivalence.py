@@ -14,10 +14,13 @@ from strategy_table import DIVIDED
 from test_strategy_laws import GRADIENT_FAULTS, row_of
 
 from cnnjax import devices
+from cnnjax.base.errors import InputError
 from cnnjax.experiments.experiment import Experiment, with_strategy
 from cnnjax.faults import FAULTS, corrupted_routes, setting_of, switch_in
 from cnnjax.gradients.reductions import REDUCTIONS
 from cnnjax.gradients.rules import ROUTES
+from cnnjax.laws import references
+from cnnjax.laws.comparison import largest_error
 from cnnjax.laws.equivalence import assess, assess_rule
 from cnnjax.laws.references import first_batches, make_reference
 from cnnjax.models.initializers import PYTORCH
@@ -65,6 +68,33 @@ def test_a_right_strategy_agrees(strategy, mlp):
     assert agreement.agrees
     assert agreement.traces == (strategy != "eager")
     assert agreement.params_error < 1e-4
+
+
+@pytest.mark.parametrize("strategy", ["jit", "factored", "shard_map", "pmap"])
+def test_the_reference_may_be_of_another_device(strategy, mlp, monkeypatch):
+    """As a GPU's strategies are held against the CPU: another device stands in."""
+    asked = []
+
+    def local_devices(backend):
+        asked.append(backend)
+        return jax.devices()[-1:]
+
+    monkeypatch.setattr(references.jax, "local_devices", local_devices)
+    experiment, here = mlp
+    there = make_reference(experiment, batch_size=14, num_steps=2, platform="cpu")
+    assert asked == ["cpu"]
+    (metrics, grads), _ = there.values
+    for leaf in jax.tree.leaves((metrics, grads, there.params)):
+        assert leaf.devices() == set(jax.devices()[-1:])
+    monkeypatch.undo()
+    agreement = assess(row_with(experiment, strategy), there)
+    assert agreement.objections == ()
+    assert largest_error(grads, here.values[0][1]) == 0
+
+
+def test_a_reference_on_a_platform_that_is_not_there_is_refused(mlp):
+    with pytest.raises(InputError, match=r"'tpu'; it has started cpu; unset JAX_PLAT"):
+        make_reference(mlp[0], batch_size=14, num_steps=2, platform="tpu")
 
 
 OBJECTIONS = {
@@ -156,6 +186,7 @@ def test_the_script_fails_with_a_fault(run_script):
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
+        ("--reference_platform=gpus", "expected a platform on which JAX can compute"),
         ("--strategy=shardmap", "unknown strategy 'shardmap'; did you mean shard_"),
         ("--fault=sum_for_mean", "unknown fault 'sum_for_mean'; did you mean sum_"),
         (

@@ -202,7 +202,8 @@ def test_times_fit_and_come_to_a_total():
 def test_comparisons_of_strategies_and_rules_fit(experiment):
     objection = "gradient off by 1.0e+00, 2.2e+05 times the bound, and what else it is"
     agreement = Agreement(1.0, 1.0, 1.0, 1.0, 1, 10**10, (objection, objection))
-    check_fits(agreements.head_text(5))
+    head = agreements.head_lines(experiment.recipe, 64, text.fault_lines([]), 5)
+    check_fits("\n".join(head))
     for name in STRATEGIES:
         own = experiment._replace(recipe=override(experiment.recipe, strategy=name))
         told = agreements.strategy_row(own, agreement)

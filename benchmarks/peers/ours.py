@@ -27,7 +27,7 @@ from cnnjax.gradients.rules import ROUTES
 from cnnjax.gradients.shares import ShareFn, each_over, with_per_example
 from cnnjax.laws.programs import temporary_bytes
 from cnnjax.measuring.timing import time_stages
-from cnnjax.models.stack import Conv
+from cnnjax.models.stack import Conv, Dense, ModelConfig
 from cnnjax.strategies import STRATEGIES, Options
 from cnnjax.training.records import EpochRecord
 from cnnjax.training.step import init_state, make_train_step
@@ -49,6 +49,8 @@ def make(
 
     `options` are those of `experiment_of`; they override the case.
     """
+    if task == "bfloat16":
+        options["precision"] = task
     experiment = experiment_of(case, microbatch_size=microbatch_size, **options)
     share = None
     if rule is not None:
@@ -81,8 +83,9 @@ def make(
         assert share is not None
         return _rows(experiment, share)
     contender = _updates(case, experiment, result)
-    # `train` supports strategies of the table only, not rules.
-    return contender if share is None else contender._replace(train=None)
+    # `train` supports strategies of the table only, not rules, and in float32.
+    trains = share is None and task == "mean"
+    return contender if trains else contender._replace(train=None)
 
 
 def experiment_of(
@@ -92,12 +95,13 @@ def experiment_of(
     microbatch_size: int | None = None,
     num_devices: int = 1,
     num_filters: int | None = None,
+    num_units: int | None = None,
     **changes: Any,
 ) -> Experiment:
     """Prepare the case's recipe with a strategy; `changes` override the case's facts.
 
     On a CPU, `num_devices` virtual devices are made; `num_filters` is for each
-    convolution.
+    convolution, `num_units` for each dense layer but the last.
     """
     facts = {**case.facts, **changes}
     if num_devices > 1:
@@ -106,20 +110,29 @@ def experiment_of(
     recipe = override(
         recipes.get_recipe(facts["recipe"]),
         strategy=strategy,
+        precision=changes.get("precision"),
         **{name: facts[name] for name in names},
     )
-    if num_filters is not None:
-        wider = tuple(
-            replace(layer, features=num_filters) if isinstance(layer, Conv) else layer
-            for layer in recipe.model.layers
-        )
-        recipe = replace(recipe, model=replace(recipe.model, layers=wider))
+    for kind, features in ((Conv, num_filters), (Dense, num_units)):
+        if features is not None:
+            model = _widened(recipe.model, kind, features)
+            recipe = replace(recipe, model=model)
     dataset = data.load_dataset(recipe.dataset, data_dir=facts["data_dir"])
     mesh = (
         devices.make_mesh(num_devices) if STRATEGIES[recipe.strategy].divides else None
     )
     options = Options(mesh, microbatch_size)
     return experiments.prepare(recipe, dataset, seed=facts["seed"], options=options)
+
+
+def _widened(model: ModelConfig, kind: type, features: int) -> ModelConfig:
+    """Return a network whose layers of this kind, but the last layer, have features."""
+    *layers, last = model.layers
+    wider = [
+        replace(layer, features=features) if isinstance(layer, kind) else layer
+        for layer in layers
+    ]
+    return replace(model, layers=(*wider, last))
 
 
 def first_batch(experiment: Experiment) -> Batch:

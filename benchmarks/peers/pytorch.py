@@ -32,8 +32,7 @@ MODES = {"compile": "default", "cuda_graphs": "reduce-overhead"}
 
 
 def make(case: Case, task: Task, *, form: str, fused: bool) -> Contender:
-    """Build a training loop in one form; the task is "mean"."""
-    del task
+    """Build a training loop in one form; the task is "mean" or "bfloat16"."""
     trained = prepare(case, form=form, fused=fused)
     model, optimizer = trained.model, trained.optimizer
     compiled = form in MODES
@@ -46,7 +45,9 @@ def make(case: Case, task: Task, *, form: str, fused: bool) -> Contender:
         optimizer.zero_grad(set_to_none=True)
         if form == "cuda_graphs":
             torch.compiler.cudagraph_mark_step_begin()
-        loss_fn(forward(trained.inputs[rows]), trained.labels[rows]).backward()
+        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=task == "bfloat16"):
+            loss = loss_fn(forward(trained.inputs[rows]), trained.labels[rows])
+        loss.backward()
 
     def train(epochs: int, seed: int) -> list[dict[str, Any]]:
         start = time.perf_counter()
@@ -100,4 +101,5 @@ def make(case: Case, task: Task, *, form: str, fused: bool) -> Contender:
         return rows
 
     facts = {"version": torch.__version__, "threads": torch.get_num_threads()}
-    return contender_of_gradients(case, trained, backward, facts)._replace(train=train)
+    contender = contender_of_gradients(case, trained, backward, facts)
+    return contender._replace(train=train) if task == "mean" else contender

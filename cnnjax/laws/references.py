@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cnnjax.base.errors import InputError
 from cnnjax.data.order import example_keys, take_batch
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.gradients import reductions
@@ -61,12 +62,40 @@ def comparable(reference: Metrics, reported: Metrics) -> Metrics:
 
 
 def make_reference(
-    experiment: Experiment, *, batch_size: int, num_steps: int
+    experiment: Experiment,
+    *,
+    batch_size: int,
+    num_steps: int,
+    platform: str | None = None,
 ) -> Reference:
     """Compute the reference of an experiment.
 
-    The `num_steps` updates alternate between the two batches.
+    The `num_steps` updates alternate between the two batches. The `platform`, as JAX
+    names it, is where the reference is computed; None: where the strategies run. With
+    "cpu", strategies on a GPU are compared with another machine's arithmetic.
+
+    Raises:
+        InputError: JAX has no such platform here.
     """
+    with jax.default_device(_first_device(platform)):
+        return _reference(experiment, batch_size=batch_size, num_steps=num_steps)
+
+
+def _first_device(platform: str | None) -> jax.Device | None:
+    if platform is None:
+        return None
+    try:
+        return jax.local_devices(backend=platform)[0]
+    except RuntimeError as error:
+        platforms = sorted({device.platform for device in jax.devices()})
+        raise InputError(
+            f"expected a platform on which JAX can compute the reference, got "
+            f"{platform!r}; it has started {', '.join(platforms)}; unset JAX_PLATFORMS "
+            "if that leaves it out"
+        ) from error
+
+
+def _reference(experiment: Experiment, *, batch_size: int, num_steps: int) -> Reference:
     batches = first_batches(experiment, batch_size=batch_size)
     value_and_grad = jax.jit(reference_value_and_grad(experiment.loss_fn))
     values = tuple(value_and_grad(experiment.params, batch) for batch in batches)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cnnjax.experiments.experiment import Experiment
+from cnnjax.experiments.recipe import Recipe
 from cnnjax.laws.equivalence import Agreement, RuleAgreement
-from cnnjax.telling.layout import row, wrap
+from cnnjax.telling.layout import flow, row, wrap
 
 HEAD = ("strategy", "absolute", "relative", "params", "traces", "MiB", "")
 WIDTHS = (18, 8, 8, 8, 6, 8, 9)
@@ -21,9 +22,16 @@ NOTE = (
 )
 
 
-def head_text(num_steps: int) -> str:
-    """Return a note on the columns, and the head of the table."""
-    return f"{wrap(NOTE.format(num_steps), indent='')}\n\n{row(HEAD, WIDTHS)}"
+def head_lines(
+    recipe: Recipe, batch_size: int, faults: Sequence[str], num_steps: int
+) -> list[str]:
+    """Say what is compared, with which faults, what the columns mean, and their names.
+
+    `faults` are lines about the faults that are switched on.
+    """
+    of = f"recipe {recipe.name}", f"batch {batch_size}", recipe.model.dtype
+    note = wrap(NOTE.format(num_steps), indent="")
+    return [flow(of), *faults, "", note, "", row(HEAD, WIDTHS)]
 
 
 def strategy_row(experiment: Experiment, agreement: Agreement) -> str:
