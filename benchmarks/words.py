@@ -2,10 +2,11 @@
 
 PREFACE = (
     "How fast, how large and how accurate the forms of cnnjax are, beside PyTorch, "
-    "Opacus, Flax, Keras and NumPy. Everybody trains the same network on the same "
-    "batches. A speed is given only for who computed the gradient of the serial "
-    "reference in the same run. Bars are medians over interleaved rounds; a bar, and "
-    "a ratio, is of one run on one machine. Click on the name of a column to sort."
+    "Opacus, libraries for JAX, Keras and NumPy. Everybody trains the same network on "
+    "the same batches. A speed is given only for who computed the gradient of the "
+    "serial reference in the same run. Bars are medians over interleaved rounds; a "
+    "bar, and a ratio, is of one run on one machine. Click on the name of a column to "
+    "sort."
 )
 SUMMARY = (
     "For each recipe: our fastest form beside the fastest peer. *Tuned* means an "
