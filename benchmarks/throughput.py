@@ -38,18 +38,13 @@ from cnnjax.results.environment import describe_environment
 from cnnjax.telling import text
 from cnnjax.telling.layout import wrap
 
-TASKS: tuple[Task, ...] = (
-    "mean",
-    "norms",
-    "clipped",
-    "full",
-)  # by default
+BY_DEFAULT: tuple[Task, ...] = ("mean", "norms", "clipped", "full")
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("recipes", ["adam_cosine_cnn", "sgd_dropout_cnn"], "Recipes to time.")
 flags.DEFINE_list("batch_sizes", ["64"], "Examples per update.")
 flags.DEFINE_string("only", "", "Time only contenders whose name matches this regex.")
-flags.DEFINE_list("tasks", list(TASKS), "Tasks to time; also: bfloat16.")
+flags.DEFINE_list("tasks", list(BY_DEFAULT), "Tasks to time; also: bfloat16.")
 flags.DEFINE_integer("rounds", 11, "Number of timing rounds.", lower_bound=1)
 flags.DEFINE_float(
     "round_seconds",

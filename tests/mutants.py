@@ -158,6 +158,22 @@ MUTANTS = (
         FASTEST,
     ),
     Mutant(
+        "processor_ignored",
+        "The first entry for a CPU is taken on every CPU.",
+        "cnnjax/experiments/fastest.py",
+        'known.processor not in (cpu_model() or "")',
+        "False",
+        FASTEST,
+    ),
+    Mutant(
+        "reference_where_the_strategies_run",
+        "The platform that is asked for the reference is not used.",
+        "cnnjax/laws/references.py",
+        "jax.default_device(_first_device(platform))",
+        "jax.default_device(None and _first_device(platform))",
+        ("tests/test_equivalence.py",),
+    ),
+    Mutant(
         "short_batch_not_in_schedule",
         "The schedule's epochs leave the last, short batch out.",
         "cnnjax/experiments/experiment.py",
