@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 # What is computed. "mean": an update from the mean gradient; "bfloat16": that, with
-# float32 parameters and bfloat16 arithmetic; "norms": also the norm of each example's
-# gradient; "clipped": an update from the mean of the clipped
+# float32 parameters and bfloat16 arithmetic; "norms": an update from the mean, and the
+# norm of each example's gradient; "clipped": an update from the mean of the clipped
 # per-example gradients; "full": every per-example gradient, without an update; "peak":
 # matrix products.
 Task = Literal["mean", "bfloat16", "norms", "clipped", "full", "peak"]

@@ -101,12 +101,13 @@ per_example() {
 others() {
   local few='^cnnjax (jit|factored)$|^pytorch (eager|channels_last), fused$|^matmul'
   compared others.txt sgd_dropout_cnn 64 mean "$few"
+  within others.txt "$python" "$here/benchmarks/scaling.py" \
+    --questions="$(size units batch,units)" --recipe=momentum_mlp_per_sample \
+    --rounds="$(size 1 3)" --round_seconds="$(size 0.01 0.2)" --out="$out/gpu.jsonl"
   [ -z "$quick" ] || return
   compared others.txt momentum_mlp_per_sample 8 mean "$few"
   compared others.txt sgd_wide_cnn 64 mean "$few"
   compared others.txt adam_cosine_cnn 4096 mean "$few"
-  within others.txt "$python" "$here/benchmarks/scaling.py" --questions=batch,units \
-    --recipe=momentum_mlp_per_sample --rounds=3 --round_seconds=0.2 --out="$out/gpu.jsonl"
 }
 
 trained() { # file, flags of train.py

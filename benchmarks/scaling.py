@@ -25,7 +25,7 @@ from contenders import Entry, Task
 from peers.ours import experiment_of
 from race import Racer, race
 
-from cnnjax.base.errors import expect, unknown_name
+from cnnjax.base.errors import InputError, expect, unknown_name
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.measuring.timing import spread
 from cnnjax.models.stack import Conv, Dense
@@ -40,8 +40,7 @@ flags.DEFINE_list(
     "questions",
     None,
     "What to measure: some of strong, weak, batch, filters, units, examples, "
-    "overhead. "
-    "Default: all.",
+    "overhead. Default: all.",
 )
 flags.DEFINE_integer("rounds", 7, "Number of timing rounds.", lower_bound=1)
 flags.DEFINE_float(
@@ -86,16 +85,13 @@ QUESTIONS = {
     "examples": "time of an epoch by examples",
     "overhead": "shard_map on one device compared with jit",
 }
-# What these questions widen, and in words.
+# The layers that these questions widen, and what a recipe without them lacks.
 WIDENED = {
     "filters": (Conv, "a convolution"),
     "units": (Dense, "a hidden dense layer"),
 }
-AXES = {
-    **{"strong": "devices", "weak": "devices", "batch": "batch"},
-    **{"filters": "filters", "units": "units"},
-    **{"examples": "examples", "overhead": "strategy"},
-}
+# The head of the first column; else the question itself.
+AXES = {"strong": "devices", "weak": "devices", "overhead": "strategy"}
 
 
 def main(args: list[str]) -> None:
@@ -109,7 +105,8 @@ def main(args: list[str]) -> None:
     for question in chosen:
         print(f"\n{QUESTIONS[question]}", flush=True)
         rows = measure(question, experiment)
-        print(*lines.points_lines(question, AXES[question], rows), sep="\n", flush=True)
+        axis = AXES.get(question, question)
+        print(*lines.points_lines(question, axis, rows), sep="\n", flush=True)
         results.append(
             rows,
             benchmark="scaling",
@@ -134,8 +131,11 @@ def _chosen(experiment: Experiment) -> list[str]:
     for question in FLAGS.questions:
         if question not in QUESTIONS:
             raise unknown_name("question", question, QUESTIONS)
-        told = f"a recipe with {lacks.get(question)} for --questions={question}"
-        expect(told, FLAGS.recipe, question not in lacks)
+        if question in lacks:
+            raise InputError(
+                f"expected a recipe with {lacks[question]} for --questions={question}, "
+                f"got {FLAGS.recipe!r}"
+            )
     expect("at least one of --questions", FLAGS.questions, bool(FLAGS.questions))
     return FLAGS.questions
 

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from contenders import Task
 from machine import busy_note
 
 from cnnjax.results.environment import machine_text
@@ -26,7 +27,7 @@ class Group(NamedTuple):
     machine: str  # by which it is named on the page
     recipe: str
     batch_size: int
-    task: str
+    task: Task
     rows: tuple[Row, ...]
 
     @property

@@ -6,13 +6,14 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from contenders import Task
 from machine import busy_note
 
 from cnnjax.results.environment import environment_line, machine_text
 from cnnjax.studies.reporting.words import code, table, text
 
 Row = dict[str, Any]  # a line of a results file
-TASKS = {
+TASKS: dict[Task, str] = {
     "mean": "an update from the mean gradient",
     "bfloat16": "an update from the mean gradient, computed in bfloat16",
     "norms": "an update, and the norm of each example's gradient",

@@ -100,7 +100,7 @@ def main(args: list[str]) -> None:
             if FLAGS.advise:
                 print(wrap(advice_line(_progress.advise(experiment))))
             else:
-                for task in (task for task in tables.TASKS if task in tasks):
+                for task in tables.TASKS:
                     group = [
                         e
                         for e in entries

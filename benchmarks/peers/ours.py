@@ -125,7 +125,9 @@ def experiment_of(
     return experiments.prepare(recipe, dataset, seed=facts["seed"], options=options)
 
 
-def _widened(model: ModelConfig, kind: type, features: int) -> ModelConfig:
+def _widened(
+    model: ModelConfig, kind: type[Conv | Dense], features: int
+) -> ModelConfig:
     """Return a network whose layers of this kind, but the last layer, have features."""
     *layers, last = model.layers
     wider = [

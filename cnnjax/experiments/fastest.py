@@ -33,8 +33,8 @@ class Known(NamedTuple):
 
 # The first entry that fits. Relative to `jit`, examples/s in training, batch 64:
 # adam_cosine_cnn on two cores of an AMD EPYC 1.33, of an Intel Xeon 1.13. Microbatches
-# of 16 relative to 32: on the EPYC 1.02 (adam_cosine_cnn), 1.16 (sgd_dropout_cnn), 1.08
-# (cifar10_cnn); on the Xeon 0.78 (adam_cosine_cnn).
+# of 16 relative to 32: on the EPYC 0.99 (adam_cosine_cnn), 1.08 (sgd_dropout_cnn), 0.98
+# (fast_mnist_cnn), with less memory; on the Xeon 0.78 (adam_cosine_cnn).
 # On one NVIDIA H200, `factored` has 0.94 (batch 64) and 0.65 (batch 1,024).
 KNOWN_FORMS = (
     Known("cpu", "Intel", Conv, rules.factored, 32, "for convolutions on an Intel CPU"),

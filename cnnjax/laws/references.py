@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -81,7 +81,8 @@ def make_reference(
         return _reference(experiment, batch_size=batch_size, num_steps=num_steps)
 
 
-def _first_device(platform: str | None) -> jax.Device | None:
+def _first_device(platform: str | None) -> Any:
+    """Return the first device of a platform; None: JAX's own choice."""
     if platform is None:
         return None
     try:
