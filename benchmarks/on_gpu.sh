@@ -19,7 +19,7 @@ refuse() {
   exit 2
 }
 all=strategies,fast,throughput,seeds,per_example,accuracy,others
-out='' flags=() platform=gpu quick='' parts=$all seconds=150
+out='' flags=() platform=gpu quick='' parts=$all seconds=240
 for argument in "$@"; do
   case $argument in
     --platform=*) platform=${argument#*=} ;;
