@@ -24,6 +24,7 @@ import _script
 from absl import flags
 
 from cnnjax.base.errors import InputError, expect
+from cnnjax.results.lock import alone_in
 from cnnjax.results.workdir import folder_named
 from cnnjax.studies import published
 from cnnjax.studies.published.run import System
@@ -31,7 +32,6 @@ from cnnjax.studies.reporting.counts import counts_line
 from cnnjax.studies.reproduction.plan import Job
 from cnnjax.studies.runner import jobs, training
 from cnnjax.studies.runner.campaign import Campaign
-from cnnjax.studies.runner.lock import alone_in
 from cnnjax.studies.runner.outlook import duration
 from cnnjax.telling.layout import wrap
 

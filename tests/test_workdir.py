@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
+from cnnjax.base import durable
 from cnnjax.base.errors import InputError, unknown_name
 from cnnjax.models.stack import Dense
 from cnnjax.results import workdir
@@ -54,34 +55,22 @@ def test_files_can_be_read_back(tmp_path):
     np.testing.assert_array_equal(tensors["dense_0/kernel"], kernel)
 
 
-def test_a_refusal_of_the_system_is_one_line_and_leaves_nothing(tmp_path):
+def test_a_refusal_of_the_system_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
     folder = workdir.open_workdir(str(tmp_path), overwrite=False)
-    (tmp_path / f"result.json.{os.getpid()}.partial").symlink_to("/dev/full")
+
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(durable.os, "fsync", refuse)
     with pytest.raises(InputError, match="No space left on device; choose another"):
         folder.write_json("result.json", {"a": 1})
     assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
         workdir.open_workdir(str(tmp_path / "file" / "run"), overwrite=False).start(
             {}, room=0
         )
-
-
-def test_two_processes_that_write_a_file_do_not_meet(tmp_path, monkeypatch):
-    folder, replace = workdir.Workdir(tmp_path), Path.replace
-
-    def after_another(aside, target):
-        """Put a file in its place once another process has written it whole."""
-        monkeypatch.setattr(Path, "replace", replace)
-        with monkeypatch.context() as other:
-            other.setattr(workdir.os, "getpid", lambda: 1)
-            folder.write_bytes("report.md", b"theirs")
-        return replace(aside, target)
-
-    monkeypatch.setattr(Path, "replace", after_another)
-    folder.write_bytes("report.md", b"ours")
-    assert (tmp_path / "report.md").read_bytes() == b"ours"
-    assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
 
 
 def test_without_a_path_nothing_is_kept(tmp_path, monkeypatch):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,19 +17,21 @@ import numpy as np
 from jaxtyping import PyTree
 from safetensors.numpy import save
 
+from cnnjax.base import durable
 from cnnjax.base.errors import InputError, expect
 from cnnjax.results.schema import PREDICTIONS
 
-FILES = (
+FILES = (  # in the order in which an earlier run's are removed
+    "result.json",  # without it a run counts as unfinished
     "config.json",
     "metrics.jsonl",
     "steps.csv",
     "seeds.jsonl",
     "predictions.csv",
-    "result.json",
     "params.safetensors",
     "curves.png",
 )
+PROBE_BYTES = 2**26  # the system's figure of free space knows no quota
 
 
 class Workdir(NamedTuple):
@@ -43,20 +47,28 @@ class Workdir(NamedTuple):
     def start(self, config: Mapping[str, Any], *, room: int) -> None:
         """Make the folder, remove an earlier run's files, write config and metrics.
 
-        `room` is the number of bytes that the run will write. A file of this size is
-        written first, so that a full disk is noticed before anything is removed or
-        trained.
+        `room` is the number of bytes that the run will write. A file of this size (of
+        PROBE_BYTES, if it is larger) is written first, so that a full disk is noticed
+        before anything is removed or trained.
 
         Raises:
             InputError: the folder cannot be made or has no room; nothing is lost.
         """
         if self.path is None:
             return
-        probe = self.path / "room.partial"
+        probe = self.path / f"room{durable.SUFFIX}"
         with _writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+            durable.sweep(self.path)
             try:
-                probe.write_bytes(bytes(room))
+                free = shutil.disk_usage(self.path).free
+                if room > free:
+                    raise OSError(
+                        errno.ENOSPC,
+                        f"the run needs {room / 2**20:,.0f} MiB, {free / 2**20:,.0f} "
+                        "MiB are free",
+                    )
+                durable.write_bytes(probe, bytes(min(room, PROBE_BYTES)))
             finally:
                 probe.unlink(missing_ok=True)
             for name in FILES:
@@ -76,11 +88,9 @@ class Workdir(NamedTuple):
     def append_lines(self, name: str, lines: Sequence[str]) -> None:
         """Append lines of text to a file immediately."""
         if self.path is not None:
-            with (
-                _writing(self.path / name),
-                (self.path / name).open("a", encoding="utf-8") as file,
-            ):
-                file.write("".join(f"{line}\n" for line in lines))
+            text = "".join(f"{line}\n" for line in lines)
+            with _writing(self.path / name):
+                durable.append_bytes(self.path / name, text.encode())
 
     def append_predictions(
         self, seed: int, labels: np.ndarray, predictions: np.ndarray | None
@@ -112,23 +122,14 @@ class Workdir(NamedTuple):
         self.write_bytes("params.safetensors", save(tensors))
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """Write to a temporary file and rename it into place.
-
-        Two processes that write the same file use separate ones: the last one wins.
+        """Write a file whole, or leave what was there: see `base.durable`.
 
         Raises:
             InputError: writing fails; no partial file is left.
         """
-        if self.path is None:
-            return
-        aside = self.path / f"{name}.{os.getpid()}.partial"
-        with _writing(self.path / name):
-            try:
-                aside.write_bytes(content)
-                aside.replace(self.path / name)
-            except OSError:
-                aside.unlink(missing_ok=True)
-                raise
+        if self.path is not None:
+            with _writing(self.path / name):
+                durable.write_bytes(self.path / name, content)
 
 
 def open_workdir(path: str | None, *, overwrite: bool) -> Workdir:

@@ -7,13 +7,13 @@ import errno
 import pytest
 
 from cnnjax.base.errors import InputError
-from cnnjax.studies.runner.lock import alone_in
+from cnnjax.results.lock import alone_in
 
 
 def test_nobody_else_works_in_the_same_folder(tmp_path):
     with (
         alone_in(tmp_path),
-        pytest.raises(InputError, match="another reproduce.py"),
+        pytest.raises(InputError, match=r"process \d+ on .* is using"),
         alone_in(tmp_path),
     ):
         pass

@@ -1,0 +1,103 @@
+"""Files that are whole or not there, whatever ends the process or the machine.
+
+A file is written under another name beside its own, flushed to the disk, and renamed.
+A name that somebody else put there, a link for example, is never written through.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+SUFFIX = ".partial"  # of a file that is being written
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole, or leave what was there.
+
+    Several processes may write the same file: the last one wins.
+
+    Raises:
+        OSError: the system refuses; nothing partial is left.
+    """
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{SUFFIX}")
+    try:
+        _write(os.open(aside, NEW, 0o666), content)
+        os.replace(aside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(aside)
+        raise
+    flush_folder(path.parent)
+
+
+def append_bytes(path: Path, content: bytes) -> None:
+    """Append to a file that is not a link.
+
+    Raises:
+        OSError: the system refuses; what was there before is still there.
+    """
+    handle = os.open(path, APPEND, 0o666)
+    before = os.fstat(handle).st_size
+    try:
+        _write(handle, content)
+    except OSError:
+        with contextlib.suppress(OSError):  # half a line is worth nothing
+            os.truncate(path, before)
+        raise
+
+
+def flush_folder(folder: Path) -> None:
+    """Make renames in a folder survive a power failure, where the system can."""
+    with contextlib.suppress(OSError):  # not every file system can
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def flush_tree(folder: Path) -> None:
+    """Flush every file and folder below a folder to the disk.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    for path in _below(folder):
+        if path.is_dir():
+            flush_folder(path)
+        else:
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+    flush_folder(folder)
+
+
+def sweep(folder: Path) -> None:
+    """Remove files that were never finished. Nobody else may be writing there."""
+    with contextlib.suppress(OSError):
+        for path in folder.glob(f"*{SUFFIX}"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _write(handle: int, content: bytes) -> None:
+    """Write to an open file, flush it to the disk, and close it."""
+    with open(handle, "wb", buffering=0) as file:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[file.write(rest) :]
+        os.fsync(handle)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Iterate over everything below a folder, the deepest first."""
+    for root, folders, files in os.walk(folder, topdown=False):
+        yield from (Path(root) / name for name in (*files, *folders))

@@ -1,0 +1,87 @@
+"""Lock a folder for one program at a time; its children share the lock."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from cnnjax.base.errors import InputError
+
+FILE = ".lock"
+OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+MOST_BYTES = 1000  # of a lock's content
+
+
+@contextlib.contextmanager
+def alone_in(workdir: Path) -> Iterator[None]:
+    """Lock a workdir: two programs that train the same run would mix its files.
+
+    The system releases the lock when the process ends, however it ends. Child processes
+    share it: if this process is killed and a child survives, the folder stays locked
+    until the child ends. Over NFS it holds between machines if the server has locks.
+
+    Raises:
+        InputError: the folder is locked already (by whom, and since when), or it cannot
+            be made or locked.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on this system
+        yield
+        return
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = os.open(workdir / FILE, OPEN, 0o666)
+    except OSError as error:
+        raise InputError(
+            f"cannot write into {workdir}: {error.strerror}; choose another --workdir"
+        ) from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"{_holder(lock)} is using {workdir}; wait for it, end it, or choose "
+                "another --workdir"
+            ) from error
+        except OSError as error:  # a file system without locks
+            raise InputError(
+                f"cannot lock {workdir}: {error.strerror}; choose another --workdir"
+            ) from error
+        _sign(lock)
+        os.set_inheritable(lock, True)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _sign(lock: int) -> None:
+    """Write into a lock who holds it; what the disk refuses is not worth a run."""
+    told = {
+        "program": Path(sys.argv[0]).name,
+        "process": os.getpid(),
+        "machine": platform.node(),
+        "since": datetime.datetime.now().isoformat(" ", timespec="seconds"),
+    }
+    with contextlib.suppress(OSError):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, json.dumps(told).encode()[:MOST_BYTES], 0)
+
+
+def _holder(lock: int) -> str:
+    """Say who holds a lock, by what it wrote there itself."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        told = json.loads(os.pread(lock, MOST_BYTES, 0))
+        program, machine, since = (
+            "".join(filter(str.isprintable, str(told[name])))[:100]
+            for name in ("program", "machine", "since")
+        )
+        process = int(told["process"])
+        return f"{program} (process {process} on {machine}, since {since})"
+    return "another program"
