@@ -23,7 +23,7 @@ from cnnjax.gradients import reductions, rules
 from cnnjax.gradients.shares import with_per_example
 from cnnjax.models.losses import LOSSES
 from cnnjax.models.stack import ModelConfig, layer_rows
-from cnnjax.results.workdir import plain
+from cnnjax.results.plain import plain
 from cnnjax.training.optimizers import make_schedule
 
 

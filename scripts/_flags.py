@@ -15,10 +15,13 @@ from absl import flags
 from cnnjax import devices, experiments, faults, strategies
 from cnnjax.base.compile_cache import CompileCache
 from cnnjax.base.errors import InputError, expect, unknown_name
+from cnnjax.checkpoints.policy import FORMS, Every, parse_every
+from cnnjax.checkpoints.store import KEEP
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.order import Shuffle
 from cnnjax.devices.processes import HEARTBEAT_SECONDS, Cluster, expect_one
 from cnnjax.experiments import ensembles, recipes
+from cnnjax.experiments.beginning import Resume
 from cnnjax.experiments.fastest import plain_form
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.placement import Placement
@@ -26,7 +29,10 @@ from cnnjax.experiments.recipe import FASTEST
 from cnnjax.measuring import advice_cache
 from cnnjax.models import initializers
 from cnnjax.models.stack import MatmulPrecision
+from cnnjax.results.workdir import Workdir, open_workdir
+from cnnjax.telling.folder import Keeping
 from cnnjax.telling.layout import wrap
+from cnnjax.training.divergence import OnNan
 from cnnjax.training.optimizers import ALGORITHMS
 from cnnjax.training.schedules import SCHEDULES, CosineUnit
 
@@ -41,7 +47,7 @@ OVERRIDES = (
 
 # Besides the recipe's: what each of several processes must be given alike.
 SAME = (
-    *("seed", "evaluate_every", "microbatch_size"),
+    *("seed", "evaluate_every", "microbatch_size", "on_nan", "checkpoint_every"),
     *("num_devices", "model_devices", "fault"),
 )
 
@@ -123,6 +129,17 @@ def define_training() -> None:
     meaning = "Folder for the results; without it, none are kept."
     flags.DEFINE_string("workdir", None, meaning)
     switch("overwrite", False, "Replace an earlier run in --workdir.")
+    meaning = (
+        "Go on where a run in --workdir was stopped: auto, if there is one; never; "
+    )
+    meaning += "must, or else an error."
+    flags.DEFINE_enum("resume", "auto", get_args(Resume), meaning)
+    meaning = f"When to save a checkpoint, besides at the end and at a signal: {FORMS}."
+    flags.DEFINE_string("checkpoint_every", "60s", meaning)
+    meaning = "Checkpoints to keep: the newest, and the best of all."
+    whole("keep_checkpoints", KEEP, meaning, lower_bound=1, upper_bound=1000)
+    meaning = "What to do when a loss or a parameter is not finite."
+    flags.DEFINE_enum("on_nan", "stop", get_args(OnNan), meaning)
     switch("log_steps", False, "Keep the loss of every update, in steps.csv.")
 
 
@@ -158,12 +175,35 @@ def seeds() -> range:
     return asked
 
 
+def keeping() -> Keeping:
+    """Return what the flags say of checkpoints.
+
+    Raises:
+        InputError: --checkpoint_every says nothing that is known.
+    """
+    every = parse_every(FLAGS.checkpoint_every)
+    kept = every if FLAGS.workdir is not None else Every()
+    return Keeping(kept, FLAGS.keep_checkpoints, FLAGS.resume, FLAGS.overwrite)
+
+
+def workdir() -> Workdir:
+    """Return the folder for the results: of several processes, that of process 0."""
+    return open_workdir(FLAGS.workdir if jax.process_index() == 0 else None)
+
+
+def noted() -> dict[str, int]:
+    """Return the flags that config.json holds besides the recipe."""
+    own = {"evaluate_every": FLAGS.evaluate_every}
+    return own if FLAGS.num_seeds == 1 else {**own, "group_size": FLAGS.group_size}
+
+
 def refuse_idle() -> None:
     """Raise InputError for a flag that would do nothing beside the others."""
     workdir, many = FLAGS.workdir, FLAGS.num_seeds
     kept, grouped = workdir is not None, FLAGS.group_size != ensembles.GROUP_SIZE
     expect("--workdir with --overwrite", workdir, kept or not FLAGS.overwrite)
     expect("--workdir with --log_steps", workdir, kept or not FLAGS.log_steps)
+    expect("--workdir with --resume=must", workdir, kept or FLAGS.resume != "must")
     expect("--num_seeds=1 with --log_steps", many, many == 1 or not FLAGS.log_steps)
     expect("several --num_seeds with --group_size", many, many > 1 or not grouped)
 

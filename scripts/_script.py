@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
+if "ipykernel" not in sys.modules and sys.argv[0].endswith(".py"):
+    # An exception could get lost in a callback of JAX while it is imported.
+    with contextlib.suppress(ValueError):  # not in the main thread
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: os._exit(128 + number))
 try:
     import jax
 except Exception as error:
@@ -43,8 +49,10 @@ from absl import app, flags, logging
 
 from cnnjax.base import streams
 from cnnjax.base.errors import InputError
+from cnnjax.base.signals import StoppedError, end_at_once
 from cnnjax.telling.usage import Flag, usage
 
+ASKING = () if "ipykernel" in sys.modules else (signal.SIGINT, signal.SIGTERM)
 HERE = Path(__file__).parent
 # What others call the flags of these scripts.
 ALIASES = {
@@ -67,14 +75,15 @@ ALIASES = {
 GROUPS = {
     "data": "dataset data_dir num_train",
     "training": "recipe epochs batch_size shuffle initializer seed num_seeds "
-    "group_size evaluate_every precision matmul_precision fault",
+    "group_size evaluate_every on_nan precision matmul_precision fault",
     "optimizer": "algorithm learning_rate l2 momentum b1 b2 eps schedule "
     "min_learning_rate cosine_epochs cosine_unit pct_start div_factor "
     "final_div_factor",
     "devices": "strategy num_devices model_devices microbatch_size",
     "cluster": "coordinator_address num_processes process_index distributed "
     "heartbeat_seconds join_seconds",
-    "output": "workdir overwrite log_steps output_dir out json",
+    "output": "workdir resume overwrite checkpoint_every keep_checkpoints log_steps "
+    "output_dir out json",
 }
 
 
@@ -85,6 +94,9 @@ def run(main: Callable[[list[str]], None]) -> None:
     """
     name = Path(sys.argv[0]).name
     streams.mend()
+    earlier = {}
+    with contextlib.suppress(ValueError):  # not in the main thread
+        earlier = {number: signal.signal(number, _ask_to_end) for number in ASKING}
 
     def parse(argv: list[str]) -> list[str]:
         own = argv[: argv.index("--")] if "--" in argv else argv
@@ -101,7 +113,16 @@ def run(main: Callable[[list[str]], None]) -> None:
         with _telling(name):
             app.run(quiet, flags_parser=parse)
     finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
         _forget_flags()
+
+
+def _ask_to_end(number: int, _: object) -> None:
+    """Unwind, so that what was begun is tidied up; a second signal does not wait."""
+    for other in ASKING:
+        signal.signal(other, lambda number, _: end_at_once(number))
+    raise StoppedError(number, "")
 
 
 def refuse_arguments(args: list[str]) -> None:
@@ -154,9 +175,12 @@ def _telling(name: str) -> Iterator[None]:
         _leave(_tell(name, _suggestion(error) or error))
     except (InputError, flags.Error) as error:
         _leave(_tell(name, error))
-    except KeyboardInterrupt:
-        print(f"{name}: stopped by the keyboard", file=sys.stderr)
-        _leave(130)
+    except (KeyboardInterrupt, StoppedError) as error:
+        stopped = isinstance(error, StoppedError)
+        told = str(error) if stopped else "stopped by the keyboard"
+        with contextlib.suppress(OSError):
+            print(f"{name}: {told}", file=sys.stderr)
+        _leave(error.status if stopped else 130)
     except BrokenPipeError:  # the reader of our output has gone
         _leave(141)
     except OSError as error:  # the system's refusal, whatever was asked of it

@@ -4,6 +4,7 @@
 
 Writes into --workdir: config.json, metrics.jsonl (one line per epoch), result.json,
 params.safetensors, predictions.csv and curves.png; with --log_steps also steps.csv.
+The same command again goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -17,21 +18,23 @@ sys.path.insert(0, str(Path(__file__).parent))  # python -I leaves it out
 import _flags
 import _progress
 import _script
-import jax
 from absl import flags
 
 from cnnjax import data, experiments
 from cnnjax.base.clock import Clock
 from cnnjax.base.compile_cache import CompileCache
+from cnnjax.base.signals import Stop
+from cnnjax.checkpoints.keeper import Keeper
 from cnnjax.devices import processes
 from cnnjax.experiments import groups
 from cnnjax.experiments.journal import Journal
 from cnnjax.faults import switch_in
 from cnnjax.results.environment import describe_environment, find_devices
-from cnnjax.results.workdir import open_workdir
-from cnnjax.telling import examples, text, training
+from cnnjax.telling import text, training
+from cnnjax.telling.folder import opened
 
 FLAGS = flags.FLAGS
+Prepare = Callable[[int], experiments.Experiment]
 _flags.define_recipe()
 _flags.define_training()
 _flags.define_cluster()
@@ -41,42 +44,32 @@ flags.adopt_module_key_flags(_flags)
 def main(args: list[str]) -> None:
     """Train, and say at every stage what is going on."""
     _script.refuse_arguments(args)
-    clock = Clock()
-    _flags.start_jax()
-    processes.join(_flags.cluster())
-    find_devices()
-    cache = CompileCache()
-    processes.together(_flags.refuse_idle)
-    journal, prepare_fn = processes.together(
-        lambda: prepare(clock, cache), same=lambda p: _flags.same(p[0].experiment)
-    )
-    processes.together(lambda: journal.start(sys.argv))
-    faults = introduce(journal)
-    how = {"evaluate_every": FLAGS.evaluate_every, "cache": cache}
-    num_groups = -(-len(journal.seeds) // FLAGS.group_size)
-    with _progress.Training(journal.experiment, runs=num_groups) as progress:
-        teller = training.Teller(progress.write, progress.update)
-        if len(journal.seeds) == 1:
-            before, after = training.train_one(journal, teller, **how)
-        else:
-            how |= {"group_size": FLAGS.group_size}
-            before, after = [], training.train_seeds(journal, prepare_fn, teller, **how)
-    times = text.time_text(clock.seconds, total=clock.total(), cache=cache.state)
-    kept = [] if journal.workdir.path is None else [f"results in {FLAGS.workdir}"]
-    print("", *before, times, *kept, *faults, *after, sep="\n")
+    with Stop() as stop:
+        clock, keeping = Clock(), _flags.keeping()
+        _flags.start_jax()
+        processes.join(_flags.cluster())
+        find_devices()
+        cache = CompileCache()
+        processes.together(_flags.refuse_idle)
+        journal, prepare_fn = processes.together(
+            lambda: prepare(clock, cache), same=lambda p: _flags.same(p[0].experiment)
+        )
+        with opened(journal, keeping, sys.argv, stop=stop) as (keeper, beginning):
+            print(*beginning.told, sep="\n", end="\n" * bool(beginning.told))
+            status = beginning.status
+            if status is None:
+                status = train(journal, prepare_fn, keeper, cache)
+    if status:
+        sys.exit(status)
 
 
-def prepare(
-    clock: Clock, cache: CompileCache
-) -> tuple[Journal, Callable[[int], experiments.Experiment]]:
+def prepare(clock: Clock, cache: CompileCache) -> tuple[Journal, Prepare]:
     """Settle what can be refused, before anything is written or trained.
 
     Raises:
-        InputError: flags or data are wrong, or the workdir holds a run.
+        InputError: flags or data are wrong.
     """
     recipe, seeds = _flags.recipe_from_flags(or_auto=True), _flags.seeds()
-    path = FLAGS.workdir if jax.process_index() == 0 else None
-    workdir = open_workdir(path, overwrite=FLAGS.overwrite)
     with clock.part("load"):
         dataset = data.load_dataset(recipe.dataset, data_dir=FLAGS.data_dir)
     with clock.part("advice" if FLAGS.strategy == _flags.AUTO else "prepare"):
@@ -88,32 +81,35 @@ def prepare(
             return switch_in(right, FLAGS.fault)
 
         experiment = prepare_fn(seeds[0])
-        jax.block_until_ready(experiment.params)
         groups.check_group(experiment, min(FLAGS.group_size, len(seeds)))
     journal = Journal(
-        workdir=workdir,
+        workdir=_flags.workdir(),
         experiment=experiment,
         seeds=seeds,
         clock=clock,
         environment=describe_environment(),
+        how=_flags.noted(),
         log_steps=FLAGS.log_steps,
     )
     return journal, prepare_fn
 
 
-def introduce(journal: Journal) -> list[str]:
-    """Say what is trained, on what; return the warnings of faults, to be said again."""
-    experiment, seeds = journal.experiment, journal.seeds
-    of = f"seeds {seeds[0]} to {seeds[-1]}" if seeds[1:] else f"seed {seeds[0]}"
-    print(text.environment_text(journal.environment))
-    print(text.run_text(experiment, of), end="\n\n")
-    print(text.summary(experiment.recipe.model), end="\n\n")
+def train(
+    journal: Journal, prepare_fn: Prepare, keeper: Keeper, cache: CompileCache
+) -> int:
+    """Say what is trained, on what; train; say how it ended; return the status."""
+    experiment, clock = journal.experiment, journal.clock
+    print(*training.introduction(journal), sep="\n\n", end="\n\n", flush=True)
+    how = training.How(FLAGS.evaluate_every, FLAGS.on_nan, FLAGS.group_size, cache)
+    num_groups = -(-len(journal.seeds) // FLAGS.group_size)
+    with _progress.Training(experiment, runs=num_groups) as progress:
+        teller = training.Teller(progress.write, progress.update)
+        told = training.train(journal, keeper, teller, how, prepare_fn=prepare_fn)
+    times = text.time_text(clock.seconds, total=clock.total(), cache=cache.state)
     faults = text.fault_lines(experiment.faults)
-    print(*faults, sep="\n", end="\n\n" if faults else "", flush=True)
-    if not seeds[1:]:
-        shown = training.choose_example(journal)
-        print(examples.example_as_text(experiment.test, shown), end="\n\n", flush=True)
-    return faults
+    kept = [] if journal.workdir.path is None else [f"results in {FLAGS.workdir}"]
+    print("", *told.before, times, *kept, *faults, *told.after, sep="\n")
+    return told.status
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def write_job(job, *, lines=(), predictions=None, **result) -> None:
     workdir.write_json("config.json", config)
     workdir.write_bytes("metrics.jsonl", b"")
     for line in lines:
-        workdir.append_json_line("metrics.jsonl", line)
+        workdir.append_json_lines("metrics.jsonl", [line])
     if predictions is not None:
         workdir.append_predictions(job.seed, *map(np.array, predictions))
     environment = {"date": "2026-01-01", "num_cores": 1, "machine": "x86_64"}

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from batches import TINY, make_batch, random_dataset
 from published_runs import findings_of, image, system, write_job
@@ -20,7 +21,7 @@ from cnnjax.experiments.ensembles import SeedRun, run_seeds
 from cnnjax.experiments.experiment import prepare
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.predictions import predict, predict_test
-from cnnjax.experiments.runs import Run, fit, make_test
+from cnnjax.experiments.runs import Run, fit, make_test, run
 from cnnjax.models.stack import Dense, Flatten
 from cnnjax.results.outcomes import dead_classes, read_outcome
 from cnnjax.strategies import STRATEGIES, Options, make_strategy
@@ -158,28 +159,81 @@ def test_no_prediction_is_no_class():
     assert "diverged" not in seed_line(SeedRun(0, run, labels, labels))
 
 
-def test_seeds_that_are_counted_although_they_diverged_are_named():
-    lines = interval_lines("accuracy", None, not_finite=[4], diverged=[1, 3, 4])
-    assert lines[0] == "diverged, but included in the mean: seed 1, seed 3"
+def test_seeds_that_are_left_out_are_named():
+    lines = interval_lines("accuracy", None, not_finite=[3, 4], diverged=[1, 3])
+    assert lines[0] == "left out because they diverged: seed 1, seed 3"
     assert lines[1] == "left out because their test accuracy is not finite: seed 4"
 
 
-def test_the_script_says_which_seeds_diverged(tmp_path, forks):
+STEEP = ("--algorithm=sgd", "--schedule=constant", "--learning_rate=1e30")
+
+
+@pytest.mark.parametrize(("on_nan", "status"), [("stop", 3), ("continue", 0)])
+def test_the_script_says_which_seeds_diverged(on_nan, status, tmp_path, forks):
     flags = ("--num_train=64", "--epochs=1", "--num_seeds=2", "--workdir=run")
-    steep = ("--algorithm=sgd", "--schedule=constant", "--learning_rate=1e30")
-    done = forks.run(SCRIPTS / "train.py", *flags, *steep, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "\ndiverged, but included in the mean: seed 0, seed 1\n" in done.stdout
-    told = "no interval of the mean: all seeds have the same value\n"
-    assert done.stdout.endswith(told)
+    flags = (*flags, *STEEP, f"--on_nan={on_nan}")
+    done = forks.run(SCRIPTS / "train.py", *flags, cwd=tmp_path)
+    assert done.returncode == status, done.stderr
+    assert "\nleft out because they diverged: seed 0, seed 1\n" in done.stdout
+    assert done.stdout.endswith("test accuracy: no seeds left to average\n")
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["seeds_diverged"] == [0, 1]
-    assert result["test_accuracy_over_seeds"]["student"] is None
+    assert result["test_accuracy_over_seeds"] is None
     rows = (tmp_path / "run" / "seeds.jsonl").read_text().splitlines()
     assert [json.loads(row)["test_no_prediction"] for row in rows] == [360, 360]
     predictions = (tmp_path / "run" / "predictions.csv").read_text().splitlines()[1:]
     assert all(line.endswith(",-1") for line in predictions)
     assert read_outcome(str(tmp_path / "run")).diverged == {0: 360, 1: 360}
+
+
+@pytest.mark.parametrize("strategy", ["jit", "eager", "shard_map"])
+def test_the_first_update_that_was_not_finite_is_found(strategy):
+    """The rate is finite until update 5, of two epochs of 4 updates."""
+    recipe = override(LINE, strategy=strategy, batch_size=16, epochs=2)
+    experiment = prepare(recipe, DATASET)
+
+    def rate(step):
+        return jnp.where(step < 5, 0.01, jnp.inf)
+
+    experiment = experiment._replace(schedule=rate, optimizer=optax.sgd(rate))
+    ended = run(experiment, on_nan="stop")
+    found = ended.divergence
+    assert (found.epoch, found.step) == (2, 6)
+    assert found.tensor.startswith("the parameter dense_1/")
+    assert math.isfinite(found.loss)
+    assert 0 < found.gradient_norm < math.inf
+    assert found.learning_rate == math.inf
+    assert [record.epoch for record in ended.records] == [1]
+    assert ended.diverged
+    assert run(experiment).diverged
+
+
+def test_a_run_that_only_its_last_update_spoils_has_diverged():
+    """No loss shows it: all were measured before."""
+    recipe = override(LINE, batch_size=64, epochs=1)
+    experiment = prepare(recipe, DATASET)._replace(optimizer=optax.sgd(math.inf))
+    ended = run(experiment, evaluate_every=0)
+    assert all(math.isfinite(record.train["loss"]) for record in ended.records)
+    assert ended.diverged
+    assert not ended.finite
+    assert run(experiment, on_nan="stop").divergence.step == 1
+
+
+def test_the_script_stops_at_a_loss_that_is_not_finite(tmp_path, forks):
+    flags = ("--num_train=640", "--epochs=3", "--workdir=run", *STEEP)
+    done = forks.run(SCRIPTS / "train.py", *flags, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (3, "")
+    told = " ".join(done.stdout.split())
+    assert "stopped: in update 2 (epoch 1) the loss was not finite; loss " in told
+    assert ", norm of the gradient " in told
+    assert "learning rate 1e+30; a lower learning rate may help" in told
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["diverged"]
+    assert result["divergence"]["step"] == 2
+    assert not (tmp_path / "run" / "params.safetensors").exists()
+    again = forks.run(SCRIPTS / "train.py", *flags, cwd=tmp_path)
+    assert again.returncode == 3
+    assert "is finished: diverged" in again.stdout
 
 
 def test_a_report_names_the_seeds_that_diverged(tmp_path):

@@ -256,12 +256,12 @@ def test_a_link_that_leads_nowhere_is_told(path, tmp_path, monkeypatch):
     ):
         folder_named(path)
     (tmp_path / "found").symlink_to("d")
-    assert open_workdir("found/new", overwrite=False).path == tmp_path / "found/new"
+    assert open_workdir("found/new").path == tmp_path / "found/new"
 
 
 def test_a_workdir_stays_where_it_was_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    workdir = open_workdir("w", overwrite=False)
+    workdir = open_workdir("w")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     workdir.start({}, room=1)

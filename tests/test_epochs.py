@@ -25,6 +25,7 @@ from cnnjax.gradients.shares import batch_value_and_grad, serial_value_and_grad
 from cnnjax.laws.comparison import largest_error
 from cnnjax.models.stack import Dense, Flatten
 from cnnjax.strategies import STRATEGIES, Options
+from cnnjax.training import calls as calls_of
 from cnnjax.training import epochs
 from cnnjax.training.evaluation import make_evaluate
 from cnnjax.training.records import epoch_means
@@ -80,7 +81,7 @@ def test_evaluating_changes_nothing():
 
 def test_the_calls_of_an_epoch_change_nothing(monkeypatch):
     one = trained()
-    monkeypatch.setattr(epochs, "CALLS_PER_EPOCH", 1)
+    monkeypatch.setattr(calls_of, "CALLS_PER_EPOCH", 1)
     assert same_bits(one, trained())
     assert timeless(one) == timeless(trained())
 
@@ -105,8 +106,8 @@ def test_an_epoch_sees_every_example_once_however_its_calls_fall(
         made.extend(range(first, stop))
         return updates.run(loop, feed, order, first, stop)
 
-    for calls in (epochs.CALLS_PER_EPOCH, 3):
-        monkeypatch.setattr(epochs, "CALLS_PER_EPOCH", calls)
+    for calls in (calls_of.CALLS_PER_EPOCH, 3):
+        monkeypatch.setattr(calls_of, "CALLS_PER_EPOCH", calls)
         made.clear()
         _, records = epochs.train(
             *start,
@@ -288,7 +289,7 @@ def test_the_parts_of_the_time_sum_to_the_whole(monkeypatch):
     experiment = prepare(override(TINY, epochs=3), DATASET)
     clock = Clock()
     ended = run(experiment, clock=clock)
-    calls = 3 * min(epochs.CALLS_PER_EPOCH, -(-50 // TINY.batch_size))
+    calls = 3 * min(calls_of.CALLS_PER_EPOCH, -(-50 // TINY.batch_size))
     assert clock.seconds == {"compile": 101, "train": 1000 * calls, "evaluate": 30}
     assert sum(clock.seconds.values()) == clock.total() == now
     for record in ended.records:

@@ -156,7 +156,7 @@ def test_what_is_written_is_what_is_predicted_of_each_test_example(trained, tmp_
     for image, predicted in zip(experiment.test.inputs, predictions, strict=True):
         assert predicted == np.argmax(one(ended.params, image))
     assert not np.array_equal(labels, predictions)
-    folder = open_workdir(str(tmp_path), overwrite=False)
+    folder = open_workdir(str(tmp_path))
     folder.append_predictions(7, labels, predictions)
     folder.append_predictions(8, labels, predictions[::-1])
     header, *lines = (tmp_path / "predictions.csv").read_text().splitlines()

@@ -345,12 +345,12 @@ def test_ending_the_launcher_ends_all(signum, status, tmp_path):
 WRITE_FOREVER = """
 import sys
 from cnnjax.results.workdir import open_workdir
-folder = open_workdir(sys.argv[1], overwrite=True)
+folder = open_workdir(sys.argv[1])
 folder.start({}, room=0)
 contents = [bytes([value]) * 3_000_000 for value in range(8)]
 for count in range(10**9):
     folder.write_bytes("params.safetensors", contents[count % 8])
-    folder.append_json_line("metrics.jsonl", {"epoch": count, "text": "x" * 500})
+    folder.append_json_lines("metrics.jsonl", [{"epoch": count, "text": "x" * 500}])
 """
 
 

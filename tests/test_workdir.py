@@ -22,13 +22,12 @@ from cnnjax.types import Examples
 
 
 def test_a_run_is_not_overwritten_unless_told(tmp_path):
-    first = workdir.open_workdir(str(tmp_path / "run"), overwrite=False)
+    first = workdir.open_workdir(str(tmp_path / "run"))
     first.start({"seed": 0}, room=100)
-    with pytest.raises(InputError, match="already holds an unfinished run"):
-        workdir.open_workdir(str(tmp_path / "run"), overwrite=False)
+    assert first.found() == ["config.json", "metrics.jsonl"]
     (tmp_path / "run" / "notes.txt").write_text("mine")
     (tmp_path / "run" / "metrics.jsonl").write_text("old\n")
-    again = workdir.open_workdir(str(tmp_path / "run"), overwrite=True)
+    again = workdir.open_workdir(str(tmp_path / "run"))
     assert (tmp_path / "run" / "metrics.jsonl").exists()  # until it starts
     again.start({"seed": 1}, room=100)
     names = sorted(path.name for path in (tmp_path / "run").iterdir())
@@ -37,7 +36,7 @@ def test_a_run_is_not_overwritten_unless_told(tmp_path):
 
 
 def test_files_can_be_read_back(tmp_path):
-    folder = workdir.open_workdir(str(tmp_path), overwrite=False)
+    folder = workdir.open_workdir(str(tmp_path))
     folder.start({"layer": Dense(3), "rate": float("nan"), "shape": (1, 2)}, room=0)
     config = json.loads((tmp_path / "config.json").read_text())
     assert config == {
@@ -45,8 +44,8 @@ def test_files_can_be_read_back(tmp_path):
         "rate": None,
         "shape": [1, 2],
     }
-    folder.append_json_line("metrics.jsonl", {"epoch": 1})
-    folder.append_json_line("metrics.jsonl", {"epoch": 2})
+    folder.append_json_lines("metrics.jsonl", [{"epoch": 1}])
+    folder.append_json_lines("metrics.jsonl", [{"epoch": 2}])
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
     kernel = np.arange(6, dtype=np.float32).reshape(2, 3).T
@@ -56,7 +55,7 @@ def test_files_can_be_read_back(tmp_path):
 
 
 def test_a_refusal_of_the_system_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
-    folder = workdir.open_workdir(str(tmp_path), overwrite=False)
+    folder = workdir.open_workdir(str(tmp_path))
 
     def refuse(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -68,16 +67,14 @@ def test_a_refusal_of_the_system_is_one_line_and_leaves_nothing(tmp_path, monkey
     monkeypatch.undo()
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
-        workdir.open_workdir(str(tmp_path / "file" / "run"), overwrite=False).start(
-            {}, room=0
-        )
+        workdir.open_workdir(str(tmp_path / "file" / "run")).start({}, room=0)
 
 
 def test_without_a_path_nothing_is_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    folder = workdir.open_workdir(None, overwrite=False)
+    folder = workdir.open_workdir(None)
     folder.start({}, room=10)
-    folder.append_json_line("metrics.jsonl", {})
+    folder.append_json_lines("metrics.jsonl", [{}])
     folder.write_params({})
     assert list(tmp_path.iterdir()) == []
 

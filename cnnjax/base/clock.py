@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from cnnjax.base.arguments import instance_of
@@ -22,7 +22,14 @@ class Clock:
     def __init__(self) -> None:
         """Start the clock of the total time."""
         self._start = time.perf_counter()
+        self._earlier = 0.0
         self.seconds: dict[str, float] = {}
+
+    def carry(self, seconds: Mapping[str, float], total: float) -> None:
+        """Add the times of earlier starts of the same run."""
+        self._earlier += total
+        for name, spent in seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -35,8 +42,8 @@ class Clock:
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
 
     def total(self) -> float:
-        """Return the seconds since the clock was made."""
-        return time.perf_counter() - self._start
+        """Return the seconds since the clock was made, and those of earlier starts."""
+        return self._earlier + time.perf_counter() - self._start
 
 
 def given_or_new(clock: Clock | None) -> Clock:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,11 +82,28 @@ def flush_tree(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove files that were never finished. Nobody else may be writing there."""
+    """Remove what was never finished. Nobody else may be writing there."""
     with contextlib.suppress(OSError):
         for path in folder.glob(f"*{SUFFIX}"):
             with contextlib.suppress(OSError):
-                path.unlink()
+                remove_folder(path)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder, or a file or link in its place, so that it is whole or gone.
+
+    Raises:
+        OSError: the system refuses; it is still there.
+    """
+    if path.is_symlink() or path.is_file():
+        path.unlink(missing_ok=True)
+        return
+    gone = path
+    if not path.name.endswith(SUFFIX):
+        gone = path.with_name(f"{path.name}.{secrets.token_hex(4)}{SUFFIX}")
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path, gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _write(handle: int, content: bytes) -> None:

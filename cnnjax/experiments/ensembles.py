@@ -8,21 +8,22 @@ is that of one group, and K seeds compile once or twice, not K times.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
-
-import numpy as np
-from jaxtyping import Int
 
 from cnnjax.base.arguments import at_least, function, several
 from cnnjax.base.clock import Clock, given_or_new
 from cnnjax.base.errors import expect
+from cnnjax.checkpoints.keeper import Keeper
+from cnnjax.experiments.ended import ended_of, keys_of_group, snapshot_of, state_like
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.experiments.groups import compile_group
 from cnnjax.experiments.predictions import predict_test
 from cnnjax.experiments.runs import Run, run_group
-from cnnjax.results.outcomes import dead_classes
+from cnnjax.experiments.seed_run import SeedRun
 from cnnjax.training.callbacks import check_callbacks, ignore
+from cnnjax.training.divergence import OnNan
 from cnnjax.training.records import EpochRecord
 from cnnjax.training.updates import Updates
 
@@ -31,29 +32,14 @@ from cnnjax.training.updates import Updates
 GROUP_SIZE = 1
 
 
-class SeedRun(NamedTuple):
-    """The result of one seed's run."""
-
-    seed: int
-    run: Run
-    test_labels: np.ndarray
-    # The class predicted for each test example; None for a regression.
-    predictions: Int[np.ndarray, " examples"] | None
-
-    @property
-    def dead_classes(self) -> list[int]:
-        """Return the classes in the test set that are never predicted."""
-        if self.predictions is None:
-            return []
-        return dead_classes(self.test_labels, self.predictions)
-
-
 class SeedCallbacks(NamedTuple):
     """Functions called while many seeds train. None of them can change the training."""
 
     on_epoch: Callable[[int, EpochRecord], None] = ignore  # on_epoch(seed, record)
     # on_progress(examples_done, examples_per_epoch), for the current group
     on_progress: Callable[[int, int], None] = ignore
+    # on_replay([(seed, record), ...]): what earlier starts noted, in the same order
+    on_replay: Callable[[Sequence[tuple[int, EpochRecord]]], None] = ignore
 
 
 NO_CALLBACKS = SeedCallbacks()
@@ -67,11 +53,15 @@ def run_seeds(
     evaluate_every: int = 1,
     callbacks: SeedCallbacks = NO_CALLBACKS,
     clock: Clock | None = None,
+    keeper: Keeper | None = None,
+    on_nan: OnNan = "continue",
 ) -> Iterator[SeedRun]:
     """Train each seed and yield its result, in the order of the seeds.
 
     `prepare_fn(seed)` returns the experiment of a seed; the experiments must not differ
-    in anything else.
+    in anything else. With a `keeper`, groups that have ended are not trained again, and
+    one that was begun is resumed. With `on_nan="stop"` a seed that is trained
+    alone ends as soon as it diverges; the others are trained.
 
     Raises:
         InputError: seeds that are not whole numbers, or a repeated seed; a group size
@@ -86,22 +76,58 @@ def run_seeds(
     check_callbacks(callbacks, SeedCallbacks)
     clock = given_or_new(clock)
     compiled: dict[int, Updates] = {}  # by the size of the group
-    for first in range(0, len(seeds), group_size):
+    keeper = keeper or Keeper()
+    for index, first in enumerate(range(0, len(seeds), group_size)):
         with clock.part("prepare"):
-            group = [prepare_fn(seed) for seed in seeds[first : first + group_size]]
+            kept = keeper.ended(index)
+            own = seeds[first : first + (group_size if kept is None else 1)]
+            group = [prepare_fn(seed) for seed in own]
+        if kept is not None:
+            before = ended_of(kept, group[0].params)
+            callbacks.on_replay(_noted(before))
+            yield from before
+            continue
         with clock.part("compile"):
             if len(group) not in compiled:
                 compiled[len(group)] = compile_group(group)
+        keys = keys_of_group(group)
+        resume = keeper.resume(like=state_like(group), keys=keys, group=index)
+        if resume is not None:
+            callbacks.on_replay(_interleaved(seeds[first:], resume.records))
         ended = run_group(
             group,
             compiled[len(group)],
             evaluate_every=evaluate_every,
             on_epoch=_of_seeds(callbacks.on_epoch, group),
             on_progress=callbacks.on_progress,
+            on_state=functools.partial(keeper.on_state, keys=keys, group=index),
             clock=clock,
+            resume=resume,
+            on_nan=on_nan,
         )
-        for experiment, own in zip(group, ended, strict=True):
-            yield _seed_run(experiment, own, clock)
+        seed_runs = [
+            _seed_run(experiment, run, clock)
+            for experiment, run in zip(group, ended, strict=True)
+        ]
+        with clock.part("write"):
+            keeper.end(index, snapshot_of(seed_runs))
+        yield from seed_runs
+
+
+Noted = list[tuple[int, EpochRecord]]
+
+
+def _interleaved(
+    seeds: Sequence[int], records: Sequence[Sequence[EpochRecord]]
+) -> Noted:
+    """Return the records of a group in the order in which they were made."""
+    epochs = zip(*records, strict=True)
+    return [pair for epoch in epochs for pair in zip(seeds, epoch, strict=False)]
+
+
+def _noted(ended: Sequence[SeedRun]) -> Noted:
+    """Return the records of a group that has ended, likewise."""
+    return _interleaved([e.seed for e in ended], [e.run.records for e in ended])
 
 
 def _of_seeds(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,13 +10,14 @@ import numpy as np
 
 from cnnjax.base.clock import Clock
 from cnnjax.base.trees import nbytes
-from cnnjax.experiments.ensembles import SeedRun
+from cnnjax.checkpoints.store import KEEP
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.experiments.runs import Run
-from cnnjax.models.stack import layer_rows
+from cnnjax.experiments.seed_run import SeedRun
+from cnnjax.experiments.summaries import Summary, measures, seed_record, summarize
 from cnnjax.results import schema
-from cnnjax.results.workdir import Workdir, plain
-from cnnjax.statistics import MeanInterval, mean_interval
+from cnnjax.results.plain import plain
+from cnnjax.results.workdir import Workdir
 from cnnjax.training.records import EpochRecord
 from cnnjax.types import Params
 
@@ -36,53 +36,105 @@ class Journal:
     seeds: Sequence[int]
     clock: Clock
     environment: Mapping[str, Any]  # see `describe_environment`
+    how: Mapping[str, Any] = field(default_factory=dict)  # see `config`
+    data: Mapping[str, str] = field(default_factory=dict)  # digests, by file
     log_steps: bool = False  # every update's metrics, into steps.csv
+    starts: list[int] = field(default_factory=lambda: [1])  # of the program, for a run
     lines: list[dict[str, Any]] = field(default_factory=list)  # of metrics.jsonl
     ended: list[SeedRun] = field(default_factory=list)  # of several seeds
 
+    def config(self) -> dict[str, Any]:
+        """Return what config.json says of the run, except the command."""
+        one, many = self.experiment, len(self.seeds) > 1
+        return {
+            "recipe": plain(one.recipe),
+            **({"seeds": list(self.seeds)} if many else {"seed": self.seeds[0]}),
+            "faults": list(one.faults),
+            "microbatch_size": one.form.options.microbatch_size,
+            **self.how,
+            "data": dict(self.data),
+        }
+
+    def about(self) -> dict[str, Any]:
+        """Return what is kept beside each checkpoint: all that a later start needs."""
+        return {
+            "config": self.config(),
+            "environment": dict(self.environment),
+            "starts": self.starts[0],
+            "seconds": dict(self.clock.seconds),
+            "total_seconds": self.clock.total(),
+        }
+
     def start(self, command: Sequence[str]) -> None:
-        """Make the folder, and write config.json.
+        """Make the folder, remove an earlier run, and write config.json.
 
         Raises:
             InputError: the folder cannot be made, or lacks the room; nothing is lost.
         """
-        one = self.experiment
-        config: dict[str, Any] = {
-            "recipe": plain(one.recipe),
-            "faults": list(one.faults),
-            "command": list(command),
-            "microbatch_size": one.form.options.microbatch_size,
-        }
-        many = len(self.seeds) > 1
-        config |= {"seeds": list(self.seeds)} if many else {"seed": self.seeds[0]}
-        # The parameters of all seeds, while those of all but the last are still there.
-        copies = 2 * len(self.seeds) - 1
-        room = SPARE_BYTES + copies * nbytes(one.params)
+        # Checkpoints have parameters and two moments; the seeds that have ended, and
+        # the file of all of them, parameters alone.
+        copies = 3 * (KEEP + 2) + 2 * len(self.seeds)
+        room = SPARE_BYTES + copies * nbytes(self.experiment.params)
         with self.clock.part("write"):
-            self.workdir.start(schema.record(schema.CONFIG, config), room=room)
+            self.workdir.start(self._config(command), room=room)
 
-    def epoch(self, epoch: EpochRecord, *, seed: int | None = None) -> None:
+    def restart(self, command: Sequence[str], about: Mapping[str, Any]) -> None:
+        """Go on in the folder of an earlier start, of which this is known.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        self.starts[0] = about["starts"] + 1
+        self.clock.carry(about["seconds"], about["total_seconds"])
+        with self.clock.part("write"):
+            self.workdir.restart(self._config(command))
+
+    def _config(self, command: Sequence[str]) -> dict[str, Any]:
+        config = {**self.config(), "command": list(command)}
+        return schema.record(schema.CONFIG, config)
+
+    def replay(self, noted: Sequence[tuple[int, EpochRecord]]) -> None:
+        """Append what earlier starts noted, by seed: logs say what a checkpoint says.
+
+        Raises:
+            InputError: the system refuses to write.
+        """
+        lines = [self._line(record, seed) for seed, record in noted]
+        self.lines.extend(lines)
+        with self.clock.part("write"):
+            self.workdir.append_json_lines(schema.EPOCH.file, lines)
+            if self.log_steps:
+                csv = [line for _, record in noted for line in record.to_csv()]
+                self.workdir.append_lines("steps.csv", csv)
+
+    def epoch(self, epoch: EpochRecord, *, seed: int) -> None:
         """Append a line to metrics.jsonl; of several seeds it names its own.
 
         Raises:
             InputError: the system refuses to write.
         """
-        own = {} if seed is None else {"seed": seed}
-        self.lines.append(schema.record(schema.EPOCH, {**own, **epoch.to_json()}))
+        self.lines.append(self._line(epoch, seed))
         with self.clock.part("write"):
-            self.workdir.append_json_line(schema.EPOCH.file, self.lines[-1])
+            self.workdir.append_json_lines(schema.EPOCH.file, self.lines[-1:])
             if self.log_steps:
                 self.workdir.append_lines("steps.csv", epoch.to_csv())
 
-    def end(self, params: Params, predictions: np.ndarray | None) -> None:
+    def _line(self, epoch: EpochRecord, seed: int) -> dict[str, Any]:
+        own = {"seed": seed} if self.seeds[1:] else {}
+        return schema.record(schema.EPOCH, {**own, **epoch.to_json()})
+
+    def end(self, params: Params | None, predictions: np.ndarray | None) -> None:
         """Keep what one seed has learned, and what it predicts on the test set.
+
+        `params` is None if training was stopped because it diverged.
 
         Raises:
             InputError: the system refuses to write.
         """
         labels = self.experiment.test.labels
         with self.clock.part("write"):
-            self.workdir.write_params(params)
+            if params is not None:
+                self.workdir.write_params(params)
             self.workdir.append_predictions(self.seeds[0], labels, predictions)
 
     def draw(self, curves: Callable[..., bytes]) -> None:
@@ -100,16 +152,14 @@ class Journal:
             self.workdir.write_bytes("curves.png", curves(self.lines, title=title))
 
     def seed(self, ended: SeedRun) -> None:
-        """Keep the run of one of several seeds: parameters, predictions and a line.
+        """Keep the run of one of several seeds: predictions and a line.
 
         Raises:
             InputError: the system refuses to write.
         """
         self.ended.append(ended)
-        params = {f"seed_{one.seed}": one.run.params for one in self.ended}
         with self.clock.part("write"):
-            self.workdir.write_params(params)
-            self.workdir.append_json_line(schema.SEED.file, seed_record(ended))
+            self.workdir.append_json_lines(schema.SEED.file, [seed_record(ended)])
             self.workdir.append_predictions(
                 ended.seed, ended.test_labels, ended.predictions
             )
@@ -120,39 +170,28 @@ class Journal:
         Raises:
             InputError: the system refuses to write.
         """
-        one, seconds = self.experiment, self.clock.seconds
-        rows = layer_rows(one.recipe.model)
-        trained_on = one.examples_per_epoch * one.loop.epochs
-        rate = trained_on / seconds["train"] if self.lines else None
-        values = {
-            **self._common(cache),
-            **{f"test_{name}": value for name, value in run.test.items()},
-            "examples_per_second": rate,
-            "diverged": run.diverged,
-            "test_no_prediction": run.no_prediction,
-            "parameters": sum(row.parameters for row in rows),
-            "macs_per_example": sum(row.macs for row in rows),
-        }
+        trained = self.clock.seconds["train"] if self.lines else None
+        measured = measures(self.experiment, run, train_seconds=trained)
+        values = {**self._common(cache), **measured}
         self.workdir.write_json(
             schema.RESULT.file, schema.record(schema.RESULT, values)
         )
 
     def result_of_seeds(self, *, group_size: int, cache: str) -> Summary:
-        """Write result.json of several seeds, and return what they have in common.
+        """Write the parameters and result.json of several seeds; return a summary.
 
         Raises:
             InputError: the system refuses to write.
         """
         found = summarize(self.ended)
-        interval = found.interval
+        params = {f"seed_{one.seed}": one.run.params for one in self.ended}
+        with self.clock.part("write"):
+            self.workdir.write_params(params)
         values = {
             **self._common(cache),
+            **found.values(),
             "num_seeds": len(self.seeds),
             "group_size": group_size,
-            f"test_{found.metric}": interval and interval.mean,
-            f"test_{found.metric}_over_seeds": interval and interval._asdict(),
-            "seeds_not_finite": found.not_finite,
-            "seeds_diverged": found.diverged,
         }
         self.workdir.write_json(
             schema.RESULT.file, schema.record(schema.RESULT_OF_SEEDS, values)
@@ -171,43 +210,7 @@ class Journal:
             "epochs": self.experiment.loop.epochs,
             **seconds,
             "total_seconds": self.clock.total(),
+            "starts": self.starts[0],
             "compile_cache": cache,
             "environment": self.environment,
         }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Summary:
-    """What the runs of several seeds have in common."""
-
-    metric: str  # accuracy, or loss where there is none
-    interval: MeanInterval | None  # of the finite ones; None: there is none
-    not_finite: list[int]  # seeds that the mean leaves out
-    diverged: list[int]
-
-
-def summarize(ended: Sequence[SeedRun]) -> Summary:
-    """Average the tests of several seeds, where they are finite."""
-    metric = "accuracy" if "accuracy" in ended[0].run.test else "loss"
-    scores = {one.seed: one.run.test[metric] for one in ended}
-    finite = [score for score in scores.values() if math.isfinite(score)]
-    return Summary(
-        metric=metric,
-        interval=mean_interval(finite) if finite else None,
-        not_finite=[s for s, score in scores.items() if not math.isfinite(score)],
-        diverged=[one.seed for one in ended if one.run.diverged],
-    )
-
-
-def seed_record(ended: SeedRun) -> dict[str, Any]:
-    """Return the line of seeds.jsonl about one seed."""
-    run = ended.run
-    values = {
-        "seed": ended.seed,
-        **{f"test_{name}": value for name, value in run.test.items()},
-        "dead_classes": ended.dead_classes,
-        "diverged": run.diverged,
-        "test_no_prediction": run.no_prediction,
-        "train_seconds": float(sum(record.seconds for record in run.records)),
-    }
-    return schema.record(schema.SEED, values)

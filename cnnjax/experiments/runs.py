@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import jax
 
-from cnnjax.base.arguments import at_least, function, instance_of, optional
+from cnnjax.base.arguments import at_least, function, instance_of, named, optional
 from cnnjax.base.clock import Clock, given_or_new
 from cnnjax.data.dataset import Dataset
 from cnnjax.experiments.experiment import Experiment, prepare
@@ -18,6 +18,7 @@ from cnnjax.experiments.predictions import count_unpredicted
 from cnnjax.experiments.recipes import Recipe
 from cnnjax.strategies import make_strategy
 from cnnjax.training.callbacks import Callbacks, ignore
+from cnnjax.training.divergence import DivergedError, Divergence, OnNan, all_finite
 from cnnjax.training.epochs import train_runs
 from cnnjax.training.evaluation import make_evaluate
 from cnnjax.training.loop import LoopState
@@ -34,12 +35,15 @@ class Run(NamedTuple):
     test: Mapping[str, float]  # of the final parameters, over all test examples
     # Test examples without a predicted class, which count as wrong; None: a regression
     no_prediction: int | None = None
+    finite: bool = True  # whether all final parameters are
+    divergence: Divergence | None = None  # what stopped the training, if anything did
 
     @property
     def diverged(self) -> bool:
-        """Whether a training loss or a test loss was ever not finite."""
-        ended_well = math.isfinite(self.test.get("loss", 0.0))
-        return not ended_well or any(record.diverged for record in self.records)
+        """Whether a training loss, a test loss or a parameter was ever not finite."""
+        ended_well = self.finite and math.isfinite(self.test.get("loss", 0.0))
+        spoiled = any(record.diverged for record in self.records)
+        return not ended_well or spoiled or self.divergence is not None
 
 
 def run(
@@ -52,13 +56,16 @@ def run(
     clock: Clock | None = None,
     updates: Updates | None = None,
     resume: LoopState | None = None,
+    on_nan: OnNan = "continue",
 ) -> Run:
     """Train an experiment; evaluate it every `evaluate_every` epochs, and at the end.
 
     `evaluate_every=0` evaluates at the end only. The parameters do not depend on it.
     `updates` is the compiled program of an experiment of the same shapes. `resume` is a
     copy of a state that `on_state` received: training continues from it, and gives
-    bit-identical results.
+    bit-identical results. With `on_nan="stop"` training ends as soon as a loss or a
+    parameter is not finite, and `Run.divergence` says in which update; otherwise it
+    goes on, and `Run.diverged` says so.
 
     Raises:
         InputError: not an experiment, an `evaluate_every` that is not a number of
@@ -71,6 +78,7 @@ def run(
     function("on_progress", on_progress)
     function("on_state", on_state)
     optional(instance_of(Updates))("updates", updates)
+    named(get_args(OnNan))("on_nan", on_nan)
     clock = given_or_new(clock)
     with clock.part("compile"):
         updates = updates or compile_updates(
@@ -90,6 +98,7 @@ def run(
         on_state=on_state,
         clock=clock,
         resume=resume,
+        on_nan=on_nan,
     )
     return ended
 
@@ -104,6 +113,7 @@ def run_group(
     on_state: Callable[[LoopState], None] = ignore,
     clock: Clock,
     resume: LoopState | None = None,
+    on_nan: OnNan = "continue",
 ) -> list[Run]:
     """Train experiments that differ only in their seed, all at once; evaluate each.
 
@@ -122,28 +132,34 @@ def run_group(
         told = functools.partial(on_epoch, index)
         return Callbacks(evaluate, told, on_progress, on_state)
 
-    ended = train_runs(
-        of_all([experiment.params for experiment in group]),
-        examples_of(group),
-        updates=updates,
-        strategy=one.strategy,
-        schedule=one.schedule,
-        config=one.loop,
-        keys=of_all([experiment.keys for experiment in group]),
-        each=[callbacks_of(index) for index in range(len(group))],
-        means_fn=one.means_fn,
-        clock=clock,
-        runs=runs,
-        resume=resume,
-    )
+    divergence = None
+    try:
+        ended = train_runs(
+            of_all([experiment.params for experiment in group]),
+            examples_of(group),
+            updates=updates,
+            strategy=one.strategy,
+            schedule=one.schedule,
+            config=one.loop,
+            keys=of_all([experiment.keys for experiment in group]),
+            each=[callbacks_of(index) for index in range(len(group))],
+            means_fn=one.means_fn,
+            clock=clock,
+            runs=runs,
+            resume=resume,
+            on_nan=on_nan,
+        )
+    except DivergedError as error:
+        ended, divergence = error.at, error.divergence
     results = []
     for index, params in enumerate(runs.each(ended.params)):
         records = list(ended.records[index])
-        test = records[-1].test if records else None
+        test = records[-1].test if records and divergence is None else None
         with clock.part("evaluate"):
             test = test or tests[index](one.loop.epochs, params)
             unpredicted = count_unpredicted(group[index], params, test)
-        results.append(Run(params, records, test, unpredicted))
+            finite = bool(all_finite(params))
+        results.append(Run(params, records, test, unpredicted, finite, divergence))
     return results
 
 

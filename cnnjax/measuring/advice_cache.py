@@ -19,7 +19,8 @@ from cnnjax.measuring.advice import Advice
 from cnnjax.measuring.advice_text import advice_line
 from cnnjax.measuring.candidates import candidates_for
 from cnnjax.results.environment import describe_environment
-from cnnjax.results.workdir import Workdir, plain
+from cnnjax.results.plain import plain
+from cnnjax.results.workdir import Workdir
 from cnnjax.strategies import STRATEGIES, Options
 
 FILE = "advice.json"

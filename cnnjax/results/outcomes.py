@@ -175,17 +175,17 @@ def predictions_of(outcome: Outcome) -> dict[int, Predicted]:
 
 
 def _settings(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    settings = _by_path(field(path, config, "recipe", schema=CONFIG))
+    settings = by_path(field(path, config, "recipe", schema=CONFIG))
     for name, value in settings.items():
         holds = not isinstance(value, float) or math.isfinite(value)
         expect(f"a finite {name} in {path}", value, holds)
     return settings
 
 
-def _by_path(settings: Mapping[str, Any]) -> dict[str, Any]:
+def by_path(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Flatten nested settings; a recipe's name and summary are left out.
 
-    >>> _by_path({"name": "a", "epochs": 2, "optimizer": {"l2": 0.0}})
+    >>> by_path({"name": "a", "epochs": 2, "optimizer": {"l2": 0.0}})
     {'epochs': 2, 'optimizer.l2': 0.0}
     """
     flat: dict[str, Any] = {}
@@ -193,7 +193,7 @@ def _by_path(settings: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, list):
             value = {str(index): item for index, item in enumerate(value)}
         if isinstance(value, dict):
-            flat |= {f"{name}.{path}": own for path, own in _by_path(value).items()}
+            flat |= {f"{name}.{path}": own for path, own in by_path(value).items()}
         elif name not in ("name", "summary"):
             flat[name] = value
     return flat

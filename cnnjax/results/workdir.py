@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import json
 import os
@@ -19,6 +18,7 @@ from safetensors.numpy import save
 
 from cnnjax.base import durable
 from cnnjax.base.errors import InputError, expect
+from cnnjax.results.plain import plain
 from cnnjax.results.schema import PREDICTIONS
 
 FILES = (  # in the order in which an earlier run's are removed
@@ -31,6 +31,7 @@ FILES = (  # in the order in which an earlier run's are removed
     "params.safetensors",
     "curves.png",
 )
+CHECKPOINTS = "checkpoints"  # the folder of what it takes to resume
 PROBE_BYTES = 2**26  # the system's figure of free space knows no quota
 
 
@@ -38,8 +39,9 @@ class Workdir(NamedTuple):
     """A folder for one run: config, metrics, result, parameters and a plot.
 
     metrics.jsonl and steps.csv grow with each epoch, seeds.jsonl and predictions.csv
-    with each seed; every other file appears complete or not at all. Without a path,
-    nothing is kept: every method does nothing.
+    with each seed; every other file appears complete or not at all, and result.json
+    last: a run that has one is finished. Without a path, nothing is kept: every method
+    does nothing.
     """
 
     path: Path | None
@@ -73,17 +75,44 @@ class Workdir(NamedTuple):
                 probe.unlink(missing_ok=True)
             for name in FILES:
                 (self.path / name).unlink(missing_ok=True)
+                if name == "result.json":
+                    durable.remove_folder(self.path / CHECKPOINTS)
         self.write_json("config.json", config)
         self.write_bytes("metrics.jsonl", b"")
+
+    def restart(self, config: Mapping[str, Any]) -> None:
+        """Go on in the folder of an unfinished run: only config.json is written anew.
+
+        Logs are written again by whoever knows what they said; a half line of them, or
+        a result.json that counts no more, is removed.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        if self.path is None:
+            return
+        with _writing(self.path):
+            durable.sweep(self.path)
+            for name in FILES:
+                if name != "config.json":
+                    (self.path / name).unlink(missing_ok=True)
+        self.write_json("config.json", config)
+
+    def found(self) -> list[str]:
+        """Return the names of a run's files that are there."""
+        if self.path is None:
+            return []
+        return [name for name in FILES if os.path.lexists(self.path / name)]
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file; NaN and infinities become null: JSON has neither."""
         text = json.dumps(plain(value), indent=2, allow_nan=False)
         self.write_bytes(name, text.encode() + b"\n")
 
-    def append_json_line(self, name: str, value: Mapping[str, Any]) -> None:
-        """Append one line to a file immediately."""
-        self.append_lines(name, [json.dumps(plain(value), allow_nan=False)])
+    def append_json_lines(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append one line per row to a file immediately."""
+        lines = [json.dumps(plain(row), allow_nan=False) for row in rows]
+        self.append_lines(name, lines)
 
     def append_lines(self, name: str, lines: Sequence[str]) -> None:
         """Append lines of text to a file immediately."""
@@ -132,24 +161,13 @@ class Workdir(NamedTuple):
                 durable.write_bytes(self.path / name, content)
 
 
-def open_workdir(path: str | None, *, overwrite: bool) -> Workdir:
-    """Refuse a folder that holds a run; nothing is made or removed before `start`.
+def open_workdir(path: str | None) -> Workdir:
+    """Return the folder of a run; nothing is made or removed before `start`.
 
     Raises:
-        InputError: it already holds a run and `overwrite` is false, or it cannot be a
-            folder.
+        InputError: it cannot be a folder.
     """
-    if path is None:
-        return Workdir(None)
-    folder = folder_named(path)
-    found = [name for name in FILES if os.path.lexists(folder / name)]
-    if found and not overwrite:
-        run = "a run" if "result.json" in found else "an unfinished run"
-        raise InputError(
-            f"workdir {path} already holds {run} ({', '.join(found)}); choose "
-            "another --workdir, or --overwrite to replace it"
-        )
-    return Workdir(folder)
+    return Workdir(None if path is None else folder_named(path))
 
 
 def folder_named(path: str) -> Path:
@@ -170,8 +188,8 @@ def folder_named(path: str) -> Path:
     for place in (folder, *folder.parents):
         if os.path.islink(place) and not os.path.exists(place):
             raise InputError(
-                f"expected a folder, got {path}: {_shown(place)} is a broken symbolic "
-                f"link (to {os.readlink(place)}); remove or repair it"
+                f"expected a folder, got {path}: {shown_path(place)} is a broken "
+                f"symbolic link (to {os.readlink(place)}); remove or repair it"
             )
     return folder
 
@@ -183,28 +201,14 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            f"cannot write {_shown(path)}: {error.strerror or error}; choose another "
-            "--workdir or make room there"
+            f"cannot write {shown_path(path)}: {error.strerror or error}; choose "
+            "another --workdir or make room there"
         ) from error
 
 
-def _shown(path: Path) -> Path:
+def shown_path(path: Path) -> Path:
     """Return a path relative to the current folder if it lies below it."""
     try:
         return path.relative_to(Path.cwd())
     except (ValueError, OSError):
         return path
-
-
-def plain(value: Any) -> Any:
-    """Convert a value to types that JSON has."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        return {"type": type(value).__name__, **plain(fields)}
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [plain(item) for item in value]
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from cnnjax.telling.layout import row, wrap
@@ -37,7 +38,7 @@ class EpochTable:
     def __init__(self, epochs: int) -> None:
         """Begin the table of a run with this many epochs."""
         self._epochs, self._stride = epochs, -(-epochs // MOST_FAST_ROWS)
-        self._shown, self._diverged = 0, False
+        self._shown, self._earlier, self._diverged = 0, 0, False
 
     def lines(self, record: EpochRecord) -> list[str]:
         """Return the lines to print for an epoch: often none."""
@@ -51,16 +52,22 @@ class EpochTable:
         self._shown += 1
         return [*head, epoch_row(record), *(warning(record) if news else [])]
 
+    def skip(self, records: Sequence[EpochRecord]) -> None:
+        """Count the epochs of an earlier start, which has shown them."""
+        self._earlier = len(records)
+        self._diverged = any(record.diverged for record in records)
+
     def left_out(self, *, kept: bool) -> list[str]:
         """Say that some epochs are not shown; `kept`: metrics.jsonl has them all.
 
         >>> EpochTable(200).left_out(kept=True)
         ['0 of 200 epochs are shown; metrics.jsonl has them all']
         """
-        if self._shown == self._epochs:
+        epochs = self._epochs - self._earlier
+        if self._shown == epochs:
             return []
         where = "metrics.jsonl has them all" if kept else "--workdir=DIR keeps them all"
-        return [f"{self._shown} of {self._epochs} epochs are shown; {where}"]
+        return [f"{self._shown} of {epochs} epochs are shown; {where}"]
 
 
 def head_lines(record: EpochRecord) -> list[str]:

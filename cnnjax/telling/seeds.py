@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from cnnjax.experiments.ensembles import SeedRun
 from cnnjax.statistics import MeanInterval
@@ -33,15 +33,20 @@ def interval_lines(
 ) -> list[str]:
     """Summarise the seeds: mean, standard deviation and two intervals.
 
-    Only seeds with a finite metric count; `over_seeds` is None if there are none. A
-    seed that diverged still counts if its metric is finite, as accuracies are (a
-    missing prediction counts as wrong).
+    Seeds that diverged do not count, nor do those whose metric is not finite;
+    `over_seeds` is None if no other is left.
 
-    >>> interval_lines("loss", None, not_finite=[3, 4], diverged=[3, 4])
-    ['left out because their test loss is not finite: seed 3, seed 4',
+    >>> interval_lines("loss", None, diverged=[3, 4])
+    ['left out because they diverged: seed 3, seed 4',
      'test loss: no seeds left to average']
     """
-    lines = _left_out(metric, not_finite, diverged)
+    others = [seed for seed in not_finite if seed not in diverged]
+    why = {"they diverged": diverged, f"their test {metric} is not finite": others}
+    lines = [
+        wrap(f"left out because {reason}: {_seeds(seeds)}")
+        for reason, seeds in why.items()
+        if seeds
+    ]
     if over_seeds is None:
         return [*lines, f"test {metric}: no seeds left to average"]
     n, mean, std, student, bootstrap = over_seeds
@@ -58,20 +63,7 @@ def interval_lines(
     return lines
 
 
-def _left_out(
-    metric: str, not_finite: Sequence[int], diverged: Sequence[int]
-) -> list[str]:
-    """List the seeds that diverged, and those that are left out of the mean."""
-    lines = []
-    if counted := [seed for seed in diverged if seed not in not_finite]:
-        lines.append(f"diverged, but included in the mean: {_seeds(counted)}")
-    if not_finite:
-        left_out = _seeds(not_finite)
-        lines.append(f"left out because their test {metric} is not finite: {left_out}")
-    return [wrap(line) for line in lines]
-
-
-def _seeds(seeds: Iterable[int]) -> str:
+def _seeds(seeds: Sequence[int]) -> str:
     return ", ".join(f"seed {seed}" for seed in seeds)
 
 

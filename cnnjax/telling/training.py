@@ -1,7 +1,8 @@
-"""Train one seed or several, keep a journal, and print progress."""
+"""Train one seed or several, keep a journal and checkpoints, and print progress."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,13 +10,18 @@ import numpy as np
 
 from cnnjax import devices
 from cnnjax.base.compile_cache import CompileCache
+from cnnjax.checkpoints.keeper import Keeper, position_text
 from cnnjax.experiments import ensembles, predictions, runs
+from cnnjax.experiments.ended import state_like
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.experiments.journal import Journal
-from cnnjax.telling import examples, seeds, text
+from cnnjax.telling import divergence, examples, seeds, text
 from cnnjax.telling.epochs import EpochTable, warning
 from cnnjax.telling.plots import draw_curves, draw_seeds
+from cnnjax.training.divergence import OnNan
 from cnnjax.training.records import EpochRecord
+
+STATUS_OF_DIVERGENCE = 3
 
 
 class Teller(NamedTuple):
@@ -25,62 +31,112 @@ class Teller(NamedTuple):
     on_progress: Callable[[int, int], None]  # examples done, examples in the epoch
 
 
+class How(NamedTuple):
+    """How to train, apart from the experiment."""
+
+    evaluate_every: int
+    on_nan: OnNan
+    group_size: int
+    cache: CompileCache
+
+
+class Told(NamedTuple):
+    """What to print before the times and after them, and the exit status."""
+
+    before: list[str]
+    after: list[str]
+    status: int
+
+
+def introduction(journal: Journal) -> list[str]:
+    """Say what is trained, on what, and show an example: paragraphs."""
+    experiment, seeds = journal.experiment, journal.seeds
+    of = f"seeds {seeds[0]} to {seeds[-1]}" if seeds[1:] else f"seed {seeds[0]}"
+    head = text.environment_text(journal.environment)
+    told = [f"{head}\n{text.run_text(experiment, of)}"]
+    told.append(text.summary(experiment.recipe.model))
+    if faults := text.fault_lines(experiment.faults):
+        told.append("\n".join(faults))
+    if not seeds[1:]:
+        shown = choose_example(journal)
+        told.append(examples.example_as_text(experiment.test, shown))
+    return told
+
+
 def choose_example(journal: Journal) -> int:
     """Choose the test example to show, from the seed."""
     num_test = len(journal.experiment.test.labels)
     return int(np.random.default_rng(journal.seeds[0]).integers(num_test))
 
 
-def train_one(
-    journal: Journal, teller: Teller, *, evaluate_every: int, cache: CompileCache
-) -> tuple[list[str], list[str]]:
-    """Train one seed; return the lines to print before the times, and after them.
+def train_one(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> Told:
+    """Train one seed, or the rest of it, and write its results.
 
     Raises:
         InputError: writing fails.
+        StoppedError: a signal has come; the last state is kept.
     """
-    experiment, clock = journal.experiment, journal.clock
+    experiment, clock, (seed,) = journal.experiment, journal.clock, journal.seeds
     table, shown = EpochTable(experiment.loop.epochs), choose_example(journal)
 
     def on_epoch(record: EpochRecord) -> None:
-        journal.epoch(record)
+        journal.epoch(record, seed=seed)
         if lines := table.lines(record):
             teller.say("\n".join(lines))
 
+    with clock.part("write"):
+        like, keys = state_like([experiment]), experiment.keys
+        resume = keeper.resume(like=like, keys=keys)
+    if resume is not None:
+        journal.replay([(seed, record) for record in resume.records[0]])
+        teller.say(f"resumed{position_text(resume)}\n")
+        table.skip(resume.records[0])
+    last = experiment.loop.epochs
     run = runs.run(
         experiment,
-        evaluate_every=evaluate_every,
+        evaluate_every=how.evaluate_every,
         on_epoch=on_epoch,
         on_progress=teller.on_progress,
+        on_state=functools.partial(keeper.on_state, keys=keys, last=last),
         clock=clock,
+        resume=resume,
+        on_nan=how.on_nan,
     )
-    for line in table.left_out(kept=journal.workdir.path is not None):
-        teller.say(line)
-    with clock.part("predict"):
-        params = devices.to_host(run.params)
-        inputs = experiment.test.inputs[shown]
-        prediction = predictions.predict(experiment, params, inputs)
-        predicted = predictions.predict_test(experiment, params)
-    journal.end(params, predicted)
-    journal.draw(draw_curves)
-    journal.result(run, cache=cache.state)
+    with keeper.kept_whatever_fails():
+        for line in table.left_out(kept=journal.workdir.path is not None):
+            teller.say(line)
+        with clock.part("predict"):
+            params = devices.to_host(run.params)
+            inputs = experiment.test.inputs[shown]
+            prediction = predictions.predict(experiment, params, inputs)
+            predicted = predictions.predict_test(experiment, params)
+        keeper.check()
+        journal.end(None if run.divergence else params, predicted)
+        journal.draw(draw_curves)
+        keeper.close()
+        keeper.check()
+        journal.result(run, cache=how.cache.state)
     told = examples.prediction_line(experiment.test, shown, prediction)
-    return [told], [*text.divergence_of_run(run), text.test_line(run.test)]
+    stopped = divergence.lines(run.divergence, kept=keeper.newest_name())
+    remarks = divergence.remarks(run, experiment.test.labels)
+    after = [*stopped, *text.divergence_of_run(run), *remarks]
+    status = STATUS_OF_DIVERGENCE if run.diverged and how.on_nan == "stop" else 0
+    return Told([told], [*after, text.test_line(run.test)], status)
 
 
 def train_seeds(
     journal: Journal,
-    prepare_fn: Callable[[int], Experiment],
+    keeper: Keeper,
     teller: Teller,
+    how: How,
     *,
-    group_size: int,
-    evaluate_every: int,
-    cache: CompileCache,
-) -> list[str]:
-    """Train all seeds and report how each ended; return the lines of their summary.
+    prepare_fn: Callable[[int], Experiment],
+) -> Told:
+    """Train all seeds, or the rest of them, and report how each ended.
 
     Raises:
         InputError: writing fails.
+        StoppedError: a signal has come; what was trained is kept.
     """
     diverged: set[int] = set()
 
@@ -93,18 +149,40 @@ def train_seeds(
     for ended in ensembles.run_seeds(
         prepare_fn,
         journal.seeds,
-        group_size=group_size,
-        evaluate_every=evaluate_every,
-        callbacks=ensembles.SeedCallbacks(on_epoch, teller.on_progress),
+        group_size=how.group_size,
+        evaluate_every=how.evaluate_every,
+        callbacks=ensembles.SeedCallbacks(on_epoch, teller.on_progress, journal.replay),
         clock=journal.clock,
+        keeper=keeper,
+        on_nan=how.on_nan,
     ):
         journal.seed(ended)
         teller.say(seeds.seed_line(ended))
-    journal.draw(draw_seeds)
-    found = journal.result_of_seeds(group_size=group_size, cache=cache.state)
-    return seeds.interval_lines(
+    with keeper.kept_whatever_fails():
+        journal.draw(draw_seeds)
+        found = journal.result_of_seeds(
+            group_size=how.group_size, cache=how.cache.state
+        )
+    keeper.forget()  # params.safetensors has them all
+    stopped = found.diverged and how.on_nan == "stop"
+    lines = seeds.interval_lines(
         found.metric,
         found.interval,
         not_finite=found.not_finite,
         diverged=found.diverged,
     )
+    return Told([], lines, STATUS_OF_DIVERGENCE if stopped else 0)
+
+
+def train(
+    journal: Journal,
+    keeper: Keeper,
+    teller: Teller,
+    how: How,
+    *,
+    prepare_fn: Callable[[int], Experiment],
+) -> Told:
+    """Train one seed or several: see `train_one` and `train_seeds`."""
+    if len(journal.seeds) == 1:
+        return train_one(journal, keeper, teller, how)
+    return train_seeds(journal, keeper, teller, how, prepare_fn=prepare_fn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -12,6 +13,11 @@ from cnnjax.base.clock import Clock, given_or_new
 from cnnjax.data.checks import check_examples
 from cnnjax.data.order import num_batches
 from cnnjax.training.callbacks import NO_CALLBACKS, Callbacks, check_callbacks
+from cnnjax.training.calls import to_the_end_of_the_epoch
+from cnnjax.training.divergence import (
+    OnNan,
+    trace,
+)
 from cnnjax.training.loop import (
     ONE_RUN,
     LoopConfig,
@@ -21,11 +27,8 @@ from cnnjax.training.loop import (
     check_resume,
 )
 from cnnjax.training.records import EpochRecord, MeansFn, epoch_means, make_record
-from cnnjax.training.updates import Feed, Loop, Updates, compile_updates
+from cnnjax.training.updates import Updates, compile_updates
 from cnnjax.types import Examples, Params, Strategy
-
-# Calls of the compiled program per epoch: enough to animate a progress bar.
-CALLS_PER_EPOCH = 20
 
 
 def train(
@@ -97,14 +100,17 @@ def train_runs(
     clock: Clock,
     runs: Runs = ONE_RUN,
     resume: LoopState | None = None,
+    on_nan: OnNan = "continue",
 ) -> LoopState:
     """Train one run, or several at once, and return the final state.
 
     `each` has the callbacks of each run; `on_progress` and `on_state`, which are for
-    all runs together, are taken from the first.
+    all runs together, are taken from the first. `on_nan="stop"` stops a single run when
+    a loss or a parameter is not finite; of several, the others are trained to the end.
 
     Raises:
         InputError: `resume` is the state of another training run.
+        DivergedError: `on_nan` says so.
     """
     with clock.part("compile"):
         begin = updates.start(params)
@@ -116,8 +122,13 @@ def train_runs(
             arrays = strategy.put_state((resume.state, resume.steps))
             at = resume._replace(state=arrays[0], steps=arrays[1])
     clock.seconds.setdefault("train", 0.0)
+    trace_fn = None
+    if on_nan == "stop" and runs.count is None:
+        trace_fn = functools.partial(
+            trace, updates=updates, feed=feed, schedule=schedule
+        )
     while at.epoch < config.epochs:
-        at = _to_the_end_of_the_epoch(
+        at = to_the_end_of_the_epoch(
             at,
             feed,
             updates=updates,
@@ -126,6 +137,7 @@ def train_runs(
             per_call=1 if strategy.run == "eager" else None,
             callbacks=each[0],
             clock=clock,
+            trace_fn=trace_fn,
         )
         at = _record_epoch(
             at,
@@ -136,47 +148,6 @@ def train_runs(
             clock=clock,
         )
         each[0].on_state(at)
-    return at
-
-
-def _to_the_end_of_the_epoch(
-    at: LoopState,
-    feed: Feed,
-    *,
-    updates: Updates,
-    keys: LoopKeys,
-    config: LoopConfig,
-    per_call: int | None,
-    callbacks: Callbacks,
-    clock: Clock,
-) -> LoopState:
-    """Make the remaining updates of an epoch.
-
-    `per_call` is the number of updates per call of the program; None: chosen so that an
-    epoch has CALLS_PER_EPOCH calls.
-    """
-    num_examples = updates.num_examples
-    num_steps = num_batches(num_examples, config.batch_size)
-    per_call = per_call or -(-num_steps // CALLS_PER_EPOCH)
-    before = clock.seconds["train"] - at.seconds
-    callbacks.on_progress(
-        min(at.update * config.batch_size, num_examples), num_examples
-    )
-    with clock.part("train"):
-        order = updates.order_of(keys, np.int32(at.epoch))
-    for first in range(at.update, num_steps, per_call):
-        stop = min(first + per_call, num_steps)
-        bounds = np.int32(first), np.int32(stop)
-        with clock.part("train"):
-            loop = Loop(at.state, at.steps)
-            loop = updates.run(loop, feed, order, *bounds)
-            jax.block_until_ready(loop)
-        seconds = clock.seconds["train"] - before
-        at = at._replace(
-            state=loop.state, steps=loop.steps, update=stop, seconds=seconds
-        )
-        callbacks.on_progress(min(stop * config.batch_size, num_examples), num_examples)
-        callbacks.on_state(at)
     return at
 
 

@@ -16,11 +16,12 @@ from jaxtyping import Array, Int, Key
 from cnnjax.base.settings import check_settings, compiled, typed_keys
 from cnnjax.data import order as orders
 from cnnjax.data.checks import check_counts
+from cnnjax.training.feed import BatchFn, Feed, make_batch_fn
 from cnnjax.training.loop import ONE_RUN, LoopConfig, LoopKeys, Runs
 from cnnjax.training.step import apply_gradients, init_state
-from cnnjax.types import Batch, Count, Examples, Metrics, Params, Strategy, TrainState
+from cnnjax.types import Count, Examples, Metrics, Params, Strategy, TrainState
 
-__all__ = ["LoopConfig", "LoopKeys", "Updates", "compile_updates"]
+__all__ = ["Feed", "LoopConfig", "LoopKeys", "Updates", "compile_updates"]
 
 
 class Loop(NamedTuple):
@@ -28,13 +29,6 @@ class Loop(NamedTuple):
 
     state: TrainState
     steps: Metrics  # arrays of shape [steps]; each update fills in its entry
-
-
-class Feed(NamedTuple):
-    """The constant inputs of the updates, placed on the devices."""
-
-    examples: Examples
-    dropout: Key[Array, "*runs"] | None  # the key of the dropout masks
 
 
 # run(loop, feed, order, first, stop) -> loop: the updates from `first` to `stop` - 1 of
@@ -49,33 +43,13 @@ class Updates(NamedTuple):
     feed: Callable[[Examples, LoopKeys], Feed]
     order_of: Callable[[LoopKeys, Count], Int[Array, "*runs examples"]]
     run: RunFn
+    # look(feed, order, index, state) -> (metrics, gradient): an update that is not made
+    look: Callable[[Feed, Array, Count, TrainState], tuple[Metrics, Params]]
     num_examples: int  # per epoch and run
 
 
 # step(feed, order, index, state) -> (state, metrics): one update.
 StepFn = Callable[..., tuple[TrainState, Metrics]]
-# batch_of(feed, order, index, step): the batch of one update, placed.
-BatchFn = Callable[[Feed, Int[Array, " examples"], Count, Count], Batch]
-
-
-def make_batch_fn(config: LoopConfig, put_batch: Callable[[Batch], Batch]) -> BatchFn:
-    """Build `batch_of(feed, order, index, step)` for one run.
-
-    It gathers batch number `index` of an epoch, adds one key per example if there is
-    dropout, and places the batch.
-    """
-
-    def batch_of(
-        feed: Feed, order: Int[Array, " examples"], index: Count, step: Count
-    ) -> Batch:
-        size = config.batch_size
-        batch = orders.take_batch(feed.examples, order, index, batch_size=size)
-        if feed.dropout is not None:
-            drawn = orders.example_keys(feed.dropout, step, batch_size=size)
-            batch = batch._replace(keys=drawn)
-        return put_batch(batch)
-
-    return batch_of
 
 
 def make_step(
@@ -188,7 +162,8 @@ def compile_updates(
     num_examples = examples.labels.shape[axis]
     config.check(num_examples)
     visited = config.visited(num_examples)
-    step = make_step(strategy, optimizer, make_batch_fn(config, strategy.put_batch))
+    batch_of = make_batch_fn(config, strategy.put_batch)
+    step = make_step(strategy, optimizer, batch_of)
     own = Examples(*(jax.ShapeDtypeStruct(a.shape[axis:], a.dtype) for a in examples))
     first, dropout = runs.each((params, typed_keys(keys.dropout)))[0]
     order = jax.ShapeDtypeStruct((visited,), jnp.int32)
@@ -205,6 +180,13 @@ def compile_updates(
 
     order_of = make_order_of(strategy, config, num_examples=num_examples, runs=runs)
     run = make_run(step, runs=runs, in_one_program=strategy.run == "loop")
+
+    def look(
+        feed: Feed, order: Array, index: Count, state: TrainState
+    ) -> tuple[Metrics, Params]:
+        batch = batch_of(feed, order, index, state.step)
+        return strategy.value_and_grad(state.params, batch)
+
     arguments = (
         start(params),
         feed(examples, keys),
@@ -215,4 +197,5 @@ def compile_updates(
         run = compiled(run, *arguments, *bounds, donate_argnums=(0,))
     else:
         jax.block_until_ready(run(*arguments, 0, 1))  # its operations compile here
-    return Updates(start, feed, order_of, run, visited)
+    look = look if strategy.run == "eager" else jax.jit(look)
+    return Updates(start, feed, order_of, run, look, visited)

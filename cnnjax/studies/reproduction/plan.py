@@ -13,7 +13,7 @@ from cnnjax.data.splits import count_train
 from cnnjax.experiments.recipe import FASTEST, Recipe
 from cnnjax.models.stack import layer_rows
 from cnnjax.results.fields import read_config
-from cnnjax.results.workdir import plain
+from cnnjax.results.plain import plain
 from cnnjax.studies.published.run import PublishedRun, System
 
 Scale = Literal["quick", "full"]

@@ -1,0 +1,66 @@
+"""Named arrays in a folder, by Orbax, which is imported only when it is used."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from cnnjax.checkpoints.snapshot import named, nested
+
+
+def write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays into a new folder. Process 0 does it alone.
+
+    Raises:
+        OSError, ValueError: it cannot be written; something partial may be left.
+    """
+    import orbax.checkpoint as ocp
+
+    with _Checkpointer() as checkpointer:
+        checkpointer.save(folder, args=ocp.args.PyTreeSave(nested(arrays)))
+
+
+def read(folder: Path) -> dict[str, np.ndarray]:
+    """Read the arrays of a folder; they are new, and read-only.
+
+    Raises:
+        Exception: the folder is damaged: whatever Orbax raises then.
+    """
+    with _Checkpointer() as checkpointer:
+        tree = checkpointer.restore(folder)
+    arrays = {name: np.array(leaf, copy=True) for name, leaf in named(tree).items()}
+    for array in arrays.values():
+        array.flags.writeable = False
+    return arrays
+
+
+class _Checkpointer:
+    """Orbax's checkpointer, which says nothing of its own and runs in one process."""
+
+    def __enter__(self) -> Any:
+        import orbax.checkpoint as ocp
+
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        self._quiet = warnings.catch_warnings()
+        self._quiet.__enter__()
+        warnings.simplefilter("ignore")
+        alone: dict[str, Any] = {}
+        if jax.process_count() > 1:
+            alone["multiprocessing_options"] = ocp.options.MultiprocessingOptions(
+                primary_host=jax.process_index(),
+                active_processes={jax.process_index()},
+                barrier_sync_key_prefix="cnnjax_checkpoint",
+            )
+        handler = ocp.PyTreeCheckpointHandler(**alone)
+        self._checkpointer = ocp.Checkpointer(handler, **alone)
+        return self._checkpointer
+
+    def __exit__(self, *_: object) -> None:
+        self._checkpointer.close()
+        self._quiet.__exit__(None, None, None)

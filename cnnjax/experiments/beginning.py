@@ -1,0 +1,180 @@
+"""What a folder holds, and so how a run in it begins: anew, or where it was stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from cnnjax.base.errors import InputError, expect, shown
+from cnnjax.checkpoints.store import Store
+from cnnjax.experiments.experiment import Experiment
+from cnnjax.results.fields import read_config, read_result
+from cnnjax.results.outcomes import by_path
+from cnnjax.results.workdir import Workdir
+from cnnjax.training.optimizers import make_schedule
+
+Resume = Literal["auto", "never", "must"]
+
+# What may differ between two starts: results are then equal within rounding only.
+ROUNDING = ("recipe.strategy", "microbatch_size", "command")
+EPOCHS = "recipe.epochs"
+# Parts of the environment that decide the bits of a result.
+BITS = (
+    *("jax", "jaxlib", "flax", "optax", "numpy", "commit", "platform", "device_kind"),
+    *("num_devices", "num_processes", "num_cores", "machine", "cpu_model", "x64"),
+    *("matmul_precision", "xla_flags"),
+)
+
+
+class Beginning(NamedTuple):
+    """How a run begins, what to say about it, and what is known of earlier starts."""
+
+    kind: Literal["fresh", "resumed", "finished"]
+    told: tuple[str, ...] = ()
+    about: Mapping[str, Any] = {}
+
+
+def look(
+    workdir: Workdir,
+    store: Store | None,
+    *,
+    config: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    experiment: Experiment,
+    resume: Resume,
+    overwrite: bool,
+) -> Beginning:
+    """Say how a run begins in a folder; nothing is changed there.
+
+    Raises:
+        InputError: the folder holds a run that is not to be resumed, cannot be, or is
+            another one.
+    """
+    found = workdir.found()
+    names = store.names() if store else []
+    if overwrite or not (found or names):
+        expect("--resume=must with a run to resume", "none", resume != "must")
+        return Beginning("fresh")
+    where = f"workdir {workdir.path}"
+    if resume == "never" or store is None:
+        run = "a run" if "result.json" in found else "an unfinished run"
+        raise InputError(
+            f"{where} already holds {run} ({', '.join(found) or 'checkpoints'}); "
+            "choose another --workdir, or --overwrite to replace it"
+        )
+    damaged: list[str] = []
+    good = store.newest(on_damaged=damaged.append)
+    told = [f"passed over checkpoint {one}" for one in damaged]
+    about: Mapping[str, Any] = {} if good is None else good.snapshot.facts["about"]
+    earlier = about["config"] if about else _config(workdir)
+    epochs = _check_same(where, earlier, config, experiment)
+    longer = epochs is not None and experiment.recipe.epochs > epochs
+    if "result.json" in found and not longer:
+        if _is_result(workdir):
+            return Beginning("finished", tuple(told), about)
+        told.append("result.json is damaged: the end of the run is made again")
+    if good is None:
+        if names:
+            raise InputError(
+                f"{where}: no good checkpoint ({'; '.join(damaged)}); --overwrite "
+                "starts anew"
+            )
+        expect("--resume=must with a checkpoint to resume", "none", resume != "must")
+        if "result.json" in found:
+            raise InputError(f"{where} holds a run without checkpoints; --overwrite it")
+        return Beginning("fresh", ("no checkpoint was saved: it starts anew", *told))
+    told += _rounding(about, config, environment)
+    return Beginning("resumed", tuple(told), about)
+
+
+def _config(workdir: Workdir) -> Mapping[str, Any]:
+    assert workdir.path is not None
+    try:
+        return read_config(workdir.path)
+    except InputError as error:
+        raise InputError(f"{error}; --overwrite to replace that run") from error
+
+
+def _is_result(workdir: Workdir) -> bool:
+    assert workdir.path is not None
+    try:
+        read_result(workdir.path)
+    except InputError:
+        return False
+    return True
+
+
+def _check_same(
+    where: str,
+    earlier: Mapping[str, Any],
+    config: Mapping[str, Any],
+    experiment: Experiment,
+) -> int | None:
+    """Refuse another run; return its number of epochs, where only that differs.
+
+    Raises:
+        InputError: the settings differ; the message names them.
+    """
+    then, now = by_path(earlier), by_path(config)
+    names = [
+        n for n in {**then, **now} if (n in then and n in now) or n[:7] == "recipe."
+    ]
+    different = [
+        name
+        for name in names
+        if then.get(name) != now.get(name) and name not in ROUNDING
+    ]
+    if changed := [name for name in different if name.startswith("data.")]:
+        raise InputError(
+            f"{where} holds a run on other data: {_listed(changed, then, now)}; bring "
+            "the data back, or choose another --workdir"
+        )
+    if different == [EPOCHS]:
+        before, after = then[EPOCHS], now[EPOCHS]
+        if isinstance(before, int) and _same_rates(experiment, before):
+            expect(f"--epochs of at least {before}, as begun", after, after >= before)
+            return before
+        raise InputError(
+            f"{where} holds a run of {before} epochs, and its learning rate depends on "
+            f"that: it cannot go on to {after}; choose another --workdir"
+        )
+    if different:
+        raise InputError(
+            f"{where} holds another run: {_listed(different, then, now)}; choose "
+            "another --workdir, or --overwrite to replace it"
+        )
+    return None
+
+
+def _listed(
+    names: Sequence[str], then: Mapping[str, Any], now: Mapping[str, Any]
+) -> str:
+    pairs = [f"{n} was {shown(then.get(n))}, is {shown(now.get(n))}" for n in names[:5]]
+    return ", ".join([*pairs, *(["..."] if names[5:] else [])])
+
+
+def _same_rates(experiment: Experiment, epochs: int) -> bool:
+    """Whether the updates made in so many epochs have the rates of this experiment."""
+    per_epoch = -(-experiment.examples_per_epoch // experiment.loop.batch_size)
+    optimizer = experiment.recipe.optimizer
+    earlier = make_schedule(optimizer, steps_per_epoch=per_epoch, epochs=epochs)
+    steps = jnp.arange(per_epoch * min(epochs, experiment.recipe.epochs))
+    return np.array_equal(earlier(steps), experiment.schedule(steps))
+
+
+def _rounding(
+    about: Mapping[str, Any], config: Mapping[str, Any], environment: Mapping[str, Any]
+) -> list[str]:
+    """Say what has changed, if the results can no longer be the same bits."""
+    then = {**by_path(about["config"]), **about["environment"]}
+    now = {**by_path(config), **environment}
+    names = [n for n in (*ROUNDING[:2], *BITS) if then.get(n) != now.get(n)]
+    if not names:
+        return []
+    return [
+        f"another machine or form than before ({_listed(names, then, now)}): the "
+        "results are equal within rounding, not bit for bit"
+    ]
