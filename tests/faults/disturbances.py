@@ -1,0 +1,153 @@
+"""What is done to runs, and the promise that is checked after each.
+
+Each function disturbs one course once and returns; it raises AssertionError if the
+promise does not hold.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from harness import (
+    LAUNCH,
+    MOST_STARTS,
+    ROOT,
+    Course,
+    Ended,
+    end_of,
+    files_of,
+    flip,
+    start,
+    truncate,
+    wait_for,
+)
+
+ENDS_WITHIN = 30  # seconds, of the other processes when one is lost
+ASKING = {signal.SIGTERM: 143, signal.SIGINT: 130}
+
+
+def kill_at_change(course: Course, change: int) -> bool:
+    """Kill the program before a change; the command again must end as ever.
+
+    Return whether it was killed: the last changes are not made in every run.
+    """
+    workdir = f"killed_at_{change}"
+    status = course.killed_at(change, workdir).status
+    assert status in (-signal.SIGKILL, 0), status
+    course.check(workdir)
+    return status != 0
+
+
+def kill_again_and_again(course: Course, rng: random.Random, number: int) -> int:
+    """Kill the program at random moments of several starts; return how many it took."""
+    workdir, kills = f"killed_{number}", 0
+    longest = wait_for(start(course.argv(f"{workdir}_timed"), course.folder)).seconds
+    while kills < MOST_STARTS:
+        running = start(course.argv(workdir), course.folder)
+        try:
+            running.wait(rng.uniform(0.3, 1.1) * longest)
+        except subprocess.TimeoutExpired:
+            running.kill()
+        ended = wait_for(running)
+        if ended.status == 0:
+            break
+        assert ended.status == -signal.SIGKILL, ended.err
+        assert ended.err == "", ended.err
+        kills += 1
+        if kills % 5 == 0:
+            break
+    course.check(workdir)
+    return kills
+
+
+def stop_by_signal(course: Course, rng: random.Random, number: int) -> bool:
+    """Ask the program to stop at a random moment; return whether it had not ended."""
+    workdir = f"stopped_{number}"
+    asking = rng.choice(list(ASKING))
+    running = start(course.argv(workdir), course.folder)
+    try:
+        running.wait(rng.uniform(0.2, 9.0))
+    except subprocess.TimeoutExpired:
+        running.send_signal(asking)
+    ended = wait_for(running)
+    if ended.status != 0:
+        check_stopped(ended, asking)
+    course.check(workdir)
+    return ended.status != 0
+
+
+def check_stopped(ended: Ended, asking: signal.Signals) -> None:
+    """Check the exit status, and that at most one line says so."""
+    # Before its first line runs, Python itself ends: by the signal, or by a traceback.
+    early = ended.status == -asking or "KeyboardInterrupt" in ended.err
+    if early and "scripts/_script.py" not in ended.err:
+        return
+    assert ended.status == ASKING[asking], (ended.status, ended.err)
+    lines = ended.err.splitlines()
+    assert len(lines) <= 1, ended.err
+    assert all(f"stopped by {asking.name}" in line for line in lines), ended.err
+
+
+def damage(course: Course, unfinished: str, rng: random.Random, kind: str) -> str:
+    """Damage one file of an unfinished run; return how that was dealt with.
+
+    The run must end as ever, or say in one line which file is to blame.
+    """
+    folder = course.copy(unfinished, "damaged")
+    files = [path for path in files_of(folder) if path.stat().st_size]
+    path = rng.choice(files)
+    what = (flip if kind == "flip" else truncate)(path, rng)
+    name = path.relative_to(folder).as_posix()
+    ended = course.train("damaged")
+    if ended.status == 2:
+        assert len(ended.err.splitlines()) == 1, (what, ended.err)
+        assert path.name in ended.err or path.parts[-2] in ended.err, (what, ended.err)
+        return "refused, and named"
+    assert (ended.status, ended.err) == (0, ""), (what, ended.err)
+    assert end_of(folder) == course.expected, what
+    if name.startswith("checkpoints/") and "passed over" in " ".join(ended.out.split()):
+        return "passed over, and named"
+    return "harmless: the run ended in the same bits"
+
+
+def lose_a_process(course: Course, rng: random.Random, number: int) -> float:
+    """Kill one of two processes; return within how many seconds the other ended.
+
+    The same command again must end as ever.
+    """
+    workdir = f"lost_{number}"
+    argv = [str(LAUNCH), "--heartbeat_seconds=10", "--", *course.argv(workdir)]
+    running = start(argv, course.folder)
+    time.sleep(rng.uniform(0.5, 14.0))
+    victim = rng.choice(children_of(running.pid) or [None])
+    begun = time.monotonic()
+    if victim is not None:
+        os.kill(victim, signal.SIGKILL)
+    ended = wait_for(running)
+    took = time.monotonic() - begun
+    if victim is not None and ended.status != 0:
+        assert took < ENDS_WITHIN, took
+        assert ended.err, "nothing was said"
+    again = wait_for(start(argv, course.folder))
+    assert again.status == 0, again.err
+    assert end_of(course.folder / workdir) == course.expected, workdir
+    return took
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes that a process has started and that still run."""
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    found = path.read_text().split() if path.exists() else []
+    return [int(one) for one in found if str(ROOT) in _command(int(one))]
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,188 @@
+"""Runs of train.py that are disturbed, and what they must end in all the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors.numpy import load_file
+
+from cnnjax.checkpoints.store import Store
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+TRAIN = ROOT / "scripts" / "train.py"
+LAUNCH = ROOT / "scripts" / "launch_local.py"
+TIMES = {"seconds", "examples_per_second", "train_seconds"}
+MOST_STARTS = 60
+LIMIT_SECONDS = 300
+
+# Distinct batches, dropout, batches that are not whole; a checkpoint every few updates.
+COMMON = (
+    *("--dataset=digits", "--num_train=300", "--recipe=sgd_dropout_cnn", "--epochs=3"),
+    *("--batch_size=64", "--checkpoint_every=3updates", "--log_steps"),
+)
+SEEDS = (*COMMON[:-1], "--num_seeds=3")
+COURSES: dict[str, tuple[str, ...]] = {
+    "jit": (*COMMON, "--strategy=jit"),
+    "factored": (*COMMON, "--strategy=factored"),
+    "vmap": (*COMMON, "--strategy=vmap"),
+    "shard_map": (*COMMON, "--strategy=shard_map", "--num_devices=2"),
+    "seeds": (*SEEDS, "--strategy=jit"),
+    "seeds_in_groups": (*SEEDS, "--strategy=jit", "--group_size=2"),
+}
+
+
+class Ended(NamedTuple):
+    """How a program ended."""
+
+    status: int
+    out: str
+    err: str
+    seconds: float
+
+
+Runner = Callable[[Sequence[str], Path], Ended]
+
+
+def from_shell(argv: Sequence[str], cwd: Path) -> Ended:
+    """Run a Python script to its end, as from a shell."""
+    return wait_for(start(argv, cwd))
+
+
+def start(argv: Sequence[str], cwd: Path) -> subprocess.Popen[str]:
+    """Start a Python script in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, *map(str, argv)],
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "80", "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(running: subprocess.Popen[str]) -> Ended:
+    """Wait for a process; one that hangs is killed, and fails."""
+    begun = time.monotonic()
+    try:
+        out, err = running.communicate(timeout=LIMIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        running.kill()
+        running.communicate()
+        raise AssertionError(f"{running.args} did not end") from None
+    return Ended(running.returncode, out, err, time.monotonic() - begun)
+
+
+class Course:
+    """One command, in an undisturbed form and in disturbed ones."""
+
+    def __init__(self, name: str, flags: Sequence[str], folder: Path, run: Runner):
+        """Use a folder of its own; the undisturbed run is made when it is asked for."""
+        self.name, self.flags, self.folder = name, flags, folder
+        self._run, self._expected = run, None
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def argv(self, workdir: str) -> list[str]:
+        """Return the command that trains in a folder."""
+        return [str(TRAIN), f"--workdir={workdir}", *self.flags]
+
+    def train(self, workdir: str) -> Ended:
+        """Give the command, undisturbed."""
+        return self._run(self.argv(workdir), self.folder)
+
+    def killed_at(self, change: int, workdir: str) -> Ended:
+        """Give the command, and kill it before a change of its folder; 0: count."""
+        wrapper, count = str(HERE / "killed_at.py"), f"{workdir}.count"
+        argv = [wrapper, str(change), workdir, count, *self.argv(workdir)]
+        return self._run(argv, self.folder)
+
+    def changes(self) -> int:
+        """Return how many changes an undisturbed run makes in its folder."""
+        ended = self.killed_at(0, "counted")
+        assert ended.status == 0, ended.err
+        return int((self.folder / "counted.count").read_text())
+
+    @property
+    def expected(self) -> dict[str, Any]:
+        """What an undisturbed run ends in."""
+        if self._expected is None:
+            ended = self.train("undisturbed")
+            assert ended.status == 0, ended.err
+            self._expected = end_of(self.folder / "undisturbed")
+        return self._expected
+
+    def copy(self, workdir: str, to: str) -> Path:
+        """Copy a folder as it is, to disturb the copy."""
+        shutil.rmtree(self.folder / to, ignore_errors=True)
+        shutil.copytree(self.folder / workdir, self.folder / to)
+        return self.folder / to
+
+    def check(self, workdir: str) -> None:
+        """Give the command until it ends well; its end must be the undisturbed one."""
+        ended = self.train(workdir)
+        assert ended.status == 0, (self.name, workdir, ended.err)
+        assert ended.err == "", (self.name, workdir, ended.err)
+        got = end_of(self.folder / workdir)
+        different = [name for name in self.expected if got[name] != self.expected[name]]
+        assert not different, (self.name, workdir, different)
+
+
+def end_of(workdir: Path) -> dict[str, Any]:
+    """Return what a run has ended in, without the times: bits, not numbers."""
+    tensors = load_file(workdir / "params.safetensors")
+    ended = {
+        "params": {name: array.tobytes() for name, array in tensors.items()},
+        "predictions": (workdir / "predictions.csv").read_text(),
+        "metrics": timeless(workdir / "metrics.jsonl"),
+    }
+    if (workdir / "steps.csv").exists():
+        ended["steps"] = (workdir / "steps.csv").read_text()
+    if (workdir / "seeds.jsonl").exists():
+        ended["seeds"] = timeless(workdir / "seeds.jsonl")
+        return ended
+    store = Store(workdir / "checkpoints")
+    last = store.read(store.names()[-1])
+    store.close()
+    state = {n: a.tobytes() for n, a in last.arrays.items() if not n.startswith("rec")}
+    return {**ended, "state": state}
+
+
+def timeless(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a JSON file without their times."""
+    rows = map(json.loads, path.read_text().splitlines())
+    return [{n: v for n, v in row.items() if n not in TIMES} for row in rows]
+
+
+def files_of(workdir: Path) -> list[Path]:
+    """Return every file of a run's folder that a program reads back."""
+    return sorted(
+        path
+        for path in workdir.rglob("*")
+        if path.is_file() and path.suffix != ".png" and path.name != ".lock"
+    )
+
+
+def flip(path: Path, rng: random.Random) -> str:
+    """Flip one bit of a file; say which."""
+    content = bytearray(path.read_bytes())
+    place, bit = rng.randrange(len(content)), rng.randrange(8)
+    content[place] ^= 1 << bit
+    path.write_bytes(bytes(content))
+    return f"bit {bit} of byte {place} of {path.name}"
+
+
+def truncate(path: Path, rng: random.Random) -> str:
+    """Cut a file off; say where."""
+    size = rng.randrange(path.stat().st_size)
+    os.truncate(path, size)
+    return f"{path.name} cut to {size} bytes"

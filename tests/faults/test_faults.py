@@ -1,0 +1,64 @@
+"""A run that is killed or damaged ends in the bits of a run that never was."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from disturbances import damage, kill_at_change, stop_by_signal
+from harness import COURSES, Course, Ended, from_shell
+
+KILLS = 5  # of one course, spread over its changes; `make soak` takes every one
+
+
+@pytest.fixture(scope="module")
+def course_of(forks, tmp_path_factory):
+    """Make a course whose runs need not import the libraries again."""
+    courses = {}
+
+    def run(argv, cwd):
+        done = forks.run(Path(argv[0]), *argv[1:], cwd=cwd, COLUMNS="80")
+        return Ended(done.returncode, done.stdout, done.stderr, 0.0)
+
+    def course_of(name: str) -> Course:
+        if name not in courses:
+            folder = tmp_path_factory.mktemp(name)
+            courses[name] = Course(name, COURSES[name], folder, run)
+        return courses[name]
+
+    return course_of
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "factored",
+        "seeds_in_groups",
+        pytest.param("shard_map", marks=pytest.mark.slow),
+        pytest.param("jit", marks=pytest.mark.slow),
+        pytest.param("vmap", marks=pytest.mark.slow),
+        pytest.param("seeds", marks=pytest.mark.slow),
+    ],
+)
+def test_killed_at_any_change_it_goes_on_to_the_same_bits(name, course_of):
+    course = course_of(name)
+    changes = course.changes()
+    assert changes > 100
+    places = [1 + index * (changes - 3) // (KILLS - 1) for index in range(KILLS)]
+    assert [kill_at_change(course, place) for place in places][:-1] == [True] * 4
+
+
+@pytest.mark.parametrize("kind", ["flip", "truncation"])
+def test_damaged_files_are_named_or_harmless(kind, course_of):
+    course, rng = course_of("factored"), random.Random(0)
+    changes = course.changes()
+    assert course.killed_at(changes // 2, f"unfinished_{kind}").status == -9
+    for _ in range(4):
+        damage(course, f"unfinished_{kind}", rng, kind)
+
+
+@pytest.mark.slow
+def test_a_signal_stops_it_in_one_line(tmp_path):
+    course = Course("jit", COURSES["jit"], tmp_path, from_shell)
+    assert sum(stop_by_signal(course, random.Random(i), i) for i in range(4)) > 0
