@@ -7,8 +7,9 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from cnnjax.base.errors import InputError
 from cnnjax.data.streams import opened, pieces_of, reason
@@ -151,7 +152,7 @@ def read_file(path: Path, *, sizes: Callable[[bytes], range]) -> File:
         return read if read.size in expected else read._replace(content=head)
 
 
-def _head(file: BinaryIO) -> tuple[bytes, bool]:
+def _head(file: BufferedReader) -> tuple[bytes, bool]:
     pieces, zipped = pieces_of(file)
     head = bytearray()
     for piece in pieces:
@@ -162,7 +163,7 @@ def _head(file: BinaryIO) -> tuple[bytes, bool]:
 
 
 def _count(
-    path: Path, file: BinaryIO, *, most: int, content: bytearray | None = None
+    path: Path, file: BufferedReader, *, most: int, content: bytearray | None = None
 ) -> File:
     """Count the content from the start, and keep at most `most` bytes in `content`."""
     file.seek(0)

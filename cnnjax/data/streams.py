@@ -7,9 +7,9 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator
+from io import BufferedReader
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
 
 from cnnjax.base.errors import InputError
 
@@ -20,7 +20,7 @@ MOST_MEMBERS = 100_000  # of a gzip file; block-wise writers make one for 64 KiB
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[BufferedReader]:
     """Open a regular file for reading.
 
     Raises:
@@ -69,7 +69,7 @@ def reason(path: Path, error: OSError) -> str:
     return "a broken link" if lost else error.strerror or str(error)
 
 
-def pieces_of(file: BinaryIO) -> tuple[Iterator[bytes], bool]:
+def pieces_of(file: BufferedReader) -> tuple[Iterator[bytes], bool]:
     """Return a file's content in pieces, and whether it is gzipped.
 
     Content that is gzipped twice is decompressed twice. Reading the pieces can raise
