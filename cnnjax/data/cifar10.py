@@ -133,7 +133,8 @@ def _read_archive(path: Path) -> Iterator[File]:
         file.seek(0)
         stream = Stream(pieces_of(file)[0], most=MOST_ARCHIVE)
         try:
-            for name, content in read_members(stream, FILES):
+            most = MOST_RECORDS * RECORD_BYTES
+            for name, content in read_members(stream, FILES, most=most):
                 names.append(name)
                 if content is not None:
                     found[name] = File(path / name, content, len(content))

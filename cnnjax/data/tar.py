@@ -64,15 +64,16 @@ class Stream:
 
 
 def read_members(
-    stream: Stream, wanted: Collection[str]
+    stream: Stream, wanted: Collection[str], *, most: int
 ) -> Iterator[tuple[str, bytearray | None]]:
     """Yield the name of each member, without its folders, and its content if wanted.
 
     The content is None for members that are not wanted, or are links or folders.
 
     Raises:
-        TarError: the archive is damaged; it has a sparse file; or it has more than
-            `MOST_MEMBERS` members, or extra headers of more than `MOST_NAME` bytes.
+        TarError: the archive is damaged; it has a sparse file, or a wanted one of more
+            than `most` bytes; or it has more than `MOST_MEMBERS` members, or extra
+            headers of more than `MOST_NAME` bytes.
     """
     long_name = b""
     for number in range(MOST_MEMBERS):
@@ -97,6 +98,8 @@ def read_members(
         long_name = b""
         name = path.split(b"\0")[0].rsplit(b"/", 1)[-1].decode("utf-8", "replace")
         if kind in FILES and name in wanted:
+            if size > most:
+                raise TarError(f"{name} of {size} bytes, more than {most}")
             yield name, _content(stream, size)
             continue
         yield name, None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import io
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,12 +91,16 @@ def load_tfds(name: str, data_dir: str | None = None) -> Dataset:
 
 @contextlib.contextmanager
 def quiet_absl() -> Iterator[None]:
-    """Suppress the hints that TFDS logs through absl (to install OpenCV, ...)."""
+    """Suppress the hints that TFDS logs through absl (to install OpenCV, ...).
+
+    One is printed: to install TensorFlow.
+    """
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
     finally:
         logger.setLevel(level)
 

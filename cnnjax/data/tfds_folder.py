@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from cnnjax.base.errors import InputError, shown
+from cnnjax.data.files import read_file
 from cnnjax.data.streams import opened, reason
 from cnnjax.data.tfds_json import (
     PLAIN,
@@ -27,7 +28,7 @@ NAME = re.compile(
     r"([A-Za-z]\w*)(?:/(\w[\w+.-]*))?(?::((?:\d+|\*)(?:\.(?:\d+|\*)){2}))?", re.ASCII
 )
 VERSION = re.compile(r"(0|[1-9]\d{0,8})(\.(0|[1-9]\d{0,8})){2}", re.ASCII)
-MOST_FILES = 100_000
+MOST_FILES, MOST_NAMES = 100_000, 2**24  # in a folder; bytes of class names
 FEATURES, INFO, METADATA = "features.json", "dataset_info.json", "metadata.json"
 
 
@@ -65,13 +66,15 @@ def check_folder(folder: Path) -> None:
     Raises:
         InputError: a file that cannot be read or is no regular file; a feature that is
             not one of TFDS's own; names that lead out of the folder; more examples than
-            bytes; or JSON that is damaged.
+            bytes; another number of class names than of classes; or JSON that is
+            damaged.
     """
     num_bytes = 0
     for path in _files(folder):
         with opened(path) as file:
             num_bytes += os.fstat(file.fileno()).st_size
-    check_features(folder / FEATURES)
+    for feature, count in check_features(folder / FEATURES).items():
+        _check_names(folder / f"{feature}.labels.txt", count)
     check_info(folder / INFO, num_bytes=num_bytes)
 
 
@@ -86,6 +89,19 @@ def digests_of_folder(folder: Path) -> dict[str, str]:
         with opened(path) as file:
             digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests
+
+
+def _check_names(path: Path, count: int) -> None:
+    if not os.path.lexists(path):
+        return  # the classes have no names
+    file = read_file(path, sizes=lambda _: range(MOST_NAMES + 1))
+    try:
+        names = file.content.decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise damaged(path, "text in UTF-8", f"other bytes ({error})") from error
+    given = {name.strip() for name in names} - {""}
+    if file.size > MOST_NAMES or len(given) != count:
+        raise damaged(path, f"{count} class names, all different", len(given))
 
 
 def _files(folder: Path) -> list[Path]:

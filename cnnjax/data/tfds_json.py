@@ -47,13 +47,21 @@ def read_json(path: Path) -> dict[str, Any]:
     return _parse(path, text)
 
 
-def check_features(path: Path) -> None:
+def check_features(path: Path) -> dict[str, int]:
     """Check that the features in a file are TFDS's own, with plain names.
+
+    Returns:
+        The number of classes of each feature that is a class, where it is given.
 
     Raises:
         InputError: they are others, or the file cannot be read or is damaged.
     """
-    _check_feature(path, read_json(path))
+    features = read_json(path)
+    _check_feature(path, features)
+    inner = features.get("featuresDict", {}).get("features", {})
+    classes = {name: of.get("classLabel") or {} for name, of in inner.items()}
+    counts = {name: of.get("numClasses") for name, of in classes.items()}
+    return {name: int(count) for name, count in counts.items() if count is not None}
 
 
 def check_info(path: Path, *, num_bytes: int) -> None:
@@ -155,8 +163,10 @@ def _check_feature(path: Path, feature: Any) -> None:
 
 def _check_leaf(path: Path, content: Any) -> None:
     # Classes without names are given numbers for names.
-    if isinstance(content, dict):
-        for key in ("numClasses", "num_classes"):
-            count = content.get(key)
-            if count is not None and _count(path, count, "classes") > MOST_CLASSES:
-                raise damaged(path, f"at most {MOST_CLASSES} classes", shown(count))
+    if content is None:
+        return
+    if not isinstance(content, dict):
+        raise damaged(path, "an object of a class", shown(content)[:60])
+    for key in ("numClasses", "num_classes"):
+        if key in content and _count(path, content[key], "classes") > MOST_CLASSES:
+            raise damaged(path, f"at most {MOST_CLASSES} classes", content[key])
