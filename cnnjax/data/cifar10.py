@@ -141,7 +141,8 @@ def _read_archive(path: Path) -> Iterator[File]:
             stream.skip(MOST_ARCHIVE)  # only at its end is a gzip file's checksum
         except TarError as error:
             words = kind_of(head).words
-            got = f"a damaged one ({error})" if words == TAR else words
+            is_tar = words == TAR or names
+            got = f"a damaged one ({error})" if is_tar else words
             raise InputError(
                 f"{path}: expected a tar archive, got {got}; download {URL}"
             ) from error
