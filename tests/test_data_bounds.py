@@ -353,6 +353,11 @@ CLAIMS = {
         ("features",),
         {"pythonClassName": "evil_module.Feature"},
     ),
+    "another message": (
+        FEATURES,
+        LABEL,
+        {"type": DICT, "proto_cls": "google.protobuf.Any", "content": {}},
+    ),
     "another feature of TFDS": (
         FEATURES,
         (*LABEL, "pythonClassName"),

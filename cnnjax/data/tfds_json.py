@@ -25,6 +25,13 @@ KINDS = (DICT, *(f"{IN_TFDS}{leaf}" for leaf in LEAVES))
 NOW = ("pythonClassName", "description", "valueRange")
 OF_LEAVES = ("image", "classLabel", "text", "tensor")
 ONCE = ("type", "content", "proto_cls")
+MESSAGES = tuple(
+    f"tensorflow_datasets.{name}"
+    for name in (
+        *("FeaturesDict", "ImageFeature", "ClassLabel", "TextFeature"),
+        "TensorFeature",
+    )
+)
 OF_SPLITS = (
     *("name", "numShards", "shardLengths", "numBytes", "statistics"),
     "filepathTemplate",
@@ -92,11 +99,8 @@ def check_info(path: Path, *, num_bytes: int) -> None:
             raise damaged(path, "a list of shardLengths", shown(lengths)[:60])
         num_examples += sum(_count(path, length, "examples") for length in lengths)
     if num_examples > num_bytes:
-        raise damaged(
-            path,
-            f"no more examples than the folder has bytes ({num_bytes})",
-            num_examples,
-        )
+        most = f"no more examples than the folder has bytes ({num_bytes})"
+        raise damaged(path, most, num_examples)
 
 
 def damaged(path: Path, expected: str, got: object) -> InputError:
@@ -139,11 +143,12 @@ def _check_feature(path: Path, feature: Any) -> None:
             f"ClassLabel, Text, Scalar, Tensor), got {shown(kind)}, which is not "
             "imported; prepare the set with those"
         )
-    known = (
-        ONCE if once else (*NOW, *(("featuresDict",) if kind == DICT else OF_LEAVES))
-    )
+    of_kind = ("featuresDict",) if kind == DICT else OF_LEAVES
+    known = ONCE if once else (*NOW, *of_kind)
     if unknown := [key for key in feature if key not in known]:
         raise damaged(path, f"{', '.join(known)} in a feature", shown(unknown[0]))
+    if feature.get("proto_cls") not in (None, *MESSAGES):
+        raise damaged(path, ", ".join(MESSAGES), shown(feature["proto_cls"]))
     content = feature.get("content") if once else feature.get("featuresDict", {})
     if isinstance(content, str):
         content = _parse(path, content)
