@@ -375,6 +375,7 @@ CLAIMS = {
     "no number of examples": (INFO, ("splits", 0, "shardLengths"), ["-1"]),
     "another folder": (INFO, ("splits", 0, "filepathTemplate"), "../{SPLIT}"),
     "a split elsewhere": (INFO, ("splits", 0, "name"), "../train"),
+    "a split with a long name": (INFO, ("splits", 0, "name"), "1" * 5000),
     "a name elsewhere": (INFO, ("name",), "/etc/toy"),
     "a key of no split": (INFO, ("splits", 0, "filepath_template"), "../{SPLIT}"),
 }
@@ -391,6 +392,7 @@ def test_what_a_prepared_folder_claims_is_checked_first(
     changed(prepared / file, *keys, to=to)
     message = refused("tfds:toy", prepared.parents[1])
     assert message.startswith(f"{prepared}/")
+    assert len(message) < 800
     assert not marker.exists()
     assert "evil_module" not in sys.modules
 

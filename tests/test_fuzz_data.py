@@ -159,6 +159,13 @@ def test_csv(folder, data, cell):
         assert (read.files != whole.files) == (content != TABLE)
 
 
+class Contents(dict):
+    """Files by name; hypothesis would print all of it."""
+
+    def __repr__(self):
+        return f"Contents of {', '.join(self)}"
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """Return the folder of a small TFDS dataset, its content, and it as read."""
@@ -169,7 +176,8 @@ def prepared(tmp_path_factory):
     toy = Dataset(name="toy", train=examples, test=examples, class_names=names)
     tfds.disable_progress_bar()
     folder = prepare_for_tfds(toy, output_dir=str(root))
-    contents = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    files = sorted(folder.iterdir())
+    contents = Contents((path.name, path.read_bytes()) for path in files)
     return folder, contents, load_dataset("tfds:toy", data_dir=str(root))
 
 

@@ -70,7 +70,7 @@ def load_tfds(name: str, data_dir: str | None = None) -> Dataset:
         class_names = _class_names(name, features)
         if "train" not in splits:
             raise InputError(
-                f"expected tfds:{name} to have a train split, got {', '.join(splits)}"
+                f"expected tfds:{name} to have a train split, got {', '.join(splits)[:200]}"
             )
         held_out = [split for split in ("test", "validation") if split in splits]
         parts = [
@@ -133,7 +133,7 @@ def _class_names(name: str, features: Any) -> tuple[str, ...]:
         names = ", ".join(sorted(found)) or type(features).__name__
         raise InputError(
             f"expected tfds:{name} to be an image classification set (features image, "
-            f"uint8, and label, a class), got features {names}"
+            f"uint8, and label, a class), got features {names[:200]}"
         )
     return tuple(label.names)
 

@@ -11,7 +11,7 @@ from cnnjax.base.errors import InputError, shown
 from cnnjax.data.files import read_file
 from cnnjax.data.idx import MOST_CLASSES
 
-PLAIN = re.compile(r"[\w{}+-][\w{}.+-]*", re.ASCII)  # no folder, and not ".."
+PLAIN = re.compile(r"[\w{}+-][\w{}.+-]{0,99}", re.ASCII)  # no folder, and not ".."
 MOST_BYTES, MOST_LEVELS = 2**24, 50  # of a file; of nested brackets
 # The features that are read, and those of other columns that may be beside them.
 IN_TFDS = "tensorflow_datasets.core.features."
