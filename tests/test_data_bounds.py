@@ -381,6 +381,18 @@ CLAIMS = {
 }
 
 
+@pytest.mark.parametrize("odd", ["\ud800", "\x1b[2J", "a\nb", "\u2028", "9" * 4000])
+def test_what_tfds_says_of_a_file_is_told_in_one_printable_line(prepared, odd):
+    image = ("featuresDict", "features", "image", "image")
+    for keys in ((*image, "shape"), (*image, "dtype"), (*image, "shape", "dimensions")):
+        text = (prepared / FEATURES).read_text()
+        changed(prepared / FEATURES, *keys, to=odd)
+        message = refused("tfds:toy", prepared.parents[1])
+        assert message.isprintable()
+        assert len(message) < 800
+        (prepared / FEATURES).write_text(text)
+
+
 @pytest.mark.parametrize(("file", "keys", "to"), CLAIMS.values(), ids=CLAIMS)
 def test_what_a_prepared_folder_claims_is_checked_first(
     prepared, monkeypatch, file, keys, to

@@ -69,9 +69,8 @@ def load_tfds(name: str, data_dir: str | None = None) -> Dataset:
         splits, features = builder.info.splits, builder.info.features
         class_names = _class_names(name, features)
         if "train" not in splits:
-            raise InputError(
-                f"expected tfds:{name} to have a train split, got {', '.join(splits)[:200]}"
-            )
+            got = ", ".join(splits)[:200]
+            raise InputError(f"expected tfds:{name} to have a train split, got {got}")
         held_out = [split for split in ("test", "validation") if split in splits]
         parts = [
             _read(name, _rows(name, builder, split), num_classes=len(class_names))
@@ -195,7 +194,9 @@ def _read(name: str, rows: Any, *, num_classes: int) -> Examples:
 
 
 def _unreadable(name: str, error: Exception) -> InputError:
-    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    words = " ".join(str(error).split())[:300] or type(error).__name__
+    # TFDS's messages repeat what is in the files.
+    reason = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
     return InputError(f"cannot read tfds:{name} ({reason}); check, or prepare it again")
 
 
