@@ -41,7 +41,7 @@ class Case(NamedTuple):
 
     def array(self, name: str) -> np.ndarray:
         """Return an array: train_inputs, train_labels, test_inputs, ..., order."""
-        return np.load(self.folder / f"{name}.npy")
+        return np.load(self.folder / f"{name}.npy", allow_pickle=False)
 
     def batches(self) -> np.ndarray:
         """Return the rows of each full batch of the first epoch: [batches, batch]."""
@@ -93,7 +93,7 @@ def save_tree(path: Path, tree: Tree) -> None:
 def load_tree(path: Path) -> Tree:
     """Read a tree that `save_tree` wrote."""
     tree: Tree = {}
-    with np.load(path) as flat:
+    with np.load(path, allow_pickle=False) as flat:
         for name in flat.files:
             layer, leaf = name.split("/")
             tree.setdefault(layer, {})[leaf] = flat[name]

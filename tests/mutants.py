@@ -24,6 +24,8 @@ TRAINING = ("tests/test_training.py",)
 EPOCHS = ("tests/test_epochs.py", "tests/test_evaluation.py")
 PER_EXAMPLE = ("tests/test_per_example.py",)
 SEEDS = ("tests/test_data_order.py", "tests/test_ensembles.py")
+FINGERPRINTS = ("tests/test_fingerprints.py",)
+FUZZED = ("tests/test_fuzz_data.py", "tests/test_data_idx.py")
 WORKDIR = ("tests/test_workdir.py", "tests/test_evaluation.py")
 
 MUTANTS = (
@@ -810,6 +812,31 @@ MUTANTS = (
         "for first in range(at.update, num_steps, per_call):",
         "for first in range(at.update, num_steps - per_call + 1, per_call):",
         ("tests/test_epochs.py",),
+    ),
+    # What is read of files.
+    Mutant(
+        "fingerprint_without_shapes",
+        "Two arrays of the same bytes, in another shape, have the same fingerprint.",
+        "cnnjax/data/fingerprints.py",
+        'f"{array.dtype.name} {array.shape}\\n".encode()',
+        'f"{array.dtype.name}\\n".encode()',
+        FINGERPRINTS,
+    ),
+    Mutant(
+        "last_gzip_member_cut",
+        "A gzip file whose last member is cut off is read as far as it goes.",
+        "cnnjax/data/streams.py",
+        "if member is not None or not count:",
+        "if not count:",
+        FUZZED,
+    ),
+    Mutant(
+        "records_of_several_officials",
+        "A damaged file of CIFAR-10 is only seen where the first one is whole.",
+        "cnnjax/data/cifar10.py",
+        "if any(same) and not is_official",
+        "if same[0] and not is_official",
+        FINGERPRINTS,
     ),
     *BLIND_MUTANTS,
 )

@@ -20,7 +20,7 @@ import pooch
 import pytest
 
 from cnnjax.base.errors import InputError
-from cnnjax.data import files as data_files
+from cnnjax.data import download as data_download
 from cnnjax.data import load_dataset
 from cnnjax.data.idx import FILES
 from cnnjax.data.mnist import OFFICIAL
@@ -245,6 +245,7 @@ def test_one_changed_byte_in_any_file_is_seen(tmp_path, monkeypatch, file):
 
 def test_the_constants_are_well_formed():
     for name, official in OFFICIAL.items():
+        assert official.url.startswith("https://")
         assert official.url.endswith("/")
         assert len(official.class_names) == 10
         assert len(set(official.gz_hashes)) == 4
@@ -619,7 +620,7 @@ def test_without_a_network_there_are_three_ways_out(cache, monkeypatch, capfd):
 
 
 def test_a_server_that_never_answers_is_given_up(cache, monkeypatch):
-    monkeypatch.setattr(data_files, "TIMEOUT", (0.2, 0.2))
+    monkeypatch.setattr(data_download, "TIMEOUT", (0.2, 0.2))
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
@@ -630,7 +631,14 @@ def test_a_server_that_never_answers_is_given_up(cache, monkeypatch):
 
 
 def test_timeouts_are_short():
-    assert max(data_files.TIMEOUT) <= 30
+    assert max(data_download.TIMEOUT) <= 30
+
+
+def test_a_download_without_end_is_given_up(cache, server, monkeypatch):
+    serve(server, monkeypatch, make_files())
+    monkeypatch.setattr(data_download, "MOST_BYTES", 100)
+    assert download_error().startswith(f"{server.url}{TRAIN_IMAGES}.gz: expected the")
+    assert files_in(cache) == []
 
 
 def test_a_file_that_is_not_there(cache, server, monkeypatch):

@@ -355,7 +355,7 @@ def test_with_tensorflow_a_tfrecord_set_is_read_through_it(tmp_path, monkeypatch
     config = SimpleNamespace(set_visible_devices=lambda *args: hidden.append(args))
 
     class Builder:
-        def as_data_source(self, split):
+        def as_data_source(self, split, *, decoders):
             raise NotImplementedError
 
         def as_dataset(self, *, split, shuffle_files):
@@ -381,7 +381,7 @@ def test_damaged_files(tmp_path):
     records.unlink()
     assert "No such file" in error_of("toy", tmp_path)
     (folder / "dataset_info.json").write_text("{")
-    assert "Failed to load JSON" in error_of("toy", tmp_path)
+    assert "dataset_info.json: expected JSON, got" in error_of("toy", tmp_path)
 
 
 SCRIPT = "scripts/prepare_tfds.py"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from cnnjax.types import Examples
 
@@ -19,13 +20,16 @@ class Dataset:
 
     A dataset is equal only to itself, so that it can be a dictionary key: comparing all
     examples at every look-up would be slow, and they could change afterwards. Compare
-    the arrays of two datasets with `np.array_equal`.
+    the arrays of two datasets with `np.array_equal`, or their fingerprints
+    (`cnnjax/data/fingerprints.py`).
     """
 
     name: str
     train: Examples
     test: Examples | None  # None: there is no test set; the recipe holds examples out
     class_names: tuple[str, ...]
+    # The sha256 of the content (decompressed) of each file that was read, by its name.
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:

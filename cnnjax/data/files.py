@@ -1,28 +1,44 @@
-"""Find, read and download the files of a dataset."""
+"""Find and read the files of a dataset."""
 
 from __future__ import annotations
 
 import contextlib
-import gzip
+import hashlib
 import os
 import stat
-import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from io import BufferedReader
 from pathlib import Path
 from typing import NamedTuple
 
 from cnnjax.base.errors import InputError
+from cnnjax.data.streams import opened, pieces_of, reason
 
-# Seconds to connect, and between two pieces of a response: without a network, the error
-# comes quickly.
-TIMEOUT = (5, 30)
+HEAD = 1024  # bytes with which each format says what it is, and how large
+MOST_UNCOUNTED = 2**27  # bytes of gzipped content that are kept before all are counted
+BEYOND = 2**20  # bytes that are counted beyond the most that is expected
 
 
 class File(NamedTuple):
-    """The decompressed bytes of a file, and its path for messages."""
+    """The decompressed bytes of a file, and its path for messages.
+
+    If the size is not as expected, the content is only the first `HEAD` bytes or fewer.
+    """
 
     path: Path
-    content: bytes
+    content: bytes | bytearray
+    size: int  # bytes of the whole content, as far as they were counted
+    more: bool = False  # whether there is more than was counted
+
+    @property
+    def counted(self) -> str:
+        """Return the number of bytes, for messages."""
+        return f"more than {self.size}" if self.more else str(self.size)
+
+    @property
+    def sha256(self) -> str:
+        """Return the digest of the decompressed content."""
+        return hashlib.sha256(self.content).hexdigest()
 
 
 def expand_home(folder: str, *, what: str = "data_dir") -> Path:
@@ -49,15 +65,17 @@ def open_folder(data_dir: str) -> Path:
     """
     root = expand_home(data_dir)
     try:
+        if len(str(root).splitlines()) > 1:
+            raise ValueError("its name has several lines; rename it")
         is_folder = stat.S_ISDIR(root.stat().st_mode)
         if is_folder and os.access(root, os.X_OK):
             return root
-        reason = "Permission denied" if is_folder else "it is a file"
+        why = "Permission denied" if is_folder else "it is a file"
     except OSError as error:
-        reason = _reason(root, error)
-    except ValueError as error:  # a null character
-        reason = str(error)
-    raise InputError(f"expected data_dir to be a folder, got {str(root)!r}: {reason}")
+        why = reason(root, error)
+    except ValueError as error:  # or a null character
+        why = str(error)
+    raise InputError(f"expected data_dir to be a folder, got {str(root)!r}: {why}")
 
 
 def search_folders(name: str, data_dir: str) -> tuple[Path, Path]:
@@ -83,7 +101,7 @@ def is_file(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return path.is_symlink()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({_reason(path, error)})") from error
+        raise InputError(f"{path}: cannot be read ({reason(path, error)})") from error
 
 
 def misspelled(folders: Iterable[Path], names: Iterable[str]) -> str:
@@ -103,93 +121,58 @@ def misspelled(folders: Iterable[Path], names: Iterable[str]) -> str:
     return ""
 
 
-def read_file(path: Path) -> File:
+def read_file(path: Path, *, sizes: Callable[[bytes], range]) -> File:
     """Read a file that is raw, gzipped or gzipped twice, whatever its name.
 
-    Raises:
-        InputError: the file cannot be read, or is a damaged gzip file.
-    """
-    try:
-        content = path.read_bytes()
-        for _ in range(2):
-            if content.startswith(b"\x1f\x8b"):
-                content = gzip.decompress(content)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(
-            f"{path}: damaged gzip file ({error}); copy or download it again"
-        ) from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({_reason(path, error)})") from error
-    return File(path, content)
-
-
-def download(
-    name: str, url: str, *, known_hash: str, stand_in: str | None = None
-) -> Path:
-    """Return the path of a URL's file in the user's cache; download it if necessary.
-
-    A file with the wrong hash is not kept.
+    Content of another size than expected is not kept. A large gzip file is counted
+    before it is kept.
 
     Args:
-        name: the name of the dataset, and of its folder in the cache.
-        url: the address of the file.
-        known_hash: `sha256:...` or `md5:...`.
-        stand_in: a dataset without files that can replace this one; for messages.
+        path: the file.
+        sizes: from the first `HEAD` bytes, or fewer, of the content, the sizes in bytes
+            that are expected.
 
     Raises:
-        InputError: no network, an unexpected file, or a cache that cannot be written.
+        InputError: the file cannot be read, is not a regular file, is a damaged gzip
+            file, or does not fit in memory.
     """
-    # Imported here: only a download needs them.
-    import pooch
-    import requests
-
-    pooch.get_logger().setLevel("ERROR")
-    try:
-        path = pooch.retrieve(
-            url,
-            known_hash,
-            fname=url.rsplit("/", 1)[-1],
-            path=pooch.os_cache("cnnjax") / name,
-            downloader=_stream,  # pyright: ignore[reportArgumentType]
-        )
-    except requests.RequestException as error:
-        last_way_out = f", or use --dataset={stand_in}" if stand_in else ""
-        raise InputError(
-            f"cannot download {name} from {url} ({type(error).__name__}); give its "
-            f"files with --data_dir, or connect to the network{last_way_out}"
-        ) from error
-    except ValueError as error:
-        raise InputError(
-            f"{url}: expected the file with {known_hash}, got another (a login page, "
-            f"or a changed file); give the files of {name} with --data_dir"
-        ) from error
-    except OSError as error:
-        raise InputError(
-            f"cannot write the download of {name} to {pooch.os_cache('cnnjax')} "
-            f"({error.strerror}); give its files with --data_dir"
-        ) from error
-    return Path(path)
+    with opened(path) as file:
+        head, zipped = _head(file)
+        expected = sizes(head)
+        most = max(expected.stop - 1, HEAD)
+        if not zipped:
+            size = os.fstat(file.fileno()).st_size
+            if size not in expected:
+                return File(path, head, size)
+        elif most > MOST_UNCOUNTED:
+            counted = _count(path, file, most=most)
+            if counted.size not in expected:
+                return counted._replace(content=head)
+        read = _count(path, file, most=most, content=bytearray())
+        return read if read.size in expected else read._replace(content=head)
 
 
-def _stream(url: str, output_file: str, _: object) -> None:
-    # Like pooch.HTTPDownloader, which leaves the connection and the progress bar of a
-    # failed download open.
-    import requests
-    from tqdm import tqdm
-
-    with requests.get(url, stream=True, timeout=TIMEOUT) as response:
-        response.raise_for_status()
-        size = int(response.headers.get("content-length", 0))
-        # disable=None: no bar where stderr is not a terminal.
-        with (
-            open(output_file, "wb") as file,
-            tqdm(total=size, unit="B", unit_scale=True, disable=None) as bar,
-        ):
-            for piece in response.iter_content(2**16):
-                file.write(piece)
-                bar.update(len(piece))
+def _head(file: BufferedReader) -> tuple[bytes, bool]:
+    pieces, zipped = pieces_of(file)
+    head = bytearray()
+    for piece in pieces:
+        head += piece[:HEAD]
+        if len(head) >= HEAD:
+            break
+    return bytes(head[:HEAD]), zipped
 
 
-def _reason(path: Path, error: OSError) -> str:
-    lost = isinstance(error, FileNotFoundError) and path.is_symlink()
-    return "a broken link" if lost else error.strerror or str(error)
+def _count(
+    path: Path, file: BufferedReader, *, most: int, content: bytearray | None = None
+) -> File:
+    """Count the content from the start, and keep at most `most` bytes in `content`."""
+    file.seek(0)
+    pieces, _ = pieces_of(file)
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > most + BEYOND:
+            return File(path, b"", size, more=True)
+        if content is not None and size <= most:
+            content += piece
+    return File(path, b"" if content is None else content, size)

@@ -1,17 +1,11 @@
 """The idx format of MNIST: any four files of images and labels.
 
-A file is big-endian: two zero bytes, the element type (8 = unsigned byte), the number
-of axes, the length of each axis (32 bits), the elements. Images are unsigned bytes with
-three axes, or four with the channels last; labels have one axis. Other integer types
-are read if their values are in range. Source: Y. LeCun, C. Cortes,
-C. Burges, "The MNIST database of handwritten digits", 1998,
-http://yann.lecun.com/exdb/mnist/.
+Images are unsigned bytes with three axes, or four with the channels last; labels have
+one axis. Other integer types are read if their values are in range.
 """
 
 from __future__ import annotations
 
-import math
-import struct
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,8 +13,8 @@ import numpy as np
 
 from cnnjax.base.errors import InputError
 from cnnjax.data.dataset import Dataset
-from cnnjax.data.files import File, is_file, misspelled, read_file, search_folders
-from cnnjax.data.signatures import kind_of
+from cnnjax.data.files import File, is_file, misspelled, search_folders
+from cnnjax.data.idx_file import parse_idx, read_idx_file
 from cnnjax.types import Examples
 
 # Training images and labels, then test images and labels: always in this order.
@@ -30,13 +24,6 @@ FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-TYPES = {
-    code: np.dtype(name)
-    for code, name in (
-        *((8, "u1"), (9, "i1"), (11, ">i2"), (12, ">i4")),
-        *((13, ">f4"), (14, ">f8")),
-    )
-}
 CHANNELS = (1, 3, 4)
 MOST_CLASSES = 1_000_000  # larger labels are refused: each class has a name in memory
 
@@ -57,7 +44,7 @@ def load_idx(data_dir: str | None = None) -> Dataset:
             "dataset idx is never downloaded: give the folder of your four idx files "
             "with --data_dir"
         )
-    files = [read_file(path) for path in find_idx_files("idx", data_dir)]
+    files = [read_idx_file(path) for path in find_idx_files("idx", data_dir)]
     train, test = parse_idx_files(files)
     num_classes = 1 + int(max(train.labels.max(), test.labels.max()))
     return Dataset(
@@ -65,6 +52,7 @@ def load_idx(data_dir: str | None = None) -> Dataset:
         train=train,
         test=test,
         class_names=tuple(str(label) for label in range(num_classes)),
+        files=digests_of(files),
     )
 
 
@@ -113,6 +101,11 @@ def parse_idx_files(files: list[File]) -> tuple[Examples, Examples]:
     return train, test
 
 
+def digests_of(files: list[File]) -> dict[str, str]:
+    """Return the sha256 of the four files' content, by the names in `FILES`."""
+    return {name: file.sha256 for name, file in zip(FILES, files, strict=True)}
+
+
 def _find(folder: Path, file: str) -> Path | None:
     for spelling in _spellings([file]):
         if is_file(folder / spelling):
@@ -136,7 +129,7 @@ def _parse_pair(images_file: File, labels_file: File) -> Examples:
 
 
 def _images(file: File) -> np.ndarray:
-    array = _parse(file, kind="images")
+    array = parse_idx(file, kind="images")
     images = array[..., None] if array.ndim == 3 else array
     if images.ndim != 4 or images.shape[-1] not in CHANNELS or images.dtype.kind == "f":
         raise InputError(
@@ -149,7 +142,7 @@ def _images(file: File) -> np.ndarray:
 
 
 def _labels(file: File) -> np.ndarray:
-    labels = _parse(file, kind="labels")
+    labels = parse_idx(file, kind="labels")
     if labels.ndim != 1 or labels.dtype.kind == "f":
         way_out = "write only the classes, as integers"
         if labels.ndim == 2 and labels.shape[1] == 8:
@@ -168,40 +161,6 @@ def _check_range(array: np.ndarray, largest: int, *, of: str) -> None:
     low, high = array.min(), array.max()
     if low < 0 or high > largest:
         raise InputError(f"{of} from 0 to {largest}, got {low} to {high}")
-
-
-def _parse(file: File, *, kind: str) -> np.ndarray:
-    """Return the array in an idx file, of any type and number of axes."""
-    path, content = file
-    swapped = (
-        f"{path}: its header is little-endian, an idx file is big-endian throughout; "
-        "write it as big-endian, for example from NumPy with .astype('>i4')"
-    )
-    if content[2:4] == bytes(2) and 0 < content[0] < 9 and content[1] in TYPES:
-        raise InputError(swapped)
-    if content[:2] != bytes(2) or (len(content) > 2 and content[2] not in TYPES):
-        words, way_out = kind_of(content)
-        raise InputError(
-            f"{path}: expected an idx file of {kind}, raw or gzipped, got {words}; "
-            f"{way_out}"
-        )
-    header = 4 + 4 * content[3] if len(content) > 3 else 4
-    if len(content) < header:
-        raise InputError(f"{path}: cut off in its header; copy or download it again")
-    dtype = TYPES[content[2]]
-    shape = struct.unpack(f">{content[3]}I", content[4:header])
-    if 0 in shape:
-        raise InputError(f"{path}: expected at least one of {kind}, got shape {shape}")
-    size = math.prod(shape) * dtype.itemsize
-    if len(content) - header != size:
-        reverse = struct.unpack(f"<{content[3]}I", content[4:header])
-        if math.prod(reverse) < math.prod(shape):
-            raise InputError(swapped)
-        raise InputError(
-            f"{path}: expected {size} bytes of {kind} as its header says {shape}, got "
-            f"{len(content) - header}; copy or download it again"
-        )
-    return np.frombuffer(content, dtype, offset=header).reshape(shape)
 
 
 def _type(array: np.ndarray) -> str:

@@ -8,13 +8,14 @@ arXiv:1812.01718.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 from cnnjax.base.errors import InputError
 from cnnjax.data.dataset import Dataset
-from cnnjax.data.files import File, download, read_file
-from cnnjax.data.idx import FILES, find_idx_files, parse_idx_files
+from cnnjax.data.download import download
+from cnnjax.data.files import File
+from cnnjax.data.idx import FILES, digests_of, find_idx_files, parse_idx_files
+from cnnjax.data.idx_file import read_idx_file
 from cnnjax.types import Examples
 
 
@@ -47,7 +48,7 @@ OFFICIAL = {
         class_names=tuple("0123456789"),
     ),
     "fashion_mnist": OfficialFiles(
-        url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        url="https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
         gz_hashes=(
             "sha256:3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
             "sha256:a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
@@ -68,7 +69,7 @@ OFFICIAL = {
     # Only the MD5 of the gzipped files is published, so downloads are checked. Files in
     # a folder can be gzipped differently; we can only detect another dataset's files.
     "kmnist": OfficialFiles(
-        url="http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+        url="https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
         gz_hashes=(
             "md5:bdb82020997e1d708af4cf47b453dcf7",
             "md5:e144d726b3acfaa3e44228e80efcd344",
@@ -104,14 +105,21 @@ def load_official(name: str, data_dir: str | None = None) -> Dataset:
         ]
     else:
         paths = find_idx_files(name, data_dir)
-    files = [read_file(path) for path in paths]
+    files = [read_idx_file(path) for path in paths]
     train, test = parse_idx_files(files)
     _check_examples(name, train, labels_file=files[1])
     _check_examples(name, test, labels_file=files[3])
     _check_counts(name, train, test)
-    for file, sha256 in zip(files, official.sha256, strict=True):
-        _check_content(name, file, sha256=sha256)
-    return Dataset(name=name, train=train, test=test, class_names=official.class_names)
+    digests = digests_of(files)
+    for file, got, sha256 in zip(files, digests.values(), official.sha256, strict=True):
+        _check_content(name, file, got=got, sha256=sha256)
+    return Dataset(
+        name=name,
+        train=train,
+        test=test,
+        class_names=official.class_names,
+        files=digests,
+    )
 
 
 def _check_examples(name: str, examples: Examples, *, labels_file: File) -> None:
@@ -140,8 +148,7 @@ def _check_counts(name: str, train: Examples, test: Examples) -> None:
             )
 
 
-def _check_content(name: str, file: File, *, sha256: str | None) -> None:
-    got = hashlib.sha256(file.content).hexdigest()
+def _check_content(name: str, file: File, *, got: str, sha256: str | None) -> None:
     for other, official in OFFICIAL.items():
         if other != name and got in official.sha256:
             raise InputError(

@@ -54,7 +54,7 @@ _SIGNATURES = (
 _HEAD = 300  # bytes; all signatures are within
 
 
-def kind_of(content: bytes) -> Kind:
+def kind_of(content: bytes | bytearray) -> Kind:
     """Return the kind of a file; if it is unknown, a description of its first bytes.
 
     >>> kind_of(b"<!DOCTYPE html>").words

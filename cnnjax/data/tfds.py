@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import io
 import logging
-import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,15 @@ import numpy as np
 from cnnjax.base.errors import InputError
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.files import open_folder
+from cnnjax.data.idx_file import MOST_BYTES
+from cnnjax.data.tfds_folder import (
+    NAME,
+    check_folder,
+    digests_of_folder,
+    find_folder,
+)
+from cnnjax.data.tfds_image import decode_image
 from cnnjax.types import Examples
-
-# Names as TFDS parses them, without namespaces and arguments, which are not for
-# prepared files.
-NAME = re.compile(r"[A-Za-z]\w*(/\w[\w+.-]*)?(:(\d+|\*)(\.(\d+|\*)){2})?", re.ASCII)
 
 
 def load_tfds(name: str, data_dir: str | None = None) -> Dataset:
@@ -40,24 +45,32 @@ def load_tfds(name: str, data_dir: str | None = None) -> Dataset:
         uint8 images [examples, height, width, channels] and int32 labels [examples].
 
     Raises:
-        InputError: not a name, not prepared, not an image classification dataset,
-            images of several sizes, or a tfrecord dataset without TensorFlow.
+        InputError: not a name, not prepared, damaged, not an image classification
+            dataset, features that are not TFDS's own, images of several sizes, or a
+            tfrecord dataset without TensorFlow.
     """
-    if not NAME.fullmatch(name):
+    parsed = NAME.fullmatch(name)
+    if not parsed:
         raise InputError(
             "expected tfds: and a name of letters, digits and underscores, as in "
             f"tfds:mnist, tfds:emnist/letters or tfds:mnist:3.0.1, got {name!r}"
         )
-    if data_dir is not None:
-        data_dir = str(open_folder(data_dir))
     with quiet_absl():
-        builder = _builder(name, data_dir)
+        folder = find_folder(parsed, _roots(data_dir))
+        if folder is None:
+            raise InputError(
+                f"no TFDS dataset {name!r} is prepared in "
+                f"{data_dir or 'its own folder'}; prepare mnist, fashion_mnist or "
+                "kmnist with scripts/prepare_tfds.py, another where TensorFlow is "
+                f"installed, with tfds build {name} --file_format=array_record"
+            )
+        check_folder(folder)
+        builder = _builder(name, folder)
         splits, features = builder.info.splits, builder.info.features
         class_names = _class_names(name, features)
         if "train" not in splits:
-            raise InputError(
-                f"expected tfds:{name} to have a train split, got {', '.join(splits)}"
-            )
+            got = ", ".join(splits)[:200]
+            raise InputError(f"expected tfds:{name} to have a train split, got {got}")
         held_out = [split for split in ("test", "validation") if split in splits]
         parts = [
             _read(name, _rows(name, builder, split), num_classes=len(class_names))
@@ -71,36 +84,41 @@ def load_tfds(name: str, data_dir: str | None = None) -> Dataset:
         train=train,
         test=test[0] if test else None,
         class_names=class_names,
+        files=digests_of_folder(folder),
     )
 
 
 @contextlib.contextmanager
 def quiet_absl() -> Iterator[None]:
-    """Suppress the hints that TFDS logs through absl (to install OpenCV, ...)."""
+    """Suppress the hints that TFDS logs through absl (to install OpenCV, ...).
+
+    One is printed: to install TensorFlow.
+    """
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
     finally:
         logger.setLevel(level)
 
 
-def _builder(name: str, data_dir: str | None) -> Any:
+def _roots(data_dir: str | None) -> list[Path]:
+    if data_dir is not None:
+        return [open_folder(data_dir)]
     # Imported here, as everywhere: only tfds: datasets need this package.
-    from google.protobuf import json_format
-    from tensorflow_datasets.core import read_only_builder, registered
+    from tensorflow_datasets.core.utils import file_utils
+
+    return [Path(root) for root in file_utils.list_data_dirs()]
+
+
+def _builder(name: str, folder: Path) -> Any:
+    from tensorflow_datasets.core import read_only_builder
 
     try:
-        return read_only_builder.builder_from_files(name, data_dir=data_dir)
-    except registered.DatasetNotFoundError as error:
-        raise InputError(
-            f"no TFDS dataset {name!r} is prepared in {data_dir or 'its own folder'}; "
-            "prepare mnist, fashion_mnist or kmnist with scripts/prepare_tfds.py, "
-            "another where TensorFlow is installed, with tfds build "
-            f"{name} --file_format=array_record"
-        ) from error
-    except (ValueError, OSError, json_format.Error) as error:
+        return read_only_builder.builder_from_directory(str(folder))
+    except Exception as error:  # TFDS raises errors of many types
         raise _unreadable(name, error) from error
 
 
@@ -114,15 +132,19 @@ def _class_names(name: str, features: Any) -> tuple[str, ...]:
         names = ", ".join(sorted(found)) or type(features).__name__
         raise InputError(
             f"expected tfds:{name} to be an image classification set (features image, "
-            f"uint8, and label, a class), got features {names}"
+            f"uint8, and label, a class), got features {names[:200]}"
         )
     return tuple(label.names)
 
 
 def _rows(name: str, builder: Any, split: str) -> Any:
     # A sized iterable of {"image": ..., "label": ...}.
+    import tensorflow_datasets as tfds
+
     try:
-        return builder.as_data_source(split)
+        # Images are decoded by `decode_image`, which looks at their size first.
+        encoded = {"image": tfds.decode.SkipDecoding()}
+        return builder.as_data_source(split, decoders=encoded)
     except NotImplementedError as error:
         if importlib.util.find_spec("tensorflow") is None:
             raise InputError(
@@ -130,8 +152,8 @@ def _rows(name: str, builder: Any, split: str) -> Any:
                 "only TensorFlow reads; install it, or prepare the set again as "
                 "array_record (scripts/prepare_tfds.py)"
             ) from error
-    import tensorflow_datasets as tfds
-
+    except Exception as error:
+        raise _unreadable(name, error) from error
     # TensorFlow only reads files here; it would reserve all of the GPU's memory. If the
     # caller has initialised it already, its devices can no longer be changed.
     with contextlib.suppress(RuntimeError):
@@ -145,14 +167,22 @@ def _read(name: str, rows: Any, *, num_classes: int) -> Examples:
     images, labels = np.empty(0, np.uint8), np.empty(len(rows), np.int64)
     try:
         for i, row in enumerate(rows):
-            image = row["image"]
+            image = decode_image(name, row["image"])
             if i == 0:
+                size = len(rows) * image.size
+                if size > MOST_BYTES:
+                    raise InputError(
+                        f"expected at most {MOST_BYTES} bytes of images in each split "
+                        f"of tfds:{name}, got {size}; prepare a part of it"
+                    )
                 # Filled in place: stacking a list would need the memory twice.
                 images = np.empty((len(rows), *image.shape), np.uint8)
             if image.shape != images.shape[1:]:
                 raise _unequal(name, images.shape[1:], image.shape)
             images[i], labels[i] = image, row["label"]
-    except (RuntimeError, OSError) as error:  # array_record's, and Pillow's
+    except InputError:
+        raise
+    except Exception as error:  # array_record's, TFDS's and Pillow's, of many types
         raise _unreadable(name, error) from error
     low, high = labels.min(), labels.max()
     if not 0 <= low <= high < num_classes:
@@ -164,7 +194,9 @@ def _read(name: str, rows: Any, *, num_classes: int) -> Examples:
 
 
 def _unreadable(name: str, error: Exception) -> InputError:
-    reason = " ".join(str(error).split())
+    words = " ".join(str(error).split())[:300] or type(error).__name__
+    # TFDS's messages repeat what is in the files.
+    reason = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
     return InputError(f"cannot read tfds:{name} ({reason}); check, or prepare it again")
 
 

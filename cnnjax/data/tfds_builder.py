@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import re
@@ -48,7 +47,7 @@ def prepare_for_tfds(dataset: Dataset, *, output_dir: str) -> Path:
     output_dir = str(expand_home(output_dir, what="output_dir"))
     import tensorflow_datasets as tfds
 
-    with quiet_absl(), contextlib.redirect_stdout(io.StringIO()):
+    with quiet_absl():
         try:
             builder = _make_builder(dataset, data_dir=output_dir)
             folder = Path(os.fspath(builder.data_dir))
