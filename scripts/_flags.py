@@ -17,7 +17,8 @@ from cnnjax.base.compile_cache import CompileCache
 from cnnjax.base.errors import InputError, expect, unknown_name
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.order import Shuffle
-from cnnjax.devices.processes import HEARTBEAT_SECONDS, Cluster, expect_one
+from cnnjax.devices.cluster import HEARTBEAT_SECONDS, JOIN_SECONDS, Cluster
+from cnnjax.devices.processes import expect_one
 from cnnjax.experiments import ensembles, recipes
 from cnnjax.experiments.fastest import plain_form
 from cnnjax.experiments.overrides import override
@@ -39,10 +40,11 @@ OVERRIDES = (
     *("pct_start", "div_factor", "final_div_factor", "strategy"),
 )
 
-# Besides the recipe's: what each of several processes must be given alike.
-SAME = (
-    *("seed", "evaluate_every", "microbatch_size"),
-    *("num_devices", "model_devices", "fault"),
+# What each of several processes may have its own of; all other flags must be alike.
+OWN = (
+    *("data_dir", "workdir", "overwrite"),
+    *("process_index", "coordinator_address", "num_processes", "distributed"),
+    *("heartbeat_seconds", "join_seconds"),
 )
 
 
@@ -138,8 +140,8 @@ def define_cluster() -> None:
     meaning = "Seconds until a silent process counts as lost, and the others end. "
     meaning += f"Default: {HEARTBEAT_SECONDS}."
     whole("heartbeat_seconds", None, meaning, lower_bound=1)
-    meaning = "Seconds to wait for the other processes at the start. Default: 10 times "
-    meaning += "--heartbeat_seconds."
+    meaning = "Seconds to wait for the other processes at the start. Default: "
+    meaning += f"{JOIN_SECONDS}."
     whole("join_seconds", None, meaning, lower_bound=1)
 
 
@@ -168,11 +170,24 @@ def refuse_idle() -> None:
     expect("several --num_seeds with --group_size", many, many > 1 or not grouped)
 
 
-def same(experiment: experiments.Experiment) -> tuple:
-    """Return what each of several processes must be given alike."""
-    given = repr([FLAGS[name].value for name in SAME])
-    one = experiment
-    return one.recipe, given, one.train, one.test, one.params
+def same(experiment: experiments.Experiment) -> dict[str, Any]:
+    """Return what each of several processes must have alike, besides the flags."""
+    return {
+        "recipe": experiment.recipe,
+        "training examples": experiment.train,
+        "test examples": experiment.test,
+        "initial parameters": experiment.params,
+    }
+
+
+def alike() -> dict[str, str]:
+    """Return the flags that each of several processes must be given alike."""
+    ours = FLAGS.flags_by_module_dict()[__name__]
+    return {
+        f"--{flag.name}": str(flag.value)
+        for flag in ours
+        if flag.name not in OWN and flag.value is not None
+    }
 
 
 def cluster() -> Cluster:

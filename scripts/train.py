@@ -43,7 +43,7 @@ def main(args: list[str]) -> None:
     _script.refuse_arguments(args)
     clock = Clock()
     _flags.start_jax()
-    processes.join(_flags.cluster())
+    processes.join(_flags.cluster(), alike=_flags.alike())
     find_devices()
     cache = CompileCache()
     processes.together(_flags.refuse_idle)
