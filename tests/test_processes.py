@@ -216,12 +216,21 @@ def test_processes_of_a_cluster_find_each_other(tmp_path, monkeypatch):
     assert ended[1][2] == ""
 
 
+ON_A_FULL_DISK = """
+import os, pathlib, runpy, sys
+aside = pathlib.Path(f"run/params.safetensors.{os.getpid()}.partial")
+if "--process_index=0" in sys.argv:
+    aside.parent.mkdir()
+    aside.symlink_to("/dev/full")
+runpy.run_path(sys.argv.pop(1), run_name="__main__")
+"""
+
+
 @pytest.mark.slow
 def test_a_disk_that_fills_up_ends_all_in_one_line(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "params.safetensors.partial").symlink_to("/dev/full")
+    (tmp_path / "full.py").write_text(ON_A_FULL_DISK)
     flags = (*QUICK, "--workdir=run", "--epochs=1")
-    status, _, err = launch(TRAIN, *flags, cwd=tmp_path)
+    status, _, err = launch("full.py", TRAIN, *flags, cwd=tmp_path)
     assert status == 2
     assert err.startswith(
         "train.py: error: cannot write run/params.safetensors: No spa"

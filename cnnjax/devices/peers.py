@@ -133,7 +133,7 @@ def release() -> None:
 
 
 def await_verdict(seconds: float = 3) -> None:
-    """Wait a moment after an error of JAX: was it that another was lost?
+    """Wait a moment after an error of JAX, whose cause may be that another was lost.
 
     Then this process ends here, in one line.
     """

@@ -120,7 +120,7 @@ def checksums(parts: Mapping[str, Any]) -> dict[str, int]:
     """Return a checksum of each of the trees.
 
     >>> checksums({"a": [1, 2.5], "b": np.zeros(3)})
-    {'a': 3107087475, 'b': 2077607535}
+    {'a': 327728169, 'b': 2747386400}
     """
     found = {}
     for name, tree in parts.items():
