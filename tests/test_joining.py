@@ -31,6 +31,7 @@ address, count, index, heartbeat, then = sys.argv[1:]
 join(Cluster(address, int(count), int(index), False, int(heartbeat), 20))
 print("joined", file=sys.stderr, flush=True)
 if then == "raise" and index == "1":
+    time.sleep(1)  # until "joined" has been read, by itself
     raise KeyError("a mistake")
 if then == "wait" or index == "0":
     time.sleep(1000)

@@ -6,8 +6,6 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jax._src.clusters import ClusterEnv
-
 from cnnjax.base.errors import InputError, expect
 from cnnjax.devices import proxies, wire
 
@@ -82,6 +80,9 @@ def find(cluster: Cluster) -> Whereabouts:
     """
     devices = None
     if cluster.distributed:
+        # Not public, so asked for only here: the roll is called before JAX connects.
+        from jax._src.clusters import ClusterEnv
+
         address = os.environ.get("JAX_COORDINATOR_ADDRESS")
         detect = ClusterEnv.auto_detect_unset_distributed_params
         address, count, index, devices = detect(
