@@ -15,11 +15,12 @@ from absl import flags
 from cnnjax import devices, experiments, faults, strategies
 from cnnjax.base.compile_cache import CompileCache
 from cnnjax.base.errors import InputError, expect, unknown_name
-from cnnjax.checkpoints.policy import FORMS, Every, parse_every
+from cnnjax.checkpoints.policy import FORMS, parse_every
 from cnnjax.checkpoints.store import KEEP
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.order import Shuffle
-from cnnjax.devices.processes import HEARTBEAT_SECONDS, Cluster, expect_one
+from cnnjax.devices.cluster import HEARTBEAT_SECONDS, JOIN_SECONDS, Cluster
+from cnnjax.devices.processes import expect_one
 from cnnjax.experiments import ensembles, recipes
 from cnnjax.experiments.beginning import Resume
 from cnnjax.experiments.fastest import plain_form
@@ -45,10 +46,11 @@ OVERRIDES = (
     *("pct_start", "div_factor", "final_div_factor", "strategy"),
 )
 
-# Besides the recipe's: what each of several processes must be given alike.
-SAME = (
-    *("seed", "evaluate_every", "microbatch_size", "on_nan", "checkpoint_every"),
-    *("num_devices", "model_devices", "fault"),
+# What each of several processes may have its own of; all other flags must be alike.
+OWN = (
+    *("data_dir", "workdir", "overwrite"),
+    *("process_index", "coordinator_address", "num_processes", "distributed"),
+    *("heartbeat_seconds", "join_seconds"),
 )
 
 
@@ -155,8 +157,8 @@ def define_cluster() -> None:
     meaning = "Seconds until a silent process counts as lost, and the others end. "
     meaning += f"Default: {HEARTBEAT_SECONDS}."
     whole("heartbeat_seconds", None, meaning, lower_bound=1)
-    meaning = "Seconds to wait for the other processes at the start. Default: 10 times "
-    meaning += "--heartbeat_seconds."
+    meaning = "Seconds to wait for the other processes at the start. Default: "
+    meaning += f"{JOIN_SECONDS}."
     whole("join_seconds", None, meaning, lower_bound=1)
 
 
@@ -182,8 +184,7 @@ def keeping() -> Keeping:
         InputError: --checkpoint_every says nothing that is known.
     """
     every = parse_every(FLAGS.checkpoint_every)
-    kept = every if FLAGS.workdir is not None else Every()
-    return Keeping(kept, FLAGS.keep_checkpoints, FLAGS.resume, FLAGS.overwrite)
+    return Keeping(every, FLAGS.keep_checkpoints, FLAGS.resume, FLAGS.overwrite)
 
 
 def workdir() -> Workdir:
@@ -208,11 +209,24 @@ def refuse_idle() -> None:
     expect("several --num_seeds with --group_size", many, many > 1 or not grouped)
 
 
-def same(experiment: experiments.Experiment) -> tuple:
-    """Return what each of several processes must be given alike."""
-    given = repr([FLAGS[name].value for name in SAME])
-    one = experiment
-    return one.recipe, given, one.train, one.test, one.params
+def same(experiment: experiments.Experiment) -> dict[str, Any]:
+    """Return what each of several processes must have alike, besides the flags."""
+    return {
+        "recipe": experiment.recipe,
+        "training examples": experiment.train,
+        "test examples": experiment.test,
+        "initial parameters": experiment.params,
+    }
+
+
+def alike() -> dict[str, str]:
+    """Return the flags that each of several processes must be given alike."""
+    ours = FLAGS.flags_by_module_dict()[__name__]
+    return {
+        f"--{flag.name}": str(flag.value)
+        for flag in ours
+        if flag.name not in OWN and flag.value is not None
+    }
 
 
 def cluster() -> Cluster:

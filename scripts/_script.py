@@ -50,6 +50,7 @@ from absl import app, flags, logging
 from cnnjax.base import streams
 from cnnjax.base.errors import InputError
 from cnnjax.base.signals import StoppedError, end_at_once
+from cnnjax.devices import peers
 from cnnjax.telling.usage import Flag, usage
 
 ASKING = () if "ipykernel" in sys.modules else (signal.SIGINT, signal.SIGTERM)
@@ -168,8 +169,10 @@ def _telling(name: str) -> Iterator[None]:
     try:
         try:
             yield
-        except SystemExit:
+        except SystemExit as error:
             sys.stdout.flush()  # what is refused here can still be told
+            if isinstance(error.code, int) and error.code:
+                _leave(error.code)
             raise
     except flags.UnrecognizedFlagError as error:
         _leave(_tell(name, _suggestion(error) or error))
@@ -186,9 +189,11 @@ def _telling(name: str) -> Iterator[None]:
     except OSError as error:  # the system's refusal, whatever was asked of it
         refused = error.filename is None and error.errno in streams.REFUSALS
         _leave(_tell(name, f"{'cannot write to stdout: ' if refused else ''}{error}"))
-    except Exception:
+    except Exception as error:
         if not jax.distributed.is_initialized():
             raise
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            peers.await_verdict()
         traceback.print_exc()
         _leave(1)
 

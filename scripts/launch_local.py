@@ -18,8 +18,8 @@ import _script
 from absl import flags
 
 from cnnjax.base.errors import InputError, expect
+from cnnjax.devices.cluster import HEARTBEAT_SECONDS
 from cnnjax.devices.launcher import launch
-from cnnjax.devices.processes import HEARTBEAT_SECONDS
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("num_processes", 2, "Processes to start.", lower_bound=1)

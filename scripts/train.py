@@ -25,6 +25,7 @@ from cnnjax.base.clock import Clock
 from cnnjax.base.compile_cache import CompileCache
 from cnnjax.base.signals import Stop
 from cnnjax.checkpoints.keeper import Keeper
+from cnnjax.data.fingerprints import fingerprint
 from cnnjax.devices import processes
 from cnnjax.experiments import groups
 from cnnjax.experiments.journal import Journal
@@ -47,7 +48,7 @@ def main(args: list[str]) -> None:
     with Stop() as stop:
         clock, keeping = Clock(), _flags.keeping()
         _flags.start_jax()
-        processes.join(_flags.cluster())
+        processes.join(_flags.cluster(), alike=_flags.alike())
         find_devices()
         cache = CompileCache()
         processes.together(_flags.refuse_idle)
@@ -89,6 +90,7 @@ def prepare(clock: Clock, cache: CompileCache) -> tuple[Journal, Prepare]:
         clock=clock,
         environment=describe_environment(),
         how=_flags.noted(),
+        data=fingerprint(dataset),
         log_steps=FLAGS.log_steps,
     )
     return journal, prepare_fn

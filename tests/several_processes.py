@@ -60,7 +60,7 @@ def refusal_of(name: str, experiment: Experiment, mesh: Mesh) -> str:
 def main(args: list[str]) -> None:
     """Compute the same in all processes, and note it."""
     jax.config.update("jax_num_cpu_devices", 3)  # one more than the mesh takes
-    processes.join(_flags.cluster())
+    processes.join(_flags.cluster(), alike=_flags.alike())
     mesh = devices.make_mesh(2)
     experiment = experiment_of(TINY, strategy="shard_map")
     noted = {"mesh": [device.process_index for device in mesh.devices.flat]}
@@ -119,7 +119,9 @@ def main(args: list[str]) -> None:
     ]
     np.savez(Path(OUTPUT.value) / f"{jax.process_index()}.npz", **noted)
     different = jnp.full(2, jax.process_index())
-    processes.together(lambda: different, same=lambda array: array)
+    processes.together(
+        lambda: different, same=lambda array: {"rows": array, "flags": 1}
+    )
 
 
 if __name__ == "__main__":

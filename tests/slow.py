@@ -173,7 +173,7 @@ KINDS = (
     Kind(
         "test_processes.py::test_a_lost_process_ends_the_others",
         (),
-        "it waits for a heartbeat to fail; other tests end processes, too",
+        "test_joining and the launcher's other tests end processes, too",
     ),
     Kind(
         "test_docs.py::test_commands_parse",

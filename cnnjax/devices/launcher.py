@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -11,13 +12,15 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from cnnjax.devices import proxies
+from cnnjax.devices.blame import Verdict, blame, is_stopped
+from cnnjax.devices.lifeline import Lifeline
 
 MARGIN_SECONDS = 10  # after the heartbeat time, until what has not ended is killed
 TOGETHER_SECONDS = 0.5  # what fails within this time may have failed on its own
+TICK_SECONDS = 0.05
 TAIL_LINES = 30
 
 
@@ -34,26 +37,23 @@ def launch(
         "num_processes": num_processes,
         "heartbeat_seconds": heartbeat_seconds,
     }
-    processes: list[subprocess.Popen] = []
-    with tempfile.TemporaryDirectory() as folder:
-        outputs = [Path(folder) / str(index) for index in range(num_processes)]
+    started: list[Started] = []
+    with contextlib.ExitStack() as files:
         try:
-            for index, output in enumerate(outputs):
+            for index in range(num_processes):
+                output = files.enter_context(tempfile.TemporaryFile())
                 own = {**joining, "process_index": index}
-                processes.append(start(command, own, output=output))
-            assert processes[0].stderr is not None
-            voice = Voice(processes[0].stderr)
-            blamed = watch(processes, voice, heartbeat_seconds=heartbeat_seconds)
+                started.append(start(command, own, output=output))
+            pipe = started[0].process.stderr
+            assert pipe is not None
+            voice = Voice(pipe)
+            verdict = watch(started, voice, heartbeat_seconds=heartbeat_seconds)
         finally:
-            end(processes)
+            end(started)
         voice.finish()
-        if not blamed:
-            return 0
-        status = processes[blamed[0]].returncode
-        if status > 0:
-            gave_up = {0} if processes[0].returncode > 0 else set()
-            tell_why(sorted(gave_up.union(blamed)), voice, outputs)
-    return status if status > 0 else 128 - status
+        if verdict.blamed and not verdict.lost:
+            tell_why(verdict.blamed, voice, started)
+    return verdict.status
 
 
 def free_address() -> str:
@@ -63,22 +63,31 @@ def free_address() -> str:
         return f"127.0.0.1:{free.getsockname()[1]}"
 
 
+class Started(NamedTuple):
+    """A process, where it writes to if it is not process 0, and what it hears by."""
+
+    process: subprocess.Popen
+    output: IO[bytes]
+    lifeline: Lifeline
+
+
 def start(
-    command: Sequence[str], joining: dict[str, object], *, output: Path
-) -> subprocess.Popen:
+    command: Sequence[str], joining: dict[str, object], *, output: IO[bytes]
+) -> Started:
     """Start one of the processes; all but process 0 write into a file."""
     index = joining["process_index"]
     added = [f"--{name}={value}" for name, value in joining.items()]
-    # By itself the coordinator would listen to other machines, too.
-    bind = {"JAX_COORDINATOR_BIND_ADDRESS": str(joining["coordinator_address"])}
-    with output.open("wb") as file:
-        return subprocess.Popen(
-            [sys.executable, *command, *added],
-            env={**proxies.without(os.environ), **bind},
-            stdin=subprocess.DEVNULL,
-            stdout=file if index else None,
-            stderr=file if index else subprocess.PIPE,
-        )
+    lifeline = Lifeline()
+    process = subprocess.Popen(
+        [sys.executable, *command, *added],
+        env=lifeline.within(proxies.without(os.environ)),
+        pass_fds=[lifeline.reading],
+        stdin=subprocess.DEVNULL,
+        stdout=output if index else None,
+        stderr=output if index else subprocess.PIPE,
+    )
+    lifeline.started()
+    return Started(process, output, lifeline)
 
 
 class Voice:
@@ -116,64 +125,58 @@ class Voice:
             sys.stderr.buffer.flush()
 
 
-def watch(
-    processes: list[subprocess.Popen], voice: Voice, *, heartbeat_seconds: int
-) -> list[int]:
+def watch(started: list[Started], voice: Voice, *, heartbeat_seconds: int) -> Verdict:
     """Wait until all have ended; return which failed first: one, or some together.
 
-    Once one has ended, the others have the heartbeat time, and a margin, to follow.
+    Who fails ends the others. One that is stopped for the heartbeat time has failed,
+    too. Who has not followed after the heartbeat time, and a margin, is killed.
     """
-    blamed, deadline = [], float("inf")
+    processes = [one.process for one in started]
+    stopped = [0.0] * len(started)  # for how many seconds
+    verdict, deadline = Verdict([], 0, ""), float("inf")
     while time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(TICK_SECONDS)
         statuses = [process.poll() for process in processes]
-        if any(statuses) and not blamed:
+        for index, process in enumerate(processes):
+            stopped[index] = stopped[index] + TICK_SECONDS if is_stopped(process) else 0
+        overdue = [index for index, t in enumerate(stopped) if t > heartbeat_seconds]
+        if (any(statuses) or overdue) and not verdict.blamed:
             voice.holds.set()
             time.sleep(TOGETHER_SECONDS)
-            blamed, lost = blame([process.poll() for process in processes])
-            if lost:
-                _say(f"{lost}; the others end within {heartbeat_seconds} s")
+            statuses = [process.poll() for process in processes]
+            overdue = [i for i, process in enumerate(processes) if is_stopped(process)]
+            verdict = blame(statuses, stopped=overdue)
+            if verdict.lost:
+                _say(f"{verdict.lost}; the others end, too")
+            for one in started:
+                one.lifeline.tell(verdict.lost or f"process {verdict.blamed[0]} failed")
+            for index in overdue:
+                processes[index].kill()
         if None not in statuses:
-            return blamed
+            return verdict
         if any(status is not None for status in statuses) and deadline == float("inf"):
             deadline = time.monotonic() + heartbeat_seconds + MARGIN_SECONDS
     late = [index for index, process in enumerate(processes) if process.poll() is None]
     for index in late:
         _say(f"process {index} has not ended in time, and is killed")
-    return blamed or late
+    return verdict if verdict.blamed else Verdict(late, 128 + signal.SIGKILL, "killed")
 
 
-def blame(statuses: list[int | None]) -> tuple[list[int], str]:
-    """Return which have failed by themselves, and in words which was lost, if any.
-
-    Who misses another ends by an error, or aborts: a process that another signal ended
-    is the one that was lost, and an abort tells least.
-
-    >>> blame([1, -9, -6]), blame([2, 0, 2, -6])
-    (([1], 'process 1 was lost (signal 9, SIGKILL)'), ([0, 2], ''))
-    """
-    failed = [(index, status) for index, status in enumerate(statuses) if status]
-    failed.sort(key=lambda f: (f[1] == -signal.SIGABRT, f[1] > 0))
-    first, status = failed[0]
-    if status > 0:
-        return [index for index, status in failed if status > 0], ""
-    name = signal.Signals(-status).name
-    return [first], f"process {first} was lost (signal {-status}, {name})"
-
-
-def end(processes: list[subprocess.Popen]) -> None:
+def end(started: list[Started]) -> None:
     """Kill what still runs."""
-    for process in processes:
+    for process, _, lifeline in started:
         process.kill()  # does nothing to one that has ended
-    for process in processes:
+        lifeline.close()
+    for process, _, _ in started:
         process.wait()
 
 
-def tell_why(blamed: list[int], voice: Voice, outputs: list[Path]) -> None:
+def tell_why(blamed: list[int], voice: Voice, started: list[Started]) -> None:
     """Print what those said that are to blame, each thing once."""
     said = voice.passed.splitlines()[-1:]
     for index in blamed:
-        text = outputs[index].read_bytes() if index else voice.held
+        started[index].output.seek(0)
+        text = started[index].output.read() if index else voice.held
         lines = text.rstrip().splitlines()[-TAIL_LINES:]
         if lines and lines[-1] not in said:
             said.append(lines[-1])

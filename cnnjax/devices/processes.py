@@ -1,6 +1,7 @@
 """Several processes that train together, and how they stay together.
 
-They find each other, and notice each other's loss, through `jax.distributed`.
+They find each other (`rollcall`) and notice each other's loss (`peers`); then
+`jax.distributed` connects them.
 """
 
 from __future__ import annotations
@@ -9,108 +10,85 @@ import os
 import sys
 import threading
 import zlib
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from cnnjax.base.errors import InputError, expect
-from cnnjax.devices import proxies
+from cnnjax.base.errors import InputError
+from cnnjax.devices import ending, lifeline, peers, proxies, rollcall
+from cnnjax.devices.cluster import Cluster, Whereabouts, check_cluster, find
 
-HEARTBEAT_SECONDS = 20
+# JAX has a watch of its own, without words: it is there where ours fails.
+JAX_MARGIN_SECONDS = 10
 T = TypeVar("T")
 
 
-class Cluster(NamedTuple):
-    """Which processes train together; nothing given: this one alone.
-
-    Either a cluster that JAX detects (`distributed`), or the first three fields.
-    """
-
-    coordinator_address: str | None = None  # HOST:PORT, where process 0 waits
-    num_processes: int | None = None
-    process_index: int | None = None  # of this process, from 0
-    distributed: bool = False
-    heartbeat_seconds: int | None = None  # until a silent process counts as lost
-    join_seconds: int | None = None  # to wait for the others at the start
-
-    @property
-    def heartbeat(self) -> int:
-        """Return the seconds until a silent process counts as lost."""
-        return self.heartbeat_seconds or HEARTBEAT_SECONDS
-
-    @property
-    def patience(self) -> int:
-        """Return the seconds to wait for the others at the start."""
-        return self.join_seconds or 10 * self.heartbeat
-
-
-JOINING = ("coordinator_address", "num_processes", "process_index")
-
-
-def join(cluster: Cluster) -> None:
+def join(cluster: Cluster, *, alike: Mapping[str, str] = MappingProxyType({})) -> None:
     """Join the other processes, if there are any, before any device is used.
 
+    `alike` is what all must have been given alike, by name; what differs is named.
+    From here on a process that is lost ends the others, each in one line.
+
     Raises:
-        InputError: fields that contradict each other, or no cluster to be found.
+        InputError: fields that contradict each other, no cluster to be found, or
+            processes that do not fit together, or do not all come in time.
     """
     check_cluster(cluster)
+    lifeline.hold()
     if not (cluster.distributed or cluster.num_processes):
         return
     # Else JAX keeps SIGTERM to itself, as a notice that nobody reads.
     jax.config.update("jax_enable_preemption_service", False)
-    proxies.pass_by(cluster.coordinator_address)
-    # JAX's own limit ends in an abort, and does not hold where process 0 waits.
-    given_up = threading.Timer(cluster.patience, _give_up, [cluster])
+    # Where the time goes into JAX, whose own limits end in an abort, or do not hold.
+    limit = cluster.patience + JAX_MARGIN_SECONDS
+    given_up = threading.Timer(limit, _give_up, [cluster, limit])
     given_up.daemon = True
     given_up.start()
     try:
+        where = find(cluster)
+        _meet(cluster, where, alike)
         jax.distributed.initialize(
-            coordinator_address=cluster.coordinator_address,
-            num_processes=cluster.num_processes,
-            process_id=cluster.process_index,
-            cluster_detection_method=None if cluster.distributed else "deactivate",
-            heartbeat_timeout_seconds=cluster.heartbeat,
-            initialization_timeout=cluster.patience + 60,  # never the first to end it
+            **where._asdict(),
+            cluster_detection_method="deactivate",
+            heartbeat_timeout_seconds=cluster.heartbeat + JAX_MARGIN_SECONDS,
+            initialization_timeout=limit + 60,  # never the first to end it
         )
-    except (ValueError, RuntimeError) as error:
-        told = "JAX detects no cluster here: " if cluster.distributed else ""
-        where = "--distributed" if cluster.distributed else "--coordinator_address"
-        raise InputError(f"{where}: {told}{error}") from error
+    except (RuntimeError, OSError) as error:
+        flag = "--distributed" if cluster.distributed else "--coordinator_address"
+        raise InputError(f"{flag}: {error}") from error
     finally:
         given_up.cancel()
     _print_only_in_process_0()
 
 
-def check_cluster(cluster: Cluster) -> None:
-    """Raise InputError for fields that are missing, or contradict each other."""
-    given = [f"--{name}" for name in JOINING if getattr(cluster, name) is not None]
-    if cluster.distributed and given:
-        raise InputError(f"expected --distributed or {given[0]}, got both")
-    if given and len(given) < len(JOINING):
-        wanted = ", ".join(f"--{name}" for name in JOINING)
-        raise InputError(f"expected {wanted} together, got {' and '.join(given)} only")
-    address, count, index = (getattr(cluster, name) for name in JOINING)
-    if given:
-        host, _, port = address.rpartition(":")
-        named = bool(host) and port.isdecimal()
-        expect("--coordinator_address=HOST:PORT", address, named)
-        expect(f"--process_index from 0 to {count - 1}", index, index < count)
-    elif not cluster.distributed:
-        for name in ("heartbeat_seconds", "join_seconds"):
-            value = getattr(cluster, name)
-            expect(f"several processes for --{name}", value, value is None)
+def _meet(cluster: Cluster, where: Whereabouts, alike: Mapping[str, str]) -> None:
+    """Call the roll, and watch the others from then on."""
+    place = rollcall.Place(
+        where.coordinator_address, where.num_processes, where.process_id
+    )
+    heartbeat = cluster.heartbeat
+    wires = rollcall.call_roll(
+        place,
+        bind=where.coordinator_bind_address or where.coordinator_address,
+        alike={**alike, "--heartbeat_seconds": str(heartbeat), "jax": jax.__version__},
+        patience=cluster.patience,
+        heartbeat=heartbeat,
+    )
+    peers.watch(wires, heartbeat=heartbeat)
+    # All have come to it without one.
+    proxies.pass_by(where.coordinator_address)
 
 
-def together(prepare: Callable[[], T], same: Callable[[T], Any] = lambda _: None) -> T:
+def together(prepare: Callable[[], T], same: Callable[[T], Any] = lambda _: {}) -> T:
     """Return `prepare()`, in every process or in none; every process must call it.
 
     Where one raises InputError, it tells so, and the others end with status 2 in
-    silence. `same` gives what must be equal in all of them: a tree of arrays and of
-    what `repr` shows.
+    silence. `same` gives what must be equal in all of them, by name: trees of arrays
+    and of what `repr` shows. What differs is named.
 
     Raises:
         InputError: `prepare` raised it, or process 0 has not what another has.
@@ -122,23 +100,49 @@ def together(prepare: Callable[[], T], same: Callable[[T], Any] = lambda _: None
         prepared = prepare()
     except InputError as error:
         refusal = error
-    checksum = 0 if refusal else _checksum(same(prepared))  # pyright: ignore[reportArgumentType]
-    report = np.array([refusal is not None, checksum], np.uint32)
-    refused, checksums = multihost_utils.process_allgather(report).T.tolist()
+    sums = {} if refusal else checksums(same(prepared))  # pyright: ignore[reportArgumentType]
+    report = np.array([refusal is not None, zlib.crc32(repr(sums).encode())], np.uint32)
+    refused, of_all = multihost_utils.process_allgather(report).T.tolist()
     if not any(refused):
-        if len(set(checksums)) == 1:
+        if len(set(of_all)) == 1:
             return prepared  # pyright: ignore[reportReturnType]
-        other = next(i for i, c in enumerate(checksums) if c != checksums[0])
         refused[0] = True
-        refusal = InputError(
-            f"process {other} has other data, flags or parameters than process 0; "
-            "start all with the same flags, on the same files"
-        )
+        refusal = InputError(_unlike(sums))
     # All know, and end at once: a shutdown, which waits for all, has been seen to hang.
+    peers.release()
     if refusal is not None and jax.process_index() == refused.index(True):
         raise refusal
     sys.stdout.flush()
     os._exit(2)
+
+
+def checksums(parts: Mapping[str, Any]) -> dict[str, int]:
+    """Return a checksum of each of the trees.
+
+    >>> checksums({"a": [1, 2.5], "b": np.zeros(3)})
+    {'a': 327728169, 'b': 2747386400}
+    """
+    found = {}
+    for name, tree in parts.items():
+        found[name] = 0
+        for leaf in jax.tree.leaves(tree):
+            array = isinstance(leaf, np.ndarray | jax.Array)
+            content = np.asarray(leaf).tobytes() if array else repr(leaf).encode()
+            found[name] = zlib.crc32(content, found[name])
+    return found
+
+
+def _unlike(sums: dict[str, int]) -> str:
+    """Say which process has what otherwise than process 0; every process must call."""
+    own = np.array(list(sums.values()), np.uint32)
+    rows = multihost_utils.process_allgather(own).tolist()
+    other = next(index for index, row in enumerate(rows) if row != rows[0])
+    pairs = zip(sums, rows[0], rows[other], strict=True)
+    names = [name for name, first, second in pairs if first != second]
+    return (
+        f"process {other} has other {' and '.join(names)} than process 0; start all "
+        "with the same flags, on the same files"
+    )
 
 
 def expect_one(what: str, hint: str) -> None:
@@ -147,20 +151,14 @@ def expect_one(what: str, hint: str) -> None:
         raise InputError(f"{what} expected one process, got {count}; {hint}")
 
 
-def _give_up(cluster: Cluster) -> None:
+def _give_up(cluster: Cluster, limit: int) -> None:
     """End this process, which waits in C++ for others that do not come."""
-    if cluster.process_index == 0:
-        what = f"of {cluster.num_processes} processes, not all have come"
-    else:
-        what = f"no word from {cluster.coordinator_address or 'all the others'}"
-    print(
-        f"{Path(sys.argv[0]).name}: error: {what} within {cluster.patience} s "
-        "(see --join_seconds); start all, each with the address of process "
-        f"0{proxies.hint()}",
-        file=sys.stderr,
-        flush=True,
+    address = cluster.coordinator_address or "process 0"
+    ending.end(
+        f"error: JAX has not connected the processes at {address} within {limit} s "
+        f"(see --join_seconds); start all again{proxies.hint()}",
+        status=2,
     )
-    os._exit(2)
 
 
 def _print_only_in_process_0() -> None:
@@ -170,12 +168,3 @@ def _print_only_in_process_0() -> None:
     sys.stdout = os.fdopen(
         out, "w", encoding=sys.stdout.encoding, errors="backslashreplace"
     )
-
-
-def _checksum(tree: Any) -> int:
-    checksum = 0
-    for leaf in jax.tree.leaves(tree):
-        array = isinstance(leaf, np.ndarray | jax.Array)
-        content = np.asarray(leaf).tobytes() if array else repr(leaf).encode()
-        checksum = zlib.crc32(content, checksum)
-    return checksum

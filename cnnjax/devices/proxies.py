@@ -12,17 +12,24 @@ LOCAL = "127.0.0.1,localhost,::1"
 BYPASS = "no_grpc_proxy"
 
 
-def without(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment in which gRPC finds this machine without a proxy."""
-    names = environment.get(BYPASS), environment.get("no_proxy"), LOCAL
+def without(environment: Mapping[str, str], *hosts: str) -> dict[str, str]:
+    """Return the environment in which gRPC finds these hosts without a proxy.
+
+    This machine is always among them.
+    """
+    names = environment.get(BYPASS), environment.get("no_proxy"), LOCAL, *hosts
     return {**environment, BYPASS: ",".join(filter(None, names))}
 
 
-def pass_by(address: str | None) -> None:
-    """Let no proxy be asked for an address of this machine."""
-    if address and address.rpartition(":")[0].strip("[]") in LOCAL.split(","):
-        os.environ.update(without(os.environ))
-        jax.config.update("jax_check_proxy_envs", False)  # a warning, needless now
+def is_local(host: str) -> bool:
+    """Return whether it is a name by which this machine calls itself."""
+    return host in LOCAL.split(",")
+
+
+def pass_by(address: str) -> None:
+    """Let no proxy be asked for an address."""
+    os.environ.update(without(os.environ, address.rpartition(":")[0].strip("[]")))
+    jax.config.update("jax_check_proxy_envs", False)  # a warning, needless now
 
 
 def hint() -> str:

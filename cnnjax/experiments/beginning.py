@@ -10,6 +10,7 @@ import numpy as np
 
 from cnnjax.base.errors import InputError, expect, shown
 from cnnjax.checkpoints.store import Store
+from cnnjax.data.fingerprints import changed
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.results.fields import read_config, read_result
 from cnnjax.results.outcomes import by_path
@@ -125,12 +126,15 @@ def _check_same(
     different = [
         name
         for name in names
-        if then.get(name) != now.get(name) and name not in ROUNDING
+        if then.get(name) != now.get(name)
+        and name not in ROUNDING
+        and not name.startswith("data.")
     ]
-    if changed := [name for name in different if name.startswith("data.")]:
+    told = changed(earlier["data"], config["data"]) if "data" in earlier else None
+    if told is not None:
         raise InputError(
-            f"{where} holds a run on other data: {_listed(changed, then, now)}; bring "
-            "the data back, or choose another --workdir"
+            f"{where} holds a run on other data: {told}; bring the data back, or choose "
+            "another --workdir"
         )
     if different == [EPOCHS]:
         before, after = then[EPOCHS], now[EPOCHS]

@@ -26,7 +26,7 @@ KINDS = ("fresh", "resumed", "finished")
 class Keeping(NamedTuple):
     """What is kept in a run's folder, and what becomes of a run that is there."""
 
-    every: Every  # never, if the run has no folder
+    every: Every
     keep: int
     resume: Resume
     overwrite: bool
@@ -77,9 +77,11 @@ def opened(
         beginning, store = processes.together(begin)
         (kind,) = agreement.largest(KINDS.index(beginning.kind))
         told = list(map(wrap, beginning.told))
+        (kept,) = agreement.largest(int(path is not None))
+        every = keeping.every if kept else Every()
         keeper = Keeper(
-            store if not keeping.every.never else None,
-            keeping.every,
+            None if every.never else store,
+            every,
             facts=journal.about,
             stop=stop,
             resumes=KINDS[kind] == "resumed",
