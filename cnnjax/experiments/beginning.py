@@ -133,8 +133,8 @@ def _check_same(
     told = changed(earlier["data"], config["data"]) if "data" in earlier else None
     if told is not None:
         raise InputError(
-            f"{where} holds a run on other data: {told}; bring the data back, or choose "
-            "another --workdir"
+            f"{where} holds a run on other data: {told}; bring the data back, or "
+            "choose another --workdir"
         )
     if different == [EPOCHS]:
         before, after = then[EPOCHS], now[EPOCHS]
