@@ -25,7 +25,7 @@ except Exception as error:
         raise
     name = max(refused, key=len)
     told = f"{name}={ours[name]}: {said}; unset it, or change it"
-    print(f"{Path(sys.argv[0]).name}: error: {told}", file=sys.stderr)
+    print(f"{Path(sys.argv[0]).name}: error: {ascii(told)[1:-1]}", file=sys.stderr)
     sys.exit(2)
 if backend := os.environ.get("MPLBACKEND"):
     try:
@@ -33,7 +33,7 @@ if backend := os.environ.get("MPLBACKEND"):
     except ValueError:
         # Pictures are written into files, without a backend: none is worth a training.
         del os.environ["MPLBACKEND"]
-        told = f"MPLBACKEND={backend}: Matplotlib has no such backend; left out"
+        told = f"MPLBACKEND={ascii(backend)[1:-1]}: Matplotlib has no such backend; left out"
         print(f"{Path(sys.argv[0]).name}: warning: {told}", file=sys.stderr)
         for name in list(sys.modules):  # what is half imported
             if name.partition(".")[0] == "matplotlib":
@@ -43,6 +43,7 @@ from absl import app, flags, logging
 
 from cnnjax.base import streams
 from cnnjax.base.errors import InputError
+from cnnjax.base.printable import one_line
 from cnnjax.telling.usage import Flag, usage
 
 HERE = Path(__file__).parent
@@ -208,6 +209,7 @@ def _leave(status: int) -> NoReturn:
 
 def _tell(name: str, error: object) -> int:
     """Print the error in one line; return the exit status for bad input."""
+    said = one_line(" ".join(f"{name}: error: {error}".split()))
     with contextlib.suppress(OSError):  # stderr is full, too
-        print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(said, file=sys.stderr)
     return 2

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from cnnjax.base.errors import InputError, expect
+from cnnjax.base.printable import without_home
 from cnnjax.results.schema import ENVIRONMENT, record
 
 # This many virtual CPU devices start within seconds; ten thousand take many minutes.
@@ -44,7 +45,7 @@ def describe_environment() -> dict[str, Any]:
         "cpu_model": cpu_model(),
         "x64": jax.config.values["jax_enable_x64"],
         "matmul_precision": jax.config.values["jax_default_matmul_precision"],
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "xla_flags": without_home(os.environ.get("XLA_FLAGS", "")),
         "commit": _commit(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
