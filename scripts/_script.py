@@ -33,7 +33,8 @@ if backend := os.environ.get("MPLBACKEND"):
     except ValueError:
         # Pictures are written into files, without a backend: none is worth a training.
         del os.environ["MPLBACKEND"]
-        told = f"MPLBACKEND={ascii(backend)[1:-1]}: Matplotlib has no such backend; left out"
+        told = f"MPLBACKEND={ascii(backend)[1:-1]}: Matplotlib has no such backend"
+        told += "; left out"
         print(f"{Path(sys.argv[0]).name}: warning: {told}", file=sys.stderr)
         for name in list(sys.modules):  # what is half imported
             if name.partition(".")[0] == "matplotlib":

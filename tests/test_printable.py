@@ -15,7 +15,7 @@ from cnnjax.base.printable import one_line, printable, printable_values, without
 from cnnjax.telling.layout import command, flow, row, wrap
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
-# Clear the screen, set the title, hide what came before, write from right to left, ring.
+# Clear the screen, set the title, ring, hide what came before, go from right to left.
 EVIL = "\x1b[2J\x1b]0;x\x07a\rb\x9b31m\u202ec\u2066\u2028d\x00\x7f\udcff\u200b"
 texts = st.text(st.characters(codec=None), max_size=30)
 
@@ -61,7 +61,7 @@ def test_an_error_can_be_sent_to_another_process():
 def test_names_and_texts_of_json_are_shown():
     told = printable_values({EVIL: [EVIL, 1, {"a": EVIL}], "b": None})
     assert not obeyed(repr(told))
-    assert list(told.values())[0][1] == 1
+    assert next(iter(told.values()))[1] == 1
 
 
 @pytest.mark.parametrize(
