@@ -10,8 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import shapes
+
 from cnnjax.base.errors import InputError, expect
+from cnnjax.base.printable import printable_values
 from cnnjax.results.environment import describe_environment
+from cnnjax.results.fields import lines_of, parse
 
 PEERS = ("torch", "opacus", "keras")
 
@@ -51,16 +55,18 @@ class Results:
 def read(path: Path, *, benchmarks: Collection[str]) -> list[dict[str, Any]]:
     """Read the rows of a file that `Results` has written, in order.
 
+    Whatever a text in it says, a page or a terminal shows it.
+
     Raises:
-        InputError: it cannot be read, or has rows of other benchmarks.
+        InputError: it cannot be read, is damaged, or has rows of other benchmarks, or
+            without a field that is shown.
     """
-    try:
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-    for row in rows:
-        known = isinstance(row, dict) and row.get("benchmark") in benchmarks
+    rows = []
+    for line in lines_of(path):
+        row = printable_values(parse(path, line))
+        known = row.get("benchmark") in tuple(benchmarks)
         expect(f"rows of {', '.join(benchmarks)} in {path}", str(row)[:60], known)
+        rows.append(shapes.check(path, row))
     return rows
 
 
