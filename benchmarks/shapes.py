@@ -79,7 +79,12 @@ SHAPES: dict[str, Row] = {
         **{f"{name}?": NUMBER for name in RATIOS},
     },
     "accuracy": {
-        **{**TRIED, "dataset": TEXT, "epochs": COUNT, "targets": {"*": {"seeds": COUNT}}},
+        **{
+            **TRIED,
+            "dataset": TEXT,
+            "epochs": COUNT,
+            "targets": {"*": {"seeds": COUNT}},
+        },
         **{"accuracy": SHARES, "train_seconds": SPREAD, "wall_seconds": SPREAD},
         "curves": [[POINT]],
     },

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pickle
-import unicodedata
 from pathlib import Path
 
 import pytest
+from hostile import obeyed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,12 +18,6 @@ SCRIPTS = Path(__file__).parent.parent / "scripts"
 # Clear the screen, set the title, ring, hide what came before, go from right to left.
 EVIL = "\x1b[2J\x1b]0;x\x07a\rb\x9b31m\u202ec\u2066\u2028d\x00\x7f\udcff\u200b"
 texts = st.text(st.characters(codec=None), max_size=30)
-
-
-def obeyed(text: str) -> list[str]:
-    """Return the characters that a terminal would obey, but for the end of a line."""
-    signs = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-    return [c for c in text if unicodedata.category(c) in signs and c != "\n"]
 
 
 @given(texts)

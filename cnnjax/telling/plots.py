@@ -194,7 +194,9 @@ def _legend(curves: Sequence[Curve]) -> list[Line2D]:
         marker = Line2D([], [], color="grey", ls="", marker="X", label="published")
         handles.append(marker)
     for name in dict.fromkeys(name for curve in curves for name in curve.others):
-        handles.append(Line2D([], [], color="black", ls="--", lw=1.2, label=literal(name)))
+        handles.append(
+            Line2D([], [], color="black", ls="--", lw=1.2, label=literal(name))
+        )
     return handles
 
 

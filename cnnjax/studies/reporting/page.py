@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cnnjax.base.intake import read_bytes
+from cnnjax.base.printable import printable
 from cnnjax.studies.reporting.markup import html_of
 from cnnjax.studies.reporting.style import SCRIPT, STYLE
 
@@ -58,7 +59,7 @@ def page_of(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_policy()}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
+        f"<title>{html.escape(printable(title))}</title>\n<style>{STYLE}</style>\n</head>\n"
         f"<body>\n<main>\n{IMAGE.sub(inline, body)}\n</main>\n"
         f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
     )
