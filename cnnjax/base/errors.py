@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 from cnnjax.base.printable import one_line, printable
 
+MOST_TOLD = 2000  # characters of a message
+
 
 class InputError(ValueError):
     """Wrong input, in one line: what was expected, what was given, what to do.
@@ -17,8 +19,11 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        """Keep the message on one line, printable."""
-        super().__init__(one_line(message))
+        """Keep the message on one line, printable, and not endless."""
+        line = one_line(message)
+        if len(line) > MOST_TOLD:
+            line = f"{line[: MOST_TOLD - 500]} ... {line[-495:]}"
+        super().__init__(line)
 
 
 def expect(what: str, got: object, holds: bool) -> None:
