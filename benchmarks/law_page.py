@@ -16,6 +16,7 @@ import _script
 import results
 import tables
 
+from cnnjax.base import durable
 from cnnjax.base.errors import InputError, expect
 from cnnjax.strategies import STRATEGIES
 from cnnjax.studies.reporting.words import code, table, text
@@ -50,7 +51,7 @@ def main(args: list[str]) -> None:
     page, *paths = map(Path, args)
     rows = [row for path in paths for row in results.read(path, benchmarks=("law",))]
     try:
-        page.write_text(_page(rows))
+        durable.write_bytes(page, _page(rows).encode())
     except OSError as error:
         raise InputError(f"cannot write {page}: {error.strerror}") from error
     print(f"{len(rows)} rows; page in {page}")

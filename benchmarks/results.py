@@ -12,6 +12,7 @@ from typing import Any
 
 import shapes
 
+from cnnjax.base import durable
 from cnnjax.base.errors import InputError, expect
 from cnnjax.base.printable import printable_values
 from cnnjax.results.environment import describe_environment
@@ -35,21 +36,27 @@ class Results:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a"):
-                pass
+            durable.append_bytes(self.path, b"")
         except OSError as error:
             raise InputError(
                 f"cannot write {path}: {error.strerror}; choose another --out"
             ) from error
 
     def append(self, rows: Iterable[dict[str, Any]], **shared: Any) -> None:
-        """Append rows, each with the shared fields, run, command and environment."""
+        """Append rows, each with the shared fields, run, command and environment.
+
+        Raises:
+            InputError: the file cannot be written; the rows before are still there.
+        """
         if self.path is None:
             return
         told = {**shared, "run": self.run, "command": sys.argv}
         told["environment"] = environment()
-        with self.path.open("a") as file:
-            file.writelines(json.dumps({**told, **row}) + "\n" for row in rows)
+        lines = "".join(json.dumps({**told, **row}) + "\n" for row in rows)
+        try:
+            durable.append_bytes(self.path, lines.encode())
+        except OSError as error:
+            raise InputError(f"cannot write {self.path}: {error.strerror}") from error
 
 
 def read(path: Path, *, benchmarks: Collection[str]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ it is imported: what it refuses is told as bad input is.
 from __future__ import annotations
 
 import contextlib
+import logging as plain_logging
 import os
 import sys
 import traceback
@@ -97,6 +98,8 @@ def run(main: Callable[[list[str]], None]) -> None:
 
     def quiet(argv: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)  # JAX tells of every absent backend
+        # Where it cannot keep its list of fonts, Matplotlib makes another one.
+        plain_logging.getLogger("matplotlib").setLevel(plain_logging.ERROR)
         main(argv[1:])
 
     try:

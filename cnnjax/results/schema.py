@@ -179,7 +179,7 @@ RESULT = Schema(
         "test_no_prediction": Field(int, "test examples without a class", null=True),
         "parameters": Field(int, "number of trained parameters"),
         "macs_per_example": Field(int, "multiply-adds of one forward pass"),
-        "compile_cache": Field(str, "cold, partly warm or warm"),
+        "compile_cache": Field(str, "cold, partly warm, warm or off"),
         "environment": Field(dict, "see ENVIRONMENT"),
     },
     measured=("test",),
@@ -201,7 +201,7 @@ RESULT_OF_SEEDS = Schema(
         "seeds_diverged": Field(NUMBERS, "seeds with a loss that was not finite"),
         **SECONDS,
         "total_seconds": Field(float, "wall seconds since the start"),
-        "compile_cache": Field(str, "cold, partly warm or warm"),
+        "compile_cache": Field(str, "cold, partly warm, warm or off"),
         "environment": Field(dict, "see ENVIRONMENT"),
     },
 )
