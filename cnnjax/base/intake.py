@@ -31,22 +31,21 @@ def read_bytes(path: Path, *, most: int = MOST_BYTES) -> bytes:
     """
     try:
         handle = os.open(path, OPEN)
-        with open(handle, "rb", buffering=0) as file:
-            found = os.fstat(handle)
-            if (kind := _kind_of(found.st_mode)) is not None:
-                raise InputError(f"expected a file, got {kind}: {path}")
-            if found.st_size > most:
-                raise _too_large(path, most)
+        try:
+            _expect_file(path, os.fstat(handle), most)
             parts, size = [], 0
-            while part := file.read(min(2**20, most + 1 - size)):
+            while part := os.read(handle, min(2**20, most + 1 - size)):
                 parts.append(part)
                 size += len(part)
                 if size > most:  # it grew, or its size is not known beforehand
                     raise _too_large(path, most)
+        finally:
+            os.close(handle)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"cannot read {path}: {error}") from error
+        said = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read {path}: {said}") from error
     return b"".join(parts)
 
 
@@ -64,11 +63,14 @@ def read_text(path: Path, *, most: int = MOST_BYTES) -> str:
     return text.replace("\r\n", "\n")
 
 
-def _kind_of(mode: int) -> str | None:
-    """Name what is there instead of a file; None: it is one."""
-    if stat.S_ISREG(mode):
-        return None
-    return next((kind for holds, kind in KINDS if holds(mode)), "something else")
+def _expect_file(path: Path, found: os.stat_result, most: int) -> None:
+    """Refuse what is no file, or is too large."""
+    if not stat.S_ISREG(found.st_mode):
+        kinds = (kind for holds, kind in KINDS if holds(found.st_mode))
+        got = next(kinds, "something else")
+        raise InputError(f"expected a file, got {got}: {path}")
+    if found.st_size > most:
+        raise _too_large(path, most)
 
 
 def _too_large(path: Path, most: int) -> InputError:
