@@ -97,7 +97,7 @@ def settle(argv: list[str]) -> Recipe:
     recipe, seeds = _flags.recipe_from_flags(or_auto=True), _flags.seeds()
     _flags.start_jax()
     recipe, options = _flags.settle(recipe, DATASET, CACHE)
-    if len(argv) % 2:  # half of them: it takes longer
+    if len(argv) == 3:  # some of them: it takes longer
         experiments.prepare(recipe, DATASET, seed=seeds[0], options=options)
     return recipe
 
@@ -142,7 +142,10 @@ def main(examples: int) -> None:
         deadline=None,
         derandomize=examples <= 500,
         database=None,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=(
+            HealthCheck.too_slow,
+            HealthCheck.function_scoped_fixture,
+        ),
     )
     @given(given_flags)
     def fuzz(chosen: list[tuple[str, str]]) -> None:

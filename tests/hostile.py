@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
+from collections.abc import Callable
 from html.parser import HTMLParser
+from typing import Any
 
 PAYLOADS = (
     "<script>alert(1)</script>",
@@ -73,7 +75,7 @@ class Structure(HTMLParser):
     def __init__(self, page: str) -> None:
         super().__init__()
         self.elements: Counter = Counter()
-        self.links: list[str] = []
+        self.links: list[Any] = []
         self.text = ""
         self.odd: list[str] = []  # what no page of ours has
         self.feed(page)
@@ -122,7 +124,7 @@ def check_page(page: str, harmless: str) -> None:
     assert page.count(meta) == page.count(meta + policy) == 1
 
 
-def with_texts(value, replace):
+def with_texts(value: Any, replace: Callable[[str], str]) -> Any:
     """Return JSON with each text replaced."""
     if isinstance(value, str):
         return replace(value)

@@ -33,7 +33,7 @@ FUZZED = settings(
     deadline=None,
     derandomize=not SOAK,
     database=None,
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=(HealthCheck.too_slow, HealthCheck.function_scoped_fixture),
 )
 TOKENS = (  # what a number, a text or a bracket may become
     *(

@@ -7,7 +7,9 @@ import copy
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import results
@@ -91,7 +93,7 @@ def test_rows_of_hostile_texts_are_shown_as_those_of_plain_words(forks, tmp_path
     assert not [c for c in obeyed(words) if c != "\u200b"]
 
 
-def leaves(value, path=()):
+def leaves(value: Any, path: tuple = ()) -> Iterator[tuple]:
     """Yield the path of every value in JSON."""
     items = value.items() if isinstance(value, dict) else ()
     items = enumerate(value[:1]) if isinstance(value, list) else items
@@ -126,7 +128,7 @@ def test_a_field_of_another_kind_is_told_in_a_line(tmp_path):
     assert {"environment", "ours", "task", "step_seconds", "command", "recipe"} <= told
 
 
-def extreme(value, number: float):
+def extreme(value: Any, number: float) -> Any:
     """Return JSON with every number replaced, and whole ones by whole ones."""
     if isinstance(value, dict):
         return {name: extreme(own, number) for name, own in value.items()}
