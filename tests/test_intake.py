@@ -114,6 +114,10 @@ def test_rows_are_not_written_into_a_pipe(tmp_path):
         results.Results(str(tmp_path / "x"))
 
 
+def test_the_null_device_is_an_empty_file():
+    assert read_bytes(Path(os.devnull)) == b""
+
+
 def test_a_name_that_is_none_is_told():
     for name in ("a\0b", "a" * 5000, "\udcff"):
         with pytest.raises(InputError, match="cannot read"):

@@ -24,7 +24,7 @@ KINDS = (
 
 
 def read_bytes(path: Path, *, most: int = MOST_BYTES) -> bytes:
-    """Return what is in a file of at most `most` bytes.
+    """Return what is in a file of at most `most` bytes; the null device is empty.
 
     Raises:
         InputError: it cannot be read, is no file, or is larger.
@@ -65,12 +65,19 @@ def read_text(path: Path, *, most: int = MOST_BYTES) -> str:
 
 def _expect_file(path: Path, found: os.stat_result, most: int) -> None:
     """Refuse what is no file, or is too large."""
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(found.st_mode) and not _is_null(found):
         kinds = (kind for holds, kind in KINDS if holds(found.st_mode))
         got = next(kinds, "something else")
         raise InputError(f"expected a file, got {got}: {path}")
     if found.st_size > most:
         raise _too_large(path, most)
+
+
+def _is_null(found: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(found, os.stat(os.devnull))
+    except OSError:
+        return False
 
 
 def _too_large(path: Path, most: int) -> InputError:
