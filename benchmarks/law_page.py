@@ -16,9 +16,10 @@ import _script
 import results
 import tables
 
+from cnnjax.base import durable
 from cnnjax.base.errors import InputError, expect
 from cnnjax.strategies import STRATEGIES
-from cnnjax.studies.reporting.words import table
+from cnnjax.studies.reporting.words import code, table, text
 
 Row = dict[str, Any]  # one network, dtype and kind of parameters
 Ratio = tuple[float, str]  # and the strategy or fault that has it
@@ -50,7 +51,7 @@ def main(args: list[str]) -> None:
     page, *paths = map(Path, args)
     rows = [row for path in paths for row in results.read(path, benchmarks=("law",))]
     try:
-        page.write_text(_page(rows))
+        durable.write_bytes(page, _page(rows).encode())
     except OSError as error:
         raise InputError(f"cannot write {page}: {error.strerror}") from error
     print(f"{len(rows)} rows; page in {page}")
@@ -65,7 +66,7 @@ def _page(rows: list[Row]) -> str:
     parts = [
         WORDS + "\n" + "\n".join(measured),
         "## By dtype and parameters",
-        f"For {len(networks)} networks: {', '.join(f'`{name}`' for name in networks)}.",
+        f"For {len(networks)} networks: {', '.join(map(code, networks))}.",
         _by_parameters(rows),
         "## By strategy",
         "The largest ratio over all networks and parameters."
@@ -85,16 +86,16 @@ def _by_parameters(rows: list[Row]) -> str:
     head += ("smallest caught", "largest missed")
     cells = []
     for (dtype, kind), group in _groups(rows, _dtype_and_parameters):
-        right = [(v, f"`{k}`, {row['network']}") for row in group for k, v in _of(row)]
+        right = [(v, _where(k, row)) for row in group for k, v in _of(row)]
         worst = max(right)
         faults = [
-            (value, f"`{name}`, {row['network']}")
+            (value, _where(name, row))
             for row in group
             for name, value in row["faults"].items()
         ]
         caught = [one for one in faults if one[0] > 1]
         missed = [one for one in faults if one[0] <= 1]
-        own = [dtype, kind, f"{worst[0]:.2g}", worst[1]]
+        own = [text(dtype), text(kind), f"{worst[0]:.2g}", worst[1]]
         own.append(f"{len(caught)} of {len(faults)}")
         own.append(_told(min(caught, default=None)))
         own.append(_told(max(missed, default=None)))
@@ -107,13 +108,13 @@ def _by_strategy(rows: list[Row]) -> str:
     strategies = list({name: None for row in rows for name in row["right"]})
     cells = []
     for name in strategies:
-        own = [f"`{name}`"]
+        own = [code(name)]
         for dtype in types:
             ratios = [row["right"].get(name) for row in rows if row["dtype"] == dtype]
             told = [ratio for ratio in ratios if ratio is not None]
             own.append(f"{max(told):.2g}" if told else "")
         cells.append(own)
-    return table(("strategy", *types), cells)
+    return table(("strategy", *map(text, types)), cells)
 
 
 def _by_fault(rows: list[Row]) -> str:
@@ -121,7 +122,7 @@ def _by_fault(rows: list[Row]) -> str:
     faults = sorted({name for row in rows for name in row["faults"]})
     cells = []
     for fault in faults:
-        own = [f"`{fault}`"]
+        own = [code(fault)]
         for dtype in types:
             of_network: dict[str, float] = {}
             for row in rows:
@@ -131,10 +132,15 @@ def _by_fault(rows: list[Row]) -> str:
                     best = of_network.get(row["network"], 0.0)
                     of_network[row["network"]] = max(best, ratio)
             caught = sum(ratio > 1 for ratio in of_network.values())
-            told = f"{caught} of {len(of_network)}; {_number(min(of_network.values()))}"
+            least = _number(min(of_network.values(), default=0.0))
+            told = f"{caught} of {len(of_network)}; {least}"
             own.append(told if of_network else "")
         cells.append(own)
-    return table(("fault", *types), cells)
+    return table(("fault", *map(text, types)), cells)
+
+
+def _where(name: str, row: Row) -> str:
+    return f"{code(name)}, {text(row['network'])}"
 
 
 def _of(row: Row) -> Iterable[tuple[str, float]]:

@@ -12,7 +12,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from cnnjax.telling.axes import MOST, few, log_y
+from cnnjax.telling.axes import MOST, few, literal, log_y
 
 Row = dict[str, Any]  # a line of a results file
 OURS = "#0f766e"
@@ -77,7 +77,7 @@ def draw_accuracy(rows: Sequence[Row]) -> bytes:
         by_epoch = list(zip(*row["curves"], strict=True))
         seconds = [median(p["train_seconds"] for p in epoch) for epoch in by_epoch]
         errors = [[100 * (1 - p["accuracy"]) for p in epoch] for epoch in by_epoch]
-        name = row["contender"]
+        name = literal(row["contender"])
         axes.plot(
             *(seconds, list(map(median, errors))),
             style,

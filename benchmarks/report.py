@@ -25,7 +25,9 @@ from blocks import Card, cards_html, cards_markdown, key_html
 from contenders import OF_A_BATCH
 from setups import Chosen, Group
 
+from cnnjax.base import durable
 from cnnjax.base.errors import InputError, expect
+from cnnjax.base.intake import read_text
 from cnnjax.results.workdir import Workdir
 from cnnjax.studies.reporting.page import page_of
 from cnnjax.studies.reporting.words import counted, fold, text
@@ -80,7 +82,7 @@ def main(args: list[str]) -> None:
     if readme and words_around:
         mean = [group.rows for group in groups if group.task == "mean"]
         own = f"{MARKS[0]}\n{tables.peers_table(mean)}\n{MARKS[1]}"
-        readme.write_text(own.join(words_around))
+        durable.write_bytes(readme, own.join(words_around).encode())
     print(f"{len(rows)} rows; report in {folder / 'report.md'} and report.html")
 
 
@@ -186,10 +188,7 @@ def _all_rows(groups: Sequence[Group]) -> list[str]:
 
 def _parts_of(path: Path) -> tuple[str, str]:
     """Return the text before and after the marks of a file."""
-    try:
-        words = path.read_text()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    words = read_text(path)
     begin, end = MARKS
     if words.count(begin) != 1 or words.count(end) != 1:
         raise InputError(f"expected {begin} and {end} once in {path}; add them")

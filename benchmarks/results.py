@@ -10,8 +10,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import shapes
+
+from cnnjax.base import durable
 from cnnjax.base.errors import InputError, expect
+from cnnjax.base.printable import printable_values
 from cnnjax.results.environment import describe_environment
+from cnnjax.results.fields import lines_of, parse
 
 PEERS = ("torch", "opacus", "keras")
 
@@ -31,36 +36,44 @@ class Results:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a"):
-                pass
+            durable.append_bytes(self.path, b"")
         except OSError as error:
             raise InputError(
                 f"cannot write {path}: {error.strerror}; choose another --out"
             ) from error
 
     def append(self, rows: Iterable[dict[str, Any]], **shared: Any) -> None:
-        """Append rows, each with the shared fields, run, command and environment."""
+        """Append rows, each with the shared fields, run, command and environment.
+
+        Raises:
+            InputError: the file cannot be written; the rows before are still there.
+        """
         if self.path is None:
             return
         told = {**shared, "run": self.run, "command": sys.argv}
         told["environment"] = environment()
-        with self.path.open("a") as file:
-            file.writelines(json.dumps({**told, **row}) + "\n" for row in rows)
+        lines = "".join(json.dumps({**told, **row}) + "\n" for row in rows)
+        try:
+            durable.append_bytes(self.path, lines.encode())
+        except OSError as error:
+            raise InputError(f"cannot write {self.path}: {error.strerror}") from error
 
 
 def read(path: Path, *, benchmarks: Collection[str]) -> list[dict[str, Any]]:
     """Read the rows of a file that `Results` has written, in order.
 
+    Whatever a text in it says, a page or a terminal shows it.
+
     Raises:
-        InputError: it cannot be read, or has rows of other benchmarks.
+        InputError: it cannot be read, is damaged, or has rows of other benchmarks, or
+            without a field that is shown.
     """
-    try:
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-    for row in rows:
-        known = isinstance(row, dict) and row.get("benchmark") in benchmarks
+    rows = []
+    for line in lines_of(path):
+        row = printable_values(parse(path, line))
+        known = row.get("benchmark") in tuple(benchmarks)
         expect(f"rows of {', '.join(benchmarks)} in {path}", str(row)[:60], known)
+        rows.append(shapes.check(path, row))
     return rows
 
 

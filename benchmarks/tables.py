@@ -125,7 +125,7 @@ def accuracy_table(rows: Sequence[Row]) -> str:
     for row in rows:
         own = [text(row["contender"]), f"{row['accuracy']['median']:.2%}"]
         for target in targets:
-            reached = row["targets"][target]
+            reached = row["targets"].get(target, {"seeds": 0})
             if not reached["seeds"]:
                 own.append("never")
                 continue

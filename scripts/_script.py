@@ -7,6 +7,7 @@ it is imported: what it refuses is told as bad input is.
 from __future__ import annotations
 
 import contextlib
+import logging as plain_logging
 import os
 import signal
 import sys
@@ -31,7 +32,7 @@ except Exception as error:
         raise
     name = max(refused, key=len)
     told = f"{name}={ours[name]}: {said}; unset it, or change it"
-    print(f"{Path(sys.argv[0]).name}: error: {told}", file=sys.stderr)
+    print(f"{Path(sys.argv[0]).name}: error: {ascii(told)[1:-1]}", file=sys.stderr)
     sys.exit(2)
 if backend := os.environ.get("MPLBACKEND"):
     try:
@@ -39,7 +40,8 @@ if backend := os.environ.get("MPLBACKEND"):
     except ValueError:
         # Pictures are written into files, without a backend: none is worth a training.
         del os.environ["MPLBACKEND"]
-        told = f"MPLBACKEND={backend}: Matplotlib has no such backend; left out"
+        told = f"MPLBACKEND={ascii(backend)[1:-1]}: Matplotlib has no such backend"
+        told += "; left out"
         print(f"{Path(sys.argv[0]).name}: warning: {told}", file=sys.stderr)
         for name in list(sys.modules):  # what is half imported
             if name.partition(".")[0] == "matplotlib":
@@ -49,6 +51,7 @@ from absl import app, flags, logging
 
 from cnnjax.base import streams
 from cnnjax.base.errors import InputError
+from cnnjax.base.printable import one_line
 from cnnjax.base.signals import StoppedError, end_at_once
 from cnnjax.devices import peers
 from cnnjax.telling.usage import Flag, usage
@@ -108,6 +111,8 @@ def run(main: Callable[[list[str]], None]) -> None:
 
     def quiet(argv: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)  # JAX tells of every absent backend
+        # Where it cannot keep its list of fonts, Matplotlib makes another one.
+        plain_logging.getLogger("matplotlib").setLevel(plain_logging.ERROR)
         main(argv[1:])
 
     try:
@@ -237,6 +242,7 @@ def _leave(status: int) -> NoReturn:
 
 def _tell(name: str, error: object) -> int:
     """Print the error in one line; return the exit status for bad input."""
+    said = one_line(" ".join(f"{name}: error: {error}".split()))
     with contextlib.suppress(OSError):  # stderr is full, too
-        print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(said, file=sys.stderr)
     return 2

@@ -24,6 +24,7 @@ import _script
 from absl import flags
 
 from cnnjax.base.errors import InputError, expect
+from cnnjax.base.printable import printable
 from cnnjax.results.lock import alone_in
 from cnnjax.results.workdir import folder_named
 from cnnjax.studies import published
@@ -103,7 +104,8 @@ def main(args: list[str]) -> None:
             print(f"reproduce.py: {line}", file=sys.stderr)
             raise
         campaign.report()
-    print(f"report in {to / 'report.md'}\n      and {to / 'report.html'}")
+    print(f"report in {printable(str(to / 'report.md'))}")
+    print(f"      and {printable(str(to / 'report.html'))}")
     print(wrap(counts_line(campaign.findings())))
     if FLAGS.scale == "quick" and not FLAGS.report_only:
         print(wrap(QUICK))

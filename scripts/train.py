@@ -23,6 +23,7 @@ from absl import flags
 from cnnjax import data, experiments
 from cnnjax.base.clock import Clock
 from cnnjax.base.compile_cache import CompileCache
+from cnnjax.base.printable import printable
 from cnnjax.base.signals import Stop
 from cnnjax.checkpoints.keeper import Keeper
 from cnnjax.data.fingerprints import fingerprint
@@ -109,7 +110,11 @@ def train(
         told = training.train(journal, keeper, teller, how, prepare_fn=prepare_fn)
     times = text.time_text(clock.seconds, total=clock.total(), cache=cache.state)
     faults = text.fault_lines(experiment.faults)
-    kept = [] if journal.workdir.path is None else [f"results in {FLAGS.workdir}"]
+    kept = (
+        []
+        if journal.workdir.path is None
+        else [printable(f"results in {FLAGS.workdir}")]
+    )
     print("", *told.before, times, *kept, *faults, *told.after, sep="\n")
     return told.status
 

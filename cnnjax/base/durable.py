@@ -16,6 +16,7 @@ from pathlib import Path
 SUFFIX = ".partial"  # of a file that is being written
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+APPEND |= getattr(os, "O_NONBLOCK", 0)  # a pipe that nobody reads would wait for ever
 
 
 def write_bytes(path: Path, content: bytes) -> None:

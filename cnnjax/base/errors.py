@@ -6,13 +6,24 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from cnnjax.base.printable import one_line, printable
+
+MOST_TOLD = 2000  # characters of a message
+
 
 class InputError(ValueError):
     """Wrong input, in one line: what was expected, what was given, what to do.
 
     The library raises it before anything runs, or while it is traced; scripts print it
-    and exit with status 2.
+    and exit with status 2. Whatever a name in the message has in it, a terminal shows.
     """
+
+    def __init__(self, message: str) -> None:
+        """Keep the message on one line, printable, and not endless."""
+        line = one_line(message)
+        if len(line) > MOST_TOLD:
+            line = f"{line[: MOST_TOLD - 500]} ... {line[-495:]}"
+        super().__init__(line)
 
 
 def expect(what: str, got: object, holds: bool) -> None:
@@ -61,5 +72,5 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
 
 def shown(value: object) -> str:
     """Format a value for a message: on one line, of at most 200 characters."""
-    text = re.sub(r"\s*\n\s*", " ", repr(value))
+    text = printable(re.sub(r"\s*\n\s*", " ", repr(value)))
     return text if len(text) <= 200 else f"{text[:197]}..."

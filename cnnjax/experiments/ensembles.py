@@ -12,12 +12,12 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from cnnjax.base.arguments import at_least, function, several
+from cnnjax.base.arguments import at_least, function, several, whole_number
 from cnnjax.base.clock import Clock, given_or_new
 from cnnjax.base.errors import expect
 from cnnjax.checkpoints.keeper import Keeper
 from cnnjax.experiments.ended import ended_of, keys_of_group, snapshot_of, state_like
-from cnnjax.experiments.experiment import Experiment
+from cnnjax.experiments.experiment import LAST_SEED, Experiment
 from cnnjax.experiments.groups import compile_group
 from cnnjax.experiments.predictions import predict_test
 from cnnjax.experiments.runs import Run, run_group
@@ -32,6 +32,10 @@ from cnnjax.training.updates import Updates
 GROUP_SIZE = 1
 
 
+# The parameters of all seeds are kept until the end.
+MOST_SEEDS = 1000
+
+
 class SeedCallbacks(NamedTuple):
     """Functions called while many seeds train. None of them can change the training."""
 
@@ -43,6 +47,23 @@ class SeedCallbacks(NamedTuple):
 
 
 NO_CALLBACKS = SeedCallbacks()
+
+
+def seeds_from(first: int, count: int) -> range:
+    """Return so many seeds, counted from the first.
+
+    >>> list(seeds_from(5, 3))
+    [5, 6, 7]
+
+    Raises:
+        InputError: there are none, too many of them, or no such seeds.
+    """
+    what = f"num_seeds from 1 to {MOST_SEEDS:,} (for more, train them in parts)"
+    count = whole_number(what, count, least=1, most=MOST_SEEDS)
+    first = whole_number("seed from 0 to 2**32 - 1", first, least=0, most=LAST_SEED)
+    fits = first + count - 1 <= LAST_SEED
+    expect("seeds up to 2**32 - 1", f"{first} to {first + count - 1}", fits)
+    return range(first, first + count)
 
 
 def run_seeds(

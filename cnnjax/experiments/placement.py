@@ -74,7 +74,7 @@ class Placement:
         count = self.num_devices
         if count is None:
             return
-        most, why = MOST_DEVICES, "more take long to make"
+        most, why = MOST_DEVICES, "more would wait for one another"
         if batch_size is not None and 0 < batch_size * self.model_devices < most:
             most = batch_size * self.model_devices
             why = f"a batch of {batch_size} keeps no more busy"

@@ -6,12 +6,15 @@ import contextlib
 import datetime
 import hashlib
 import json
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnnjax.base.compile_cache import CompileCache, cache_folder
 from cnnjax.base.errors import InputError
+from cnnjax.base.intake import read_text
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipes import Recipe
@@ -19,11 +22,17 @@ from cnnjax.measuring.advice import Advice
 from cnnjax.measuring.advice_text import advice_line
 from cnnjax.measuring.candidates import candidates_for
 from cnnjax.results.environment import describe_environment
+from cnnjax.results.fields import LARGEST, parse
+from cnnjax.results.lock import alone_in
 from cnnjax.results.plain import plain
 from cnnjax.results.workdir import Workdir
 from cnnjax.strategies import STRATEGIES, Options
 
 FILE = "advice.json"
+MOST_BYTES = 2**22
+MOST_ENTRIES = 1000  # the oldest is forgotten
+LOCK_TRIES, LOCK_SECONDS = 40, 0.05  # until another process has written its own
+DAMAGED = "; what was there before was damaged and is left out"
 # The parts of the environment that decide which strategy is fastest.
 MACHINE = (
     *("cnnjax", "jax", "jaxlib", "flax", "platform", "device_kind", "num_devices"),
@@ -55,14 +64,14 @@ def choose(
 ) -> Choice:
     """Return the remembered advice for an experiment; else call `advise` and store it.
 
-    Advice holds for one network, optimizer, batch size and machine.
+    Advice holds for one network, optimizer, batch size and machine. A file of it that
+    is damaged is told of and written anew: it is only a convenience.
     """
     key = key_of(experiment)
     folder = cache_folder()
-    path = folder and folder / FILE
-    known = _read(path) if path else {}
+    known, damage = _read(folder) if folder else ({}, "")
     entry = known.get(key)
-    if entry is None:
+    if entry is None or not _is_tried(entry, experiment):
         with cache.off():  # compile time is part of the answer
             found = advise(experiment)
         entry = {
@@ -71,9 +80,9 @@ def choose(
             "why": advice_line(found),
             "date": datetime.date.today().isoformat(),
         }
-        with contextlib.suppress(InputError):
-            Workdir(folder).write_json(FILE, {**known, key: entry})
-    told = f"tried {entry['date']}; {_memory(path, key)}"
+        if folder:
+            _remember(folder, key, entry)
+    told = f"tried {entry['date']}; {_memory(folder, key)}{damage}"
     return Choice(entry["strategy"], entry["microbatch_size"], entry["why"], told)
 
 
@@ -93,19 +102,65 @@ def key_of(experiment: Experiment) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _memory(path: Path | None, key: str) -> str:
+def _remember(folder: Path, key: str, entry: Mapping[str, Any]) -> None:
+    """Add an entry, if the folder can be written; others may be doing the same."""
+    for _ in range(LOCK_TRIES):
+        try:
+            with alone_in(folder):
+                _add(folder, key, entry)
+            return
+        except InputError:
+            time.sleep(LOCK_SECONDS)
+    _add(folder, key, entry)  # where nothing can be locked
+
+
+def _add(folder: Path, key: str, entry: Mapping[str, Any]) -> None:
+    known, _ = _read(folder)  # with what others have added since
+    kept = dict(list({**known, key: entry}.items())[-MOST_ENTRIES:])
+    with contextlib.suppress(InputError):
+        Workdir(folder).write_json(FILE, kept)
+
+
+def _memory(folder: Path | None, key: str) -> str:
     """Say whether the advice is remembered, and where."""
-    if path is None:
+    if folder is None:
         return "not remembered: there is no cache folder"
-    if key not in _read(path):
-        return f"not remembered: {path} cannot be written"
-    return f"remembered in {path}"
+    if key not in _read(folder)[0]:
+        return f"not remembered: {folder / FILE} cannot be written"
+    return f"remembered in {folder / FILE}"
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return all remembered advice; empty if the file is missing or damaged."""
+def _read(folder: Path) -> tuple[dict[str, Any], str]:
+    """Return all remembered advice, and what to say of a file that is damaged.
+
+    Of a damaged file, all that can be used is kept: nothing, or the entries that name a
+    strategy.
+    """
+    path = folder / FILE
+    if not os.path.lexists(path):
+        return {}, ""
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
+        known = parse(path, read_text(path, most=MOST_BYTES))
+    except InputError:
+        return {}, DAMAGED
+    kept = {key: entry for key, entry in known.items() if _is_advice(entry)}
+    return kept, "" if len(kept) == len(known) else DAMAGED
+
+
+def _is_tried(entry: Mapping[str, Any], experiment: Experiment) -> bool:
+    """Whether an entry names one of the strategies that would be tried here."""
+    named = entry["strategy"], entry["microbatch_size"]
+    return named in {
+        (one.strategy, one.microbatch_size) for one in candidates_for(experiment)
+    }
+
+
+def _is_advice(entry: Any) -> bool:
+    """Whether an entry is one that `choose` has written."""
+    if not isinstance(entry, dict):
+        return False
+    size = entry.get("microbatch_size")
+    whole = isinstance(size, int) and not isinstance(size, bool)
+    texts = all(isinstance(entry.get(name), str) for name in ("why", "date"))
+    named = isinstance(entry.get("strategy"), str) and entry["strategy"] in STRATEGIES
+    return texts and named and (size is None or (whole and 1 <= size <= LARGEST))

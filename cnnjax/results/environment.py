@@ -15,11 +15,19 @@ from typing import Any
 import jax
 
 from cnnjax.base.errors import InputError, expect
-from cnnjax.results.schema import ENVIRONMENT, record
+from cnnjax.base.printable import printable, without_home
+from cnnjax.results.fields import field
+from cnnjax.results.schema import ENVIRONMENT, RESULT, record
 
-# This many virtual CPU devices start within seconds; ten thousand take many minutes.
-MOST_DEVICES = 1024
+# XLA runs the devices of a CPU on so many threads: with more devices, they would wait
+# for one another for ever, until it aborts (measured: 256 train, 288 do not).
+MOST_DEVICES = 256
 COUNT_FLAG = "--xla_force_host_platform_device_count"
+# What is told of an environment that somebody else has recorded.
+TOLD = (
+    *("python", "jax", "flax", "optax", "platform", "device_kind", "num_devices"),
+    *("num_processes", "num_cores", "machine", "cpu_model", "commit", "date"),
+)
 PACKAGES = ("cnnjax", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -44,7 +52,7 @@ def describe_environment() -> dict[str, Any]:
         "cpu_model": cpu_model(),
         "x64": jax.config.values["jax_enable_x64"],
         "matmul_precision": jax.config.values["jax_default_matmul_precision"],
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "xla_flags": without_home(os.environ.get("XLA_FLAGS", "")),
         "commit": _commit(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
@@ -93,6 +101,28 @@ def check_variables() -> None:
             digits = value.isdecimal() and len(value) < 9
             possible = digits and 1 <= int(value) <= MOST_DEVICES
             expect(f"{held} by {COUNT_FLAG} in XLA_FLAGS", value, possible)
+
+
+def read_environment(path: Path, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the environment in a row of a file: what can be told is there, and shown.
+
+    A record may be older than some of its fields; where the schema allows it, None
+    stands for one that is missing.
+
+    Raises:
+        InputError: a field that is told is missing, or one has another type.
+    """
+    found = dict(field(path, row, "environment", schema=RESULT))
+    for name, own in ENVIRONMENT.fields.items():
+        if name in TOLD and own.null:
+            found.setdefault(name, None)
+        if isinstance(found.get(name), str):
+            found[name] = printable(found[name])
+        there = name in TOLD or name in found
+        if there and not (own.null and found[name] is None):
+            of = " of the environment"
+            field(path, found, name, schema=ENVIRONMENT, of=of)
+    return found
 
 
 def environment_line(environment: Mapping[str, Any]) -> str:

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from cnnjax.base.errors import InputError
+from cnnjax.base.intake import read_text
 from cnnjax.results.schema import CONFIG, EPOCH, NAMES, NUMBERS, RESULT, Schema
 
 MOST_LEVELS = 50  # of nested brackets; the files that runs write have fewer than 10
+MOST_OF_AN_OBJECT = 2**22  # characters, that become forty times as many bytes
+LARGEST = 2**63 - 1  # whole number: what an array can hold
 WORDS = {
     str: "a name",
     int: "a whole number from 0",
@@ -22,29 +25,25 @@ WORDS = {
 }
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a file in UTF-8.
-
-    Raises:
-        InputError: it cannot be read, or is not valid UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-
-
 def parse(path: Path, text: str) -> dict[str, Any]:
     """Parse a file's text, or one line of it, as a JSON object.
 
     Raises:
-        InputError: it is not an object, has a field twice, or is nested too deeply.
+        InputError: it is not an object, has a field twice, is too long, or is nested
+            too deeply.
     """
+    if len(text) > MOST_OF_AN_OBJECT:
+        most = f"{MOST_OF_AN_OBJECT:,} characters of an object"
+        raise InputError(
+            f"{path} is damaged: expected at most {most}, got {len(text):,}"
+        )
     try:
         value = json.loads(text, object_pairs_hook=_once)
         deep = _is_deep(value)
     except RecursionError:
         value, deep = None, True
+    except MemoryError as error:
+        raise InputError(f"{path} is damaged: it takes too much memory") from error
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}") from error
     if deep:
@@ -67,6 +66,8 @@ def field(
     if not _is_a(kind, value):
         unknown = name in row and value is None and kind is float
         hint = "; null: it was not finite, so it cannot be compared" if unknown else ""
+        if kind is int and isinstance(value, int) and value > LARGEST:
+            hint = f"; the largest is {LARGEST:,}"
         got = json.dumps(value)[:200] if name in row else "nothing"
         raise InputError(
             f"expected {name}{of} in {path} to be {WORDS[kind]}, got {got}{hint}"
@@ -98,10 +99,24 @@ def read_epochs(folder: Path) -> list[dict[str, Any]]:
     """Return the lines of a run's metrics.jsonl, one per epoch, as `read_result`.
 
     Raises:
-        InputError: it is missing, a line is damaged, or a field has the wrong type.
+        InputError: it is missing, a line is damaged or has no epoch, or a field has the
+            wrong type.
     """
     path = folder / EPOCH.file
-    return [_checked(path, line, EPOCH) for line in read_text(path).splitlines()]
+    rows = [_checked(path, line, EPOCH) for line in lines_of(path)]
+    for row in rows:
+        field(path, row, "epoch", schema=EPOCH)
+    return rows
+
+
+def lines_of(path: Path) -> list[str]:
+    """Return the lines of a file; only a line feed ends one.
+
+    Raises:
+        InputError: it cannot be read (see `base.intake`).
+    """
+    lines = read_text(path).split("\n")
+    return lines if lines[-1] else lines[:-1]
 
 
 def _checked(path: Path, text: str, schema: Schema) -> dict[str, Any]:
@@ -119,7 +134,7 @@ def _is_a(kind: Any, value: Any) -> bool:
     if kind is float and isinstance(value, int):
         return abs(value) < 2**1023  # fits a float64
     if kind is int:
-        return isinstance(value, int) and value >= 0
+        return isinstance(value, int) and 0 <= value <= LARGEST
     if kind in (NAMES, NUMBERS):
         (of,) = get_args(kind)
         return isinstance(value, list) and all(_is_a(of, item) for item in value)
@@ -127,11 +142,12 @@ def _is_a(kind: Any, value: Any) -> bool:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"{name!r} occurs twice")
-    return dict(pairs)
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name[:100]!r} occurs twice")
+        found[name] = value
+    return found
 
 
 def _is_deep(value: Any) -> bool:

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cnnjax.base.errors import InputError, expect
+from cnnjax.base.intake import read_text
 from cnnjax.models.losses import LOSSES
-from cnnjax.results.fields import field, parse, read_text
+from cnnjax.results.fields import field, lines_of, parse
 from cnnjax.results.predictions import Predicted, read_predictions
 from cnnjax.results.schema import CONFIG, RESULT, SEED, Schema
 from cnnjax.results.workdir import folder_named
@@ -62,7 +63,7 @@ def read_outcome(path: str) -> Outcome:
     source, schema, rows = path_of_result, RESULT, [result]
     if (folder / SEED.file).exists():
         source, schema = folder / SEED.file, SEED
-        rows = [parse(source, line) for line in read_text(source).splitlines()]
+        rows = [parse(source, line) for line in lines_of(source)]
         expect(f"at least one seed in {source}", 0, bool(rows))
     metric = next((name for name in METRICS if name in rows[0]), METRICS[-1])
     scores: dict[int, float] = {}

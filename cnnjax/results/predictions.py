@@ -7,7 +7,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from cnnjax.base.errors import InputError, expect, shown
-from cnnjax.results.fields import read_text
+from cnnjax.results.fields import lines_of
 from cnnjax.results.schema import PREDICTIONS
 
 Predicted = dict[int, tuple[int, int]]  # (label, prediction), by example
@@ -25,7 +25,7 @@ def read_predictions(folder: Path, *, seeds: Container[int]) -> dict[int, Predic
     path = folder / "predictions.csv"
     if not path.exists():
         raise InputError(f"{folder} has no predictions.csv; train that run again")
-    header, *lines = read_text(path).splitlines() or [""]
+    header, *lines = lines_of(path) or [""]
     expect(f"the columns {PREDICTIONS} in {path}", header, header == PREDICTIONS)
     expect(f"at least one test example in {path}", 0, bool(lines))
     by_seed: dict[int, Predicted] = {}

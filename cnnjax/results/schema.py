@@ -184,7 +184,7 @@ RESULT = Schema(
         "parameters": Field(int, "number of trained parameters"),
         "macs_per_example": Field(int, "multiply-adds of one forward pass"),
         "starts": Field(int, "of the program; more than 1: it was resumed", False),
-        "compile_cache": Field(str, "cold, partly warm or warm"),
+        "compile_cache": Field(str, "cold, partly warm, warm or off"),
         "environment": Field(dict, "see ENVIRONMENT"),
     },
     measured=("test",),
@@ -207,7 +207,7 @@ RESULT_OF_SEEDS = Schema(
         **SECONDS,
         "total_seconds": Field(float, "wall seconds since the start"),
         "starts": Field(int, "of the program; more than 1: it was resumed", False),
-        "compile_cache": Field(str, "cold, partly warm or warm"),
+        "compile_cache": Field(str, "cold, partly warm, warm or off"),
         "environment": Field(dict, "see ENVIRONMENT"),
     },
 )

@@ -7,11 +7,14 @@ import math
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
+from cnnjax.base.printable import printable
+
 WORDS = {  # of what is measured
     "loss": "loss (less is better)",
     "accuracy": "accuracy (%)",
     "grad_norm": "mean norm of an example's gradient",
 }
+MOST_DRAWN = 200  # characters of a line of text
 MOST = 6  # labels of an axis of logarithms
 STEPS = ((1, 2, 5), (1, 3), (1,), (1, 1.5, 2, 3, 5, 7))  # the best to read first
 
@@ -24,6 +27,17 @@ def word(measure: str) -> str:
 def scale_of(measure: str) -> float:
     """Return what values are multiplied by: a fraction is shown in percent."""
     return 100.0 if measure == "accuracy" else 1.0
+
+
+def literal(text: str) -> str:
+    r"""Return a text as Matplotlib draws it literally: no formula, nothing hidden.
+
+    >>> print(literal("a $x$"))
+    a \$x\$
+    """
+    lines = [printable(line)[:MOST_DRAWN] for line in text.split("\n")]
+    told = "\n".join(lines).replace("$", r"\$")
+    return f" {told}" if told.startswith("_") else told  # that would be left out
 
 
 def label_epochs(axes: Axes) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from cnnjax.base.printable import printable
 from cnnjax.results.outcomes import Outcome, differences
 from cnnjax.statistics import mean_interval
 from cnnjax.statistics.run_verdicts import LEAST_PAIRS, one_and_many, shared_seeds
@@ -48,7 +49,7 @@ def side_lines(name: str, outcome: Outcome) -> list[str]:
         wrap(f"{INDENT}diverged: seed {seed}, {_unpredicted(outcome, count)}")
         for seed, count in outcome.diverged.items()
     ]
-    return [f"{name}  {outcome.path}", *told, *_score_lines(outcome)]
+    return [printable(f"{name}  {outcome.path}"), *told, *_score_lines(outcome)]
 
 
 def settings_text(a: Outcome, b: Outcome) -> str:

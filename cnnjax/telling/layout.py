@@ -1,10 +1,12 @@
-"""Lay out lines for a terminal of 80 columns."""
+"""Lay out lines for a terminal of 80 columns, which obeys nothing in them."""
 
 from __future__ import annotations
 
 import shlex
 import textwrap
 from collections.abc import Iterable, Sequence
+
+from cnnjax.base.printable import printable
 
 WIDTH = 80
 
@@ -18,6 +20,7 @@ def wrap(line: str, *, indent: str = "  ", width: int = WIDTH) -> str:
     one two
       three
     """
+    line = printable(" ".join(line.splitlines()))
     start = line[: len(line) - len(line.lstrip())]
     broken = textwrap.wrap(
         line.strip(),
@@ -58,7 +61,7 @@ def command(words: Sequence[str], *, indent: str = "", width: int = WIDTH) -> st
         '--b=c d'
     """
     lines = [indent]
-    for word in map(shlex.quote, words):
+    for word in map(shlex.quote, map(printable, words)):
         begun = lines[-1].strip()
         if begun and len(lines[-1]) + 1 + len(word) > width - 2:
             lines[-1] += " \\"
@@ -74,7 +77,7 @@ def row(cells: Sequence[str], widths: Sequence[int]) -> str:
     >>> row(["jit", "1.5", "agrees"], [5, 4, 8])
     'jit     1.5    agrees'
     """
-    first, *others = zip(cells, widths, strict=True)
+    first, *others = zip(map(printable, cells), widths, strict=True)
     padded = [
         f"{first[0]:<{first[1]}}",
         *(f"{cell:>{width}}" for cell, width in others),

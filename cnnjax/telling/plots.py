@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cnnjax.telling.axes import label_epochs, log_y, scale_of, word
+from cnnjax.telling.axes import label_epochs, literal, log_y, scale_of, word
 
 Points = Sequence[tuple[int, float | None]]  # (epoch, value); None: not a number
 COLOURS = {"train": "tab:blue", "test": "tab:orange"}
@@ -56,7 +56,7 @@ def draw_curves(lines: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
     names = ["loss", *(name for name in others if f"train_{name}" in lines[0])]
     figure = Figure(figsize=(5 * len(names), 4), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title)
+    figure.suptitle(literal(title))
     for index, name in enumerate(names):
         axes = figure.add_subplot(1, len(names), index + 1)
         for part, marker in (("train", "."), ("test", "o")):
@@ -93,7 +93,7 @@ def draw_seeds(lines: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
     names = [n for n in ("loss", "accuracy") if f"test_{n}" in lines[-1]]
     figure = Figure(figsize=(5 * len(names), 4), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title)
+    figure.suptitle(literal(title))
     for index, name in enumerate(names):
         axes = figure.add_subplot(1, len(names), index + 1)
         tested: dict[int, list[float]] = {}
@@ -132,11 +132,11 @@ def draw_panels(panels: Sequence[Panel], *, title: str) -> bytes:
     size = (1 + 4.2 * len(panels), 1.3 + 2.9 * len(measures))
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(textwrap.fill(title, 45 * len(panels)))
+    figure.suptitle(literal(textwrap.fill(title, 45 * len(panels))))
     shape = (len(measures), len(panels))
     grid = figure.subplots(*shape, sharex="all", sharey="row", squeeze=False)
     for column, panel in enumerate(panels):
-        grid[0, column].set_title(panel.title, fontsize="medium")
+        grid[0, column].set_title(literal(panel.title), fontsize="medium")
         label_epochs(grid[-1, column])
         for row, measure in enumerate(measures):
             own = [curve for curve in panel.curves if curve.measure == measure]
@@ -194,7 +194,9 @@ def _legend(curves: Sequence[Curve]) -> list[Line2D]:
         marker = Line2D([], [], color="grey", ls="", marker="X", label="published")
         handles.append(marker)
     for name in dict.fromkeys(name for curve in curves for name in curve.others):
-        handles.append(Line2D([], [], color="black", ls="--", lw=1.2, label=name))
+        handles.append(
+            Line2D([], [], color="black", ls="--", lw=1.2, label=literal(name))
+        )
     return handles
 
 

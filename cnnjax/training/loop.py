@@ -24,6 +24,8 @@ from cnnjax.data.order import Shuffle
 from cnnjax.training.records import EpochRecord
 from cnnjax.types import Metrics, Params, TrainState
 
+LAST_STEP = 2**31 - 1  # updates are counted by a 32-bit integer
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
@@ -58,6 +60,9 @@ class LoopConfig:
         whole_number(what, size, least=1, most=num_examples)
         what = f"examples_per_epoch from {size} to {num_examples}"
         whole_number(what, visited, least=size, most=num_examples)
+        updates = self.epochs * -(-visited // size)
+        what = f"at most {LAST_STEP:,} updates, which are counted in 32 bits"
+        expect(f"{what} (see epochs)", updates, updates <= LAST_STEP)
 
 
 class LoopKeys(NamedTuple):

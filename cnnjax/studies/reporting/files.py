@@ -66,4 +66,5 @@ def measured_on(trained: Iterable[Trained]) -> list[str]:
         f"{counted(count, 'job')} trained on: {text(line)}"
         for line, count in alike.most_common()
     ]
-    return [*lines, f"trained from {dates[0]} to {dates[-1]}"] if dates else lines
+    span = text(f"trained from {dates[0]} to {dates[-1]}") if dates else ""
+    return [*lines, span] if dates else lines

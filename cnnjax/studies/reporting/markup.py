@@ -19,8 +19,9 @@ from markdown.treeprocessors import Treeprocessor
 
 FOLD = re.compile(r"^<details>\n<summary>(.*)</summary>$")
 END = "</details>"
+PARAGRAPH = re.compile(r"<p>([\w-]+)</p>")
 LINK = re.compile(r"#[\w-]+|https?://[\w./#?=&%~+:@-]+|[\w-][\w./#-]*")
-IMAGE = re.compile(r"[\w-][\w./-]*\.(png|svg)")
+IMAGE = re.compile(r"(?!.*\.\.)[\w-][\w./-]*\.(png|svg)")  # below the page
 # Columns that fit a phone; each row of a table that has more becomes a card there.
 MOST_NUMBERS, MOST_WORDS = 5, 3
 MOST_DENSE = 8  # columns of numbers, of which a card has three on a line
@@ -47,8 +48,9 @@ def html_of(
         extensions=["tables", contents, _Tame()], output_format="html"
     )
     body = converter.convert(text)
-    for name, html in (inserts or {}).items():
-        body = body.replace(f"<p>{name}</p>", html)
+    # In one pass: what is put in names nothing else that is to be put in.
+    parts = inserts or {}
+    body = PARAGRAPH.sub(lambda found: parts.get(found[1], found[0]), body)
     return Shown(body, getattr(converter, "toc", ""))
 
 

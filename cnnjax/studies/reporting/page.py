@@ -10,11 +10,11 @@ import base64
 import hashlib
 import html
 import re
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-from cnnjax.base.errors import InputError
+from cnnjax.base.intake import read_bytes
+from cnnjax.base.printable import printable
 from cnnjax.studies.reporting.markup import html_of
 from cnnjax.studies.reporting.style import SCRIPT, STYLE
 
@@ -48,12 +48,9 @@ def page_of(
     body = body.replace("</h1>", f"</h1>\n{contents}", 1)
 
     def inline(match: re.Match[str]) -> str:
-        path = folder / html.unescape(match[2])
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}") from error
-        broad = match[3] == "png" and struct.unpack(">I", content[16:20])[0] > BROAD
+        content = read_bytes(folder / html.unescape(match[2]))
+        width = int.from_bytes(content[16:20])  # of a PNG
+        broad = match[3] == "png" and width > BROAD
         source = f"data:{MEDIA[match[3]]};base64,{base64.b64encode(content).decode()}"
         kind = ' class="broad"' if broad else ""
         return f'<figure{kind}><img alt="{match[1]}" src="{source}"></figure>'
@@ -62,7 +59,7 @@ def page_of(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_policy()}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
+        f"<title>{html.escape(printable(title))}</title>\n<style>{STYLE}</style>\n</head>\n"
         f"<body>\n<main>\n{IMAGE.sub(inline, body)}\n</main>\n"
         f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
     )

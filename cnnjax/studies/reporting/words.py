@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
+from cnnjax.base.printable import printable
 from cnnjax.statistics import MeanInterval
 from cnnjax.studies.published.run import Number
 from cnnjax.studies.reproduction.verdicts import is_count
@@ -17,6 +18,9 @@ NUMBER = re.compile(  # or two of them, and what stands behind in parentheses
     rf"\**[<>~+-]?\d[\d.,:e+-]*{UNIT}(( to | / | of )[\d.,]+{UNIT})?( \([^()]*\))?\**"
 )
 NOT_A_NUMBER = "not a number"
+# What begins a heading, a list or a line; and what emphasises: no underscore in a word.
+BEGINS = re.compile(r"#|=|[-+](?=[-\s]|$)|\d{1,9}[.)](?=\s|$)")
+EMPHASIS = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -34,15 +38,28 @@ def _alignment(cells: Sequence[str]) -> str:
 
 def text(words: str) -> str:
     """Escape words so that Markdown shows them literally, even in a table cell."""
-    words = html.escape(" ".join(words.split()), quote=False)
-    for mark in "\\|*`[]":
-        words = words.replace(mark, f"&#{ord(mark)};")
+    words = html.escape(printable(" ".join(words.split())), quote=False)
+    for mark in "\\|*`[]~":
+        words = words.replace(mark, _entity(mark))
+    words = EMPHASIS.sub(_entity("_"), words)
+    if match := BEGINS.match(words):
+        at = match.end() - 1
+        words = f"{words[:at]}{_entity(words[at])}{words[at + 1 :]}"
     return words
 
 
+def _entity(mark: str) -> str:
+    return f"&#{ord(mark)};"
+
+
 def code(words: str) -> str:
-    """Return words as a piece of code, in as many backticks as it takes."""
-    words = " ".join(words.split())
+    """Return words as a piece of code, in as many backticks as it takes.
+
+    None, or words that would end a table's cell, are shown as text.
+    """
+    words = printable(" ".join(words.split()))
+    if not words or "|" in words:
+        return text(words)
     runs = [len(run) for run in re.findall("`+", words)]
     ticks = "`" * next(n for n in range(1, len(runs) + 2) if n not in runs)
     pad = " " if "`" in words else ""

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnnjax.models.stack import layer_rows
+from cnnjax.results.environment import read_environment
 from cnnjax.results.fields import read_epochs, read_result
 from cnnjax.results.outcomes import dead_classes
 from cnnjax.results.predictions import read_predictions
+from cnnjax.results.schema import RESULT
 from cnnjax.studies.published.run import Figure, PublishedRun, System
 from cnnjax.studies.reproduction.plan import Job
 from cnnjax.studies.reproduction.verdicts import Judged, judge
@@ -73,6 +75,7 @@ def read_trained(job: Job) -> Trained:
         InputError: a file is missing or damaged.
     """
     result, lines = read_result(job.folder), read_epochs(job.folder)
+    result["environment"] = read_environment(job.folder / RESULT.file, result)
     dead = None
     if (job.folder / "predictions.csv").exists():  # a classifier
         rows = read_predictions(job.folder, seeds=(job.seed,))[job.seed].values()

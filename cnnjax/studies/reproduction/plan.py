@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cnnjax.base.errors import InputError
+from cnnjax.base.intake import read_bytes
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.splits import count_train
 from cnnjax.experiments.recipe import FASTEST, Recipe
@@ -66,8 +67,8 @@ class Job:
     def epochs_done(self) -> int:
         """Return how many epochs its metrics.jsonl has so far."""
         try:
-            return (self.folder / "metrics.jsonl").read_bytes().count(b"\n")
-        except OSError:
+            return read_bytes(self.folder / "metrics.jsonl").count(b"\n")
+        except InputError:
             return 0
 
 

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cnnjax.base.errors import expect
+from cnnjax.base.printable import one_line, without_home
 from cnnjax.studies.reproduction.plan import Job
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 10  # from SIGTERM to SIGKILL
+MOST_SAID = 2**16  # bytes of a job's error output that are looked at, from its end
 
 
 class Stop:
@@ -122,10 +124,13 @@ def run_jobs(
 def why_failed(job: Job) -> str:
     """Return the last line of a failed job's error output; "" if there is none."""
     try:
-        lines = job.complaint.read_text(errors="replace").rstrip().splitlines()
+        with job.complaint.open("rb") as complaint:
+            complaint.seek(max(0, os.fstat(complaint.fileno()).st_size - MOST_SAID))
+            text = complaint.read(MOST_SAID).decode(errors="replace")
     except OSError:
         return ""
-    return lines[-1] if lines else ""
+    lines = text.rstrip().splitlines()
+    return one_line(without_home(lines[-1])) if lines else ""
 
 
 def _start(command: Sequence[str], job: Job, *, core: int | None) -> Running:
