@@ -23,7 +23,6 @@ from absl import flags
 from cnnjax import data, experiments
 from cnnjax.base.clock import Clock
 from cnnjax.base.compile_cache import CompileCache
-from cnnjax.base.printable import printable
 from cnnjax.base.signals import Stop
 from cnnjax.checkpoints.keeper import Keeper
 from cnnjax.data.fingerprints import fingerprint
@@ -32,7 +31,7 @@ from cnnjax.experiments import groups
 from cnnjax.experiments.journal import Journal
 from cnnjax.faults import switch_in
 from cnnjax.results.environment import describe_environment, find_devices
-from cnnjax.telling import text, training
+from cnnjax.telling import training
 from cnnjax.telling.folder import opened
 
 FLAGS = flags.FLAGS
@@ -101,21 +100,14 @@ def train(
     journal: Journal, prepare_fn: Prepare, keeper: Keeper, cache: CompileCache
 ) -> int:
     """Say what is trained, on what; train; say how it ended; return the status."""
-    experiment, clock = journal.experiment, journal.clock
     print(*training.introduction(journal), sep="\n\n", end="\n\n", flush=True)
     how = training.How(FLAGS.evaluate_every, FLAGS.on_nan, FLAGS.group_size, cache)
     num_groups = -(-len(journal.seeds) // FLAGS.group_size)
-    with _progress.Training(experiment, runs=num_groups) as progress:
+    with _progress.Training(journal.experiment, runs=num_groups) as progress:
         teller = training.Teller(progress.write, progress.update)
         told = training.train(journal, keeper, teller, how, prepare_fn=prepare_fn)
-    times = text.time_text(clock.seconds, total=clock.total(), cache=cache.state)
-    faults = text.fault_lines(experiment.faults)
-    kept = (
-        []
-        if journal.workdir.path is None
-        else [printable(f"results in {FLAGS.workdir}")]
-    )
-    print("", *told.before, times, *kept, *faults, *told.after, sep="\n")
+    lines = training.conclusion(journal, told, cache, where=FLAGS.workdir)
+    print("", *lines, sep="\n")
     return told.status
 
 

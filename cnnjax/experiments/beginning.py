@@ -74,9 +74,11 @@ def look(
     epochs = _check_same(where, earlier, config, experiment)
     longer = epochs is not None and experiment.recipe.epochs > epochs
     if "result.json" in found and not longer:
-        if _is_result(workdir):
+        if (wrong := _what_is_wrong(workdir)) is None:
             return Beginning("finished", tuple(told), about)
-        told.append("result.json is damaged: the end of the run is made again")
+        if good is None:
+            raise InputError(f"{wrong}; --overwrite to replace it")
+        told.append(f"{wrong}: the end of the run is made again")
     if good is None:
         if names:
             raise InputError(
@@ -99,13 +101,14 @@ def _config(workdir: Workdir) -> Mapping[str, Any]:
         raise InputError(f"{error}; --overwrite to replace that run") from error
 
 
-def _is_result(workdir: Workdir) -> bool:
+def _what_is_wrong(workdir: Workdir) -> str | None:
+    """Return what is wrong with the results of a finished run; None: nothing."""
     assert workdir.path is not None
     try:
         read_result(workdir.path)
-    except InputError:
-        return False
-    return True
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _check_same(

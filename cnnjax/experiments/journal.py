@@ -173,9 +173,7 @@ class Journal:
         trained = self.clock.seconds["train"] if self.lines else None
         measured = measures(self.experiment, run, train_seconds=trained)
         values = {**self._common(cache), **measured}
-        self.workdir.write_json(
-            schema.RESULT.file, schema.record(schema.RESULT, values)
-        )
+        self.workdir.write_result(schema.record(schema.RESULT, values))
 
     def result_of_seeds(self, *, group_size: int, cache: str) -> Summary:
         """Write the parameters and result.json of several seeds; return a summary.
@@ -193,9 +191,7 @@ class Journal:
             "num_seeds": len(self.seeds),
             "group_size": group_size,
         }
-        self.workdir.write_json(
-            schema.RESULT.file, schema.record(schema.RESULT_OF_SEEDS, values)
-        )
+        self.workdir.write_result(schema.record(schema.RESULT_OF_SEEDS, values))
         return found
 
     def _common(self, cache: str) -> Mapping[str, Any]:

@@ -86,7 +86,7 @@ def with_gradient_faults(
         missing = [unmet(fault, setting) for setting in settings]
         if all(missing):
             fits = [setting.strategy in fault.needs.strategies for setting in settings]
-            raise InputError(missing[fits.index(True) if True in fits else 0])
+            raise InputError(str(missing[fits.index(True) if True in fits else 0]))
         for place, needed in zip(places, missing, strict=True):
             place += [] if needed else [fault.name]
     return list(map(switch_in, rows, places))

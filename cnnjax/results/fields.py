@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from cnnjax.base.errors import InputError
 from cnnjax.base.intake import read_text
+from cnnjax.results import seal
 from cnnjax.results.schema import CONFIG, EPOCH, NAMES, NUMBERS, RESULT, Schema
 
 MOST_LEVELS = 50  # of nested brackets; the files that runs write have fewer than 10
@@ -89,10 +90,14 @@ def read_result(folder: Path) -> dict[str, Any]:
     """Return a run's result.json, with the type of every field checked, unless None.
 
     Raises:
-        InputError: it is missing or damaged, or a field has the wrong type.
+        InputError: it or a file of the run is missing, damaged or edited (see `seal`),
+            or a field has the wrong type.
     """
     path = folder / RESULT.file
-    return _checked(path, read_text(path), RESULT)
+    result = _checked(path, read_text(path), RESULT)
+    seal.check_result(path, result)
+    seal.check_files(folder, result)
+    return result
 
 
 def read_epochs(folder: Path) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import numpy as np
 from cnnjax.base.errors import InputError, expect
 from cnnjax.base.intake import read_text
 from cnnjax.models.losses import LOSSES
+from cnnjax.results import seal
 from cnnjax.results.fields import field, lines_of, parse
 from cnnjax.results.predictions import Predicted, read_predictions
 from cnnjax.results.schema import CONFIG, RESULT, SEED, Schema
@@ -60,6 +61,8 @@ def read_outcome(path: str) -> Outcome:
         raise InputError(f"{path} {what}: it has no result.json")
     path_of_result = folder / RESULT.file
     result = parse(path_of_result, read_text(path_of_result))
+    seal.check_result(path_of_result, result)
+    seal.check_files(folder, result)
     source, schema, rows = path_of_result, RESULT, [result]
     if (folder / SEED.file).exists():
         source, schema = folder / SEED.file, SEED

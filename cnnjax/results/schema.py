@@ -93,6 +93,11 @@ SECONDS = {
     for part in PARTS
 }
 
+SEAL = {
+    "files": Field(dict, "sha256 of each other file of the run", False),
+    "digest": Field(str, "sha256 of the other fields", False),
+}
+
 ENVIRONMENT = Schema(
     "result.json, environment",
     {
@@ -186,6 +191,7 @@ RESULT = Schema(
         "starts": Field(int, "of the program; more than 1: it was resumed", False),
         "compile_cache": Field(str, "cold, partly warm, warm or off"),
         "environment": Field(dict, "see ENVIRONMENT"),
+        **SEAL,
     },
     measured=("test",),
 )
@@ -209,5 +215,6 @@ RESULT_OF_SEEDS = Schema(
         "starts": Field(int, "of the program; more than 1: it was resumed", False),
         "compile_cache": Field(str, "cold, partly warm, warm or off"),
         "environment": Field(dict, "see ENVIRONMENT"),
+        **SEAL,
     },
 )

@@ -18,6 +18,7 @@ from safetensors.numpy import save
 
 from cnnjax.base import durable
 from cnnjax.base.errors import InputError, expect
+from cnnjax.results import seal
 from cnnjax.results.plain import plain
 from cnnjax.results.schema import PREDICTIONS
 
@@ -108,6 +109,19 @@ class Workdir(NamedTuple):
         """Write a JSON file; NaN and infinities become null: JSON has neither."""
         text = json.dumps(plain(value), indent=2, allow_nan=False)
         self.write_bytes(name, text.encode() + b"\n")
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Write result.json with the digests of all other files: the run is finished.
+
+        Raises:
+            InputError: writing fails, or a file cannot be read back.
+        """
+        if self.path is None:
+            return
+        names = [name for name in self.found() if name != "result.json"]
+        with _writing(self.path / "result.json"):
+            whole = seal.sealed(self.path, result, names)
+        self.write_json("result.json", whole)
 
     def append_json_lines(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append one line per row to a file immediately."""

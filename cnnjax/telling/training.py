@@ -10,6 +10,7 @@ import numpy as np
 
 from cnnjax import devices
 from cnnjax.base.compile_cache import CompileCache
+from cnnjax.base.printable import printable
 from cnnjax.checkpoints.keeper import Keeper, position_text
 from cnnjax.experiments import ensembles, predictions, runs
 from cnnjax.experiments.ended import state_like
@@ -61,6 +62,18 @@ def introduction(journal: Journal) -> list[str]:
         shown = choose_example(journal)
         told.append(examples.example_as_text(experiment.test, shown))
     return told
+
+
+def conclusion(
+    journal: Journal, told: Told, cache: CompileCache, *, where: str | None
+) -> list[str]:
+    """Say how training ended: its times, where the results are, and the test."""
+    clock = journal.clock
+    times = text.time_text(clock.seconds, total=clock.total(), cache=cache.state)
+    kept = journal.workdir.path is not None
+    results = [printable(f"results in {where}")] if kept else []
+    faults = text.fault_lines(journal.experiment.faults)
+    return [*told.before, times, *results, *faults, *told.after]
 
 
 def choose_example(journal: Journal) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from typing import Any, Literal
 from cnnjax.base.errors import InputError
 from cnnjax.base.intake import read_bytes
 from cnnjax.data.dataset import Dataset
+from cnnjax.data.fingerprints import changed
 from cnnjax.data.splits import count_train
 from cnnjax.experiments.recipe import FASTEST, Recipe
 from cnnjax.models.stack import layer_rows
@@ -61,7 +62,7 @@ class Job:
             f"--seed={self.seed}",
             f"--data_dir={data_dir}",
             f"--workdir={self.folder}",
-            "--overwrite",
+            "--on_nan=continue",  # that a run diverged is a finding
         ]
 
     def epochs_done(self) -> int:
@@ -146,6 +147,25 @@ def check_settings(job: Job) -> None:
         raise InputError(
             f"{job.folder} holds a different run, not {job.name}: {place} was {was!r}, "
             f"expected {is_to_be!r}; choose another --workdir, or remove that folder"
+        )
+
+
+def check_data(job: Job, data: Mapping[str, str] | None) -> None:
+    """Refuse a run on other data than that of the campaign now: they would be mixed.
+
+    `data` is the fingerprint of the job's data set; None: it is not there.
+
+    Raises:
+        InputError: a file has changed since that run was begun.
+    """
+    if data is None or not (job.folder / "config.json").exists():
+        return
+    earlier = read_config(job.folder).get("data")
+    told = changed(earlier, data) if earlier else None
+    if told is not None:
+        raise InputError(
+            f"{job.folder} holds a run on other data: {told}; bring the data back, or "
+            "choose another --workdir"
         )
 
 

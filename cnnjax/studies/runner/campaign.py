@@ -10,6 +10,7 @@ from pathlib import Path
 from cnnjax import data
 from cnnjax.base.errors import InputError
 from cnnjax.data.dataset import Dataset
+from cnnjax.data.fingerprints import fingerprint
 from cnnjax.studies import published
 from cnnjax.studies.published.run import System
 from cnnjax.studies.reporting.files import measured_on, write_report
@@ -49,7 +50,8 @@ class Campaign:
         report quotes the `command`.
 
         Raises:
-            InputError: a folder there holds a different run, or a damaged one.
+            InputError: a folder there holds a different run, a damaged one, or one on
+                other data than is there now.
         """
         self.scale, self.to, self.command = scale, to, command
         self.jobs = plan.plan(systems, scale=scale, workdir=to)
@@ -71,6 +73,9 @@ class Campaign:
                 self.datasets[name] = data.load_dataset(name, data_dir=data_dir)
             except InputError as error:
                 self.missing[name] = f"{name} is missing: {error}"
+        prints = {name: fingerprint(own) for name, own in self.datasets.items()}
+        for job in self.reported:
+            plan.check_data(job, prints.get(job.recipe.dataset))
 
     def undone(self) -> list[Job]:
         """Return the jobs that are not trained."""
