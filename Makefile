@@ -2,6 +2,8 @@
 # embedded digits.  make test: the tests.  PYTHON=python3.13 chooses the interpreter.
 # make mutants: put small faults in, one at a time, and see which test catches each;
 # MUTANTS="NAME ... --only_likely" passes names and flags on.
+# make soak: kill, stop and damage runs for an hour or two, and print the counts;
+# SOAK="--parts=kills --scale=0.1" passes flags on.
 # make bench: compare with the peers; BENCH="--data_dir=DIR" passes flags on.
 
 PYTHON ?= python3
@@ -29,7 +31,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 # Tests of a group share what is costly to make: they go to one worker.
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup
 
-.PHONY: train test test-jax test-all mutants bench lint format clean
+.PHONY: train test test-jax test-all soak mutants bench lint format clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'cnnjax needs Python 3.11 or later; choose one with PYTHON=...')"
@@ -61,6 +63,10 @@ test-jax: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	CHECK_TYPES=1 $(PYTEST)
+
+soak: $(VENV)/.dev
+	@echo "tests/faults/soak.py $(SOAK)"
+	@PYTHONPATH=.:scripts:tests:tests/faults $(BIN)/python tests/faults/soak.py $(SOAK)
 
 mutants: $(VENV)/.dev
 	@echo "tests/mutate.py $(MUTANTS)"

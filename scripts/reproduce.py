@@ -25,8 +25,8 @@ from absl import flags
 
 from cnnjax.base.errors import InputError, expect
 from cnnjax.base.printable import printable
+from cnnjax.results.folders import folder_named
 from cnnjax.results.lock import alone_in
-from cnnjax.results.workdir import folder_named
 from cnnjax.studies import published
 from cnnjax.studies.published.run import System
 from cnnjax.studies.reporting.counts import counts_line

@@ -15,7 +15,8 @@ import pytest
 
 from cnnjax.base.errors import InputError
 from cnnjax.results.environment import cpu_model, describe_environment
-from cnnjax.results.workdir import folder_named, open_workdir
+from cnnjax.results.folders import folder_named
+from cnnjax.results.workdir import open_workdir
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 ALL = (

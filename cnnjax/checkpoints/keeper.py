@@ -18,7 +18,7 @@ from cnnjax.checkpoints.policy import Every, Timer
 from cnnjax.checkpoints.snapshot import Snapshot, restore, take
 from cnnjax.checkpoints.store import Store, name_of, name_of_ended
 from cnnjax.devices import agreement
-from cnnjax.results.workdir import shown_path
+from cnnjax.results.folders import shown_path
 from cnnjax.training.loop import LoopKeys, LoopState
 from cnnjax.types import TrainState
 

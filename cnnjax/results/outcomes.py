@@ -14,9 +14,9 @@ from cnnjax.base.intake import read_text
 from cnnjax.models.losses import LOSSES
 from cnnjax.results import seal
 from cnnjax.results.fields import field, lines_of, parse
+from cnnjax.results.folders import folder_named
 from cnnjax.results.predictions import Predicted, read_predictions
 from cnnjax.results.schema import CONFIG, RESULT, SEED, Schema
-from cnnjax.results.workdir import folder_named
 
 METRICS = ("test_accuracy", "test_loss")  # a run's score is the first that it has
 # Two programs may break ties between classes differently, so accuracy and predictions

@@ -6,8 +6,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +16,8 @@ from jaxtyping import PyTree
 from safetensors.numpy import save
 
 from cnnjax.base import durable
-from cnnjax.base.errors import InputError, expect
 from cnnjax.results import seal
+from cnnjax.results.folders import folder_named, writing
 from cnnjax.results.plain import plain
 from cnnjax.results.schema import PREDICTIONS
 
@@ -60,7 +59,7 @@ class Workdir(NamedTuple):
         if self.path is None:
             return
         probe = self.path / f"room{durable.SUFFIX}"
-        with _writing(self.path):
+        with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             durable.sweep(self.path)
             try:
@@ -92,7 +91,7 @@ class Workdir(NamedTuple):
         """
         if self.path is None:
             return
-        with _writing(self.path):
+        with writing(self.path):
             durable.sweep(self.path)
             for name in FILES:
                 if name != "config.json":
@@ -119,7 +118,7 @@ class Workdir(NamedTuple):
         if self.path is None:
             return
         names = [name for name in self.found() if name != "result.json"]
-        with _writing(self.path / "result.json"):
+        with writing(self.path / "result.json"):
             whole = seal.sealed(self.path, result, names)
         self.write_json("result.json", whole)
 
@@ -132,7 +131,7 @@ class Workdir(NamedTuple):
         """Append lines of text to a file immediately."""
         if self.path is not None:
             text = "".join(f"{line}\n" for line in lines)
-            with _writing(self.path / name):
+            with writing(self.path / name):
                 durable.append_bytes(self.path / name, text.encode())
 
     def append_predictions(
@@ -171,7 +170,7 @@ class Workdir(NamedTuple):
             InputError: writing fails; no partial file is left.
         """
         if self.path is not None:
-            with _writing(self.path / name):
+            with writing(self.path / name):
                 durable.write_bytes(self.path / name, content)
 
 
@@ -182,47 +181,3 @@ def open_workdir(path: str | None) -> Workdir:
         InputError: it cannot be a folder.
     """
     return Workdir(None if path is None else folder_named(path))
-
-
-def folder_named(path: str) -> Path:
-    """Return this folder, which need not exist, with ~ and ~user expanded.
-
-    Raises:
-        InputError: the name is empty, contains a NUL, or is a file's; there is no such
-            user; or a symbolic link on the way is broken.
-    """
-    expect("workdir to be a folder's name", path, bool(path) and "\0" not in path)
-    try:
-        folder = Path(path).expanduser().absolute()
-    except (RuntimeError, FileNotFoundError) as error:
-        home = isinstance(error, RuntimeError)
-        what = "its home folder is not known" if home else "the current folder is gone"
-        raise InputError(f"{path}: {what}; give an absolute path") from error
-    expect("a folder, not a file", path, not os.path.isfile(folder))
-    for place in (folder, *folder.parents):
-        if os.path.islink(place) and not os.path.exists(place):
-            raise InputError(
-                f"expected a folder, got {path}: {shown_path(place)} is a broken "
-                f"symbolic link (to {os.readlink(place)}); remove or repair it"
-            )
-    return folder
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Turn a failure to write into a one-line message."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"cannot write {shown_path(path)}: {error.strerror or error}; choose "
-            "another --workdir or make room there"
-        ) from error
-
-
-def shown_path(path: Path) -> Path:
-    """Return a path relative to the current folder if it lies below it."""
-    try:
-        return path.relative_to(Path.cwd())
-    except (ValueError, OSError):
-        return path

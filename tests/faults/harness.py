@@ -137,8 +137,11 @@ class Course:
         assert not different, (self.name, workdir, different)
 
 
-def end_of(workdir: Path) -> dict[str, Any]:
-    """Return what a run has ended in, without the times: bits, not numbers."""
+def end_of(workdir: Path, *, with_state: bool = True) -> dict[str, Any]:
+    """Return what a run has ended in, without the times: bits, not numbers.
+
+    The state of the optimizer is in the last checkpoint of a single run.
+    """
     tensors = load_file(workdir / "params.safetensors")
     ended = {
         "params": {name: array.tobytes() for name, array in tensors.items()},
@@ -149,6 +152,8 @@ def end_of(workdir: Path) -> dict[str, Any]:
         ended["steps"] = (workdir / "steps.csv").read_text()
     if (workdir / "seeds.jsonl").exists():
         ended["seeds"] = timeless(workdir / "seeds.jsonl")
+        return ended
+    if not with_state:
         return ended
     store = Store(workdir / "checkpoints")
     last = store.read(store.names()[-1])

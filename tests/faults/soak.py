@@ -1,0 +1,166 @@
+"""Kill, stop and damage runs for as long as it takes, and print the counts.
+
+    make soak            # SOAK="--parts=kills,signals --scale=0.1" passes flags on
+
+Every part prints one line as it ends. A promise that does not hold ends the program at
+once, and leaves the folder of the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import disturbances
+from forked import Forks
+from harness import COMMON, COURSES, Course, Ended, from_shell
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+
+KILLS, SIGNALS, FLIPS, TRUNCATIONS, LOSSES = 60, 30, 200, 60, 10
+ALONE = ("jit", "factored", "vmap", "shard_map", "seeds", "seeds_in_groups")
+TOGETHER = (*COMMON, "--strategy=sharded")
+
+
+class Soak:
+    """The parts of a soak: each is a method that returns what it counted."""
+
+    def __init__(self, folder: Path, forks: Forks, *, seed: int, scale: float) -> None:
+        """Use a folder; `scale` is the share of each count that is done."""
+        self.folder, self.scale = folder, scale
+        self.rng = random.Random(seed)
+        self._forks = forks
+
+    def changes(self) -> str:
+        """Kill before every change of the folder: every write, rename and removal."""
+        counts = {}
+        for name in ("factored", "shard_map", "seeds_in_groups", "jit"):
+            course = self._quick(name)
+            total = course.changes()
+            places = range(1, total + 1, max(1, round(1 / self.scale)))
+            killed = [disturbances.kill_at_change(course, n) for n in places]
+            counts[name] = f"{sum(killed)} of {total}"
+        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        return f"killed before a change of the folder: {told}; all in the same bits"
+
+    def kills(self) -> str:
+        """Kill at random moments, from the first import to the end."""
+        counts: collections.Counter[str] = collections.Counter()
+        for number, course in self._in_turn(ALONE):
+            counts[course.name] += disturbances.kill_again_and_again(
+                course, self.rng, number
+            )
+            if counts.total() >= KILLS * self.scale:
+                break
+        return f"killed at random moments: {_told(counts)}; all in the same bits"
+
+    def signals(self) -> str:
+        """Ask to stop at random moments."""
+        counts: collections.Counter[str] = collections.Counter()
+        for number, course in self._in_turn(ALONE):
+            stopped = disturbances.stop_by_signal(course, self.rng, number)
+            counts[course.name] += stopped
+            if counts.total() >= SIGNALS * self.scale:
+                break
+        return f"stopped by SIGTERM or SIGINT: {_told(counts)}; all in the same bits"
+
+    def damage(self) -> str:
+        """Damage files of unfinished runs and of finished ones."""
+        told = []
+        for kind, count in (("flip", FLIPS), ("truncation", TRUNCATIONS)):
+            dealt: collections.Counter[str] = collections.Counter()
+            courses = [self._quick(n) for n in ("factored", "seeds_in_groups")]
+            for course in courses:
+                course.killed_at(course.changes() * 3 // 4, "unfinished")
+                _ = course.expected
+            for number in range(max(1, round(count * self.scale))):
+                course = courses[number % len(courses)]
+                state = ("unfinished", "undisturbed")[number // 2 % 2]
+                dealt[disturbances.damage(course, state, self.rng, kind)] += 1
+            told.append(f"{kind}s: {_told(dealt)}")
+        return "; ".join(told)
+
+    def processes(self) -> str:
+        """Kill one of two processes at random moments."""
+        course = Course("processes", TOGETHER, self.folder / "processes", launched)
+        took = [
+            disturbances.lose_a_process(course, self.rng, number)
+            for number in range(max(1, round(LOSSES * self.scale)))
+        ]
+        return (
+            f"one of two processes killed: {len(took)}; the other ended after at most "
+            f"{max(took):.1f} s; all in the same bits"
+        )
+
+    def fuzz(self) -> str:
+        """Damage the input of every reader."""
+        tests = sorted(str(path) for path in HERE.parent.glob("test_fuzz_*.py"))
+        command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", *tests]
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "CNNJAX_SOAK": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout[-3000:]
+        return f"fuzzed, 20,000 inputs a reader: {done.stdout.splitlines()[-1]}"
+
+    def _quick(self, name: str) -> Course:
+        """Return a course whose runs need not import the libraries again."""
+        return Course(name, COURSES[name], self.folder / name, self._forked)
+
+    def _forked(self, argv, cwd: Path) -> Ended:
+        done = self._forks.run(Path(argv[0]), *argv[1:], cwd=cwd, COLUMNS="80")
+        return Ended(done.returncode, done.stdout, done.stderr, 0.0)
+
+    def _in_turn(self, names: tuple[str, ...]) -> Iterator[tuple[int, Course]]:
+        courses = [
+            Course(name, COURSES[name], self.folder / f"shell_{name}", from_shell)
+            for name in names
+        ]
+        for number in range(10**6):
+            yield number, courses[number % len(courses)]
+
+
+def launched(argv, cwd: Path) -> Ended:
+    """Run as two processes."""
+    return from_shell([str(disturbances.LAUNCH), "--", *argv], cwd)
+
+
+def _told(counts: collections.Counter[str]) -> str:
+    each = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+    return f"{counts.total()} ({each})"
+
+
+PARTS = ("changes", "kills", "signals", "damage", "processes", "fuzz")
+
+
+def main() -> None:
+    """Do the parts, and print a line about each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--parts", default=",".join(PARTS), help="which, as A,B")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scale", type=float, default=1.0, help="share of each count")
+    args = parser.parse_args()
+    folder, forks = Path(tempfile.mkdtemp("cnnjax-soak")), Forks()
+    begun = time.monotonic()
+    soak = Soak(folder, forks, seed=args.seed, scale=args.scale)
+    for part in args.parts.split(","):
+        assert part in PARTS, f"unknown part {part}; known: {', '.join(PARTS)}"
+        told = getattr(soak, part)()
+        print(f"{time.monotonic() - begun:6.0f} s  {part}: {told}", flush=True)
+    forks.close()
+
+
+if __name__ == "__main__":
+    main()
