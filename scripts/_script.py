@@ -188,6 +188,8 @@ def _telling(name: str) -> Iterator[None]:
         told = str(error) if stopped else "stopped by the keyboard"
         with contextlib.suppress(OSError):
             print(f"{name}: {told}", file=sys.stderr)
+        if stopped:
+            peers.part()
         _leave(error.status if stopped else 130)
     except BrokenPipeError:  # the reader of our output has gone
         _leave(141)

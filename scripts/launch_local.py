@@ -8,7 +8,6 @@ the process that failed first, or 128 + the signal that it was lost by.
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import _script
 from absl import flags
 
 from cnnjax.base.errors import InputError, expect
+from cnnjax.base.signals import Stop
 from cnnjax.devices.cluster import HEARTBEAT_SECONDS
 from cnnjax.devices.launcher import launch
 
@@ -36,14 +36,13 @@ def main(args: list[str]) -> None:
     if not args:
         raise InputError("expected a script after --, as in -- scripts/train.py")
     expect("a script to start", args[0], Path(args[0]).is_file())
-    # Started in the background by a shell, a process ignores SIGINT until it says else.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    status = launch(
-        args,
-        num_processes=FLAGS.num_processes,
-        heartbeat_seconds=FLAGS.heartbeat_seconds,
-    )
+    with Stop() as stop, stop.deferred():
+        status = launch(
+            args,
+            num_processes=FLAGS.num_processes,
+            heartbeat_seconds=FLAGS.heartbeat_seconds,
+            stop=stop,
+        )
     if status:
         sys.exit(status)
 

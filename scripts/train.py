@@ -26,7 +26,7 @@ from cnnjax.base.compile_cache import CompileCache
 from cnnjax.base.signals import Stop
 from cnnjax.checkpoints.keeper import Keeper
 from cnnjax.data.fingerprints import fingerprint
-from cnnjax.devices import processes
+from cnnjax.devices import peers, processes
 from cnnjax.experiments import groups
 from cnnjax.experiments.journal import Journal
 from cnnjax.faults import switch_in
@@ -61,6 +61,7 @@ def main(args: list[str]) -> None:
             if status is None:
                 status = train(journal, prepare_fn, keeper, cache)
     if status:
+        peers.part()
         sys.exit(status)
 
 

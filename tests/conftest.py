@@ -24,6 +24,7 @@ import slow
 from forked import Forks
 from jaxtyping import install_import_hook
 
+collect_ignore = ["flag_fuzzer.py"]  # it defines flags that others define, too
 jax.config.update("jax_num_cpu_devices", 8)
 jax.devices()  # now XLA has read its flags; what the tests start runs as it is in use
 OURS = ("--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false")

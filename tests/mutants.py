@@ -195,7 +195,7 @@ MUTANTS = (
     Mutant(
         "order_of_a_hundred_epochs",
         "A run's orders come back after a hundred epochs.",
-        "cnnjax/training/epochs.py",
+        "cnnjax/training/calls.py",
         "order = updates.order_of(keys, np.int32(at.epoch))",
         "order = updates.order_of(keys, np.int32(at.epoch % 100))",
         ORDER,
@@ -293,8 +293,8 @@ MUTANTS = (
         "masks_of_the_place_in_the_epoch",
         "A mask follows the place in the epoch, so every epoch drops alike.",
         "cnnjax/training/updates.py",
-        "batch = batch_of(feed, order, index, state.step)",
-        "batch = batch_of(feed, order, index, index)",
+        "batch = batch_of(feed, order, index, state.step)\n        metrics, grads =",
+        "batch = batch_of(feed, order, index, index)\n        metrics, grads =",
         DROPOUT,
     ),
     Mutant(

@@ -22,6 +22,8 @@ from cnnjax.results.folders import shown_path
 from cnnjax.training.loop import LoopKeys, LoopState
 from cnnjax.types import TrainState
 
+AGAIN = "the same command goes on from there"
+
 
 class Keeper:
     """The checkpoints of one run, as its loop sees them.
@@ -71,7 +73,8 @@ class Keeper:
             self.save(name_of(group, at.epoch, at.update), at, keys)
         if number:
             self.close()
-            raise StoppedError(number, position_text(at))
+            agreement.largest(0)  # nobody leaves while process 0 still writes
+            raise StoppedError(number, f"{position_text(at)}; {AGAIN}")
 
     def save(self, name: str, at: LoopState, keys: LoopKeys) -> None:
         """Save a state, in the background; every process must call it.
@@ -96,7 +99,7 @@ class Keeper:
             facts = {**ended.facts, "about": self.facts()}
             self.store.save(name_of_ended(group), Snapshot(ended.arrays, facts))
             self.store.wait()
-        self.stop.check(f" after group {group + 1} of seeds")
+        self.stop.check(f" after group {group + 1} of seeds; {AGAIN}")
 
     def ended(self, group: int) -> Snapshot | None:
         """Return what a group of seeds has ended with; None: it has not."""
@@ -159,9 +162,11 @@ class Keeper:
             StoppedError: a signal has come.
             InputError: the last checkpoint could not be saved.
         """
-        if self.stop.number is not None:
+        (number,) = agreement.largest(self.stop.number or 0)
+        if self.keeps and number:
             self.close()
-            self.stop.check(" after the last epoch")
+            agreement.largest(0)
+            raise StoppedError(number, f" after the last epoch; {AGAIN}")
 
     def forget(self) -> None:
         """Remove all checkpoints: what they hold is in the results."""
@@ -179,9 +184,10 @@ class Keeper:
 
 
 def position_text(at: LoopState) -> str:
-    """Say how far training is."""
-    updates = f", update {at.update} of the next one" if at.update else ""
-    return f" after epoch {at.epoch}{updates}"
+    """Say how far training is, as the end of a sentence."""
+    if at.update:
+        return f" in epoch {at.epoch + 1}, after update {at.update}"
+    return f" after epoch {at.epoch}"
 
 
 def score_of(at: LoopState) -> float | None:

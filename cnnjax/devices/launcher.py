@@ -14,23 +14,33 @@ import time
 from collections.abc import Sequence
 from typing import IO, NamedTuple
 
+from cnnjax.base.signals import NEVER, Stop
 from cnnjax.devices import proxies
 from cnnjax.devices.blame import Verdict, blame, is_stopped
 from cnnjax.devices.lifeline import Lifeline
 
 MARGIN_SECONDS = 10  # after the heartbeat time, until what has not ended is killed
+STOPPING_SECONDS = 60  # for all to save what they have
 TOGETHER_SECONDS = 0.5  # what fails within this time may have failed on its own
 TICK_SECONDS = 0.05
 TAIL_LINES = 30
 
 
 def launch(
-    command: Sequence[str], *, num_processes: int, heartbeat_seconds: int
+    command: Sequence[str],
+    *,
+    num_processes: int,
+    heartbeat_seconds: int,
+    stop: Stop = NEVER,
 ) -> int:
     """Run a Python script as several processes that join each other; return a status.
 
     It is that of the process that failed first, or 128 + the signal that it was lost
-    by. Process 0 prints as it likes; of the others it is told only why they failed.
+    by. Process 0 prints as it likes; of the others it is told only why they failed. A
+    signal to `stop` is passed on to all, which save what they have and end.
+
+    Raises:
+        StoppedError: a signal has come, and all have ended.
     """
     joining = {
         "coordinator_address": free_address(),
@@ -47,10 +57,13 @@ def launch(
             pipe = started[0].process.stderr
             assert pipe is not None
             voice = Voice(pipe)
-            verdict = watch(started, voice, heartbeat_seconds=heartbeat_seconds)
+            verdict = watch(
+                started, voice, heartbeat_seconds=heartbeat_seconds, stop=stop
+            )
         finally:
             end(started)
         voice.finish()
+        stop.check()
         if verdict.blamed and not verdict.lost:
             tell_why(verdict.blamed, voice, started)
     return verdict.status
@@ -125,7 +138,9 @@ class Voice:
             sys.stderr.buffer.flush()
 
 
-def watch(started: list[Started], voice: Voice, *, heartbeat_seconds: int) -> Verdict:
+def watch(
+    started: list[Started], voice: Voice, *, heartbeat_seconds: int, stop: Stop
+) -> Verdict:
     """Wait until all have ended; return which failed first: one, or some together.
 
     Who fails ends the others. One that is stopped for the heartbeat time has failed,
@@ -136,6 +151,8 @@ def watch(started: list[Started], voice: Voice, *, heartbeat_seconds: int) -> Ve
     verdict, deadline = Verdict([], 0, ""), float("inf")
     while time.monotonic() < deadline:
         time.sleep(TICK_SECONDS)
+        if stop.number is not None:
+            return ask_to_stop(processes)
         statuses = [process.poll() for process in processes]
         for index, process in enumerate(processes):
             stopped[index] = stopped[index] + TICK_SECONDS if is_stopped(process) else 0
@@ -160,6 +177,18 @@ def watch(started: list[Started], voice: Voice, *, heartbeat_seconds: int) -> Ve
     for index in late:
         _say(f"process {index} has not ended in time, and is killed")
     return verdict if verdict.blamed else Verdict(late, 128 + signal.SIGKILL, "killed")
+
+
+def ask_to_stop(processes: list[subprocess.Popen]) -> Verdict:
+    """Ask all to save what they have and to end; wait for that, but not for ever."""
+    for process in processes:
+        # Not SIGINT: from a keyboard all have had it, and the second ends at once.
+        process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + STOPPING_SECONDS
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0, deadline - time.monotonic()))
+    return Verdict([], 0, "")
 
 
 def end(started: list[Started]) -> None:

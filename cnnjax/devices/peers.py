@@ -132,6 +132,12 @@ def release() -> None:
         _peers.release()
 
 
+def part() -> None:
+    """Wait until all have come to the same end, and then go: nobody is lost."""
+    if _peers is not None and not _peers.gone:
+        _peers.leave()
+
+
 def await_verdict(seconds: float = 3) -> None:
     """Wait a moment after an error of JAX, whose cause may be that another was lost.
 

@@ -70,6 +70,11 @@ def look(
     good = store.newest(on_damaged=damaged.append)
     told = [f"passed over checkpoint {one}" for one in damaged]
     about: Mapping[str, Any] = {} if good is None else good.snapshot.facts["about"]
+    if not about and "config.json" not in found:
+        raise InputError(
+            f"{where} already holds {', '.join(found)} of another run; choose another "
+            "--workdir, or --overwrite to replace it"
+        )
     earlier = about["config"] if about else _config(workdir)
     epochs = _check_same(where, earlier, config, experiment)
     longer = epochs is not None and experiment.recipe.epochs > epochs

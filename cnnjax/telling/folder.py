@@ -89,7 +89,9 @@ def opened(
         if store is not None:
             stack.callback(store.close)
         if KINDS[kind] == "finished":
-            yield keeper, finished(journal, told)
+            ended = finished(journal, told)
+            (status,) = agreement.largest(ended.status or 0)
+            yield keeper, ended._replace(status=status)
             return
         if keeper.keeps:
             stack.enter_context(stop.deferred())

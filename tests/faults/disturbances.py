@@ -43,6 +43,21 @@ def kill_at_change(course: Course, change: int) -> bool:
     return status != 0
 
 
+def fill_the_disk(course: Course, change: int) -> bool:
+    """Fill the disk before a change; the program must say so in one line.
+
+    With room again, the command must end as ever. Return whether it was refused.
+    """
+    workdir = f"full_from_{change}"
+    ended = course.full_from(change, workdir)
+    if ended.status != 0:
+        assert ended.status == 2, (change, ended.err)
+        assert len(ended.err.splitlines()) == 1, (change, ended.err)
+        assert "No space left on device" in ended.err, (change, ended.err)
+    course.check(workdir)
+    return ended.status != 0
+
+
 def kill_again_and_again(course: Course, rng: random.Random, number: int) -> int:
     """Kill the program at random moments of several starts; return how many it took."""
     workdir, kills = f"killed_{number}", 0
@@ -118,10 +133,10 @@ def damage(course: Course, unfinished: str, rng: random.Random, kind: str) -> st
     return "made again, and named" if path.name in ended.out else "harmless"
 
 
-def lose_a_process(course: Course, rng: random.Random, number: int) -> float:
+def lose_a_process(course: Course, rng: random.Random, number: int) -> float | None:
     """Kill one of two processes; return within how many seconds the other ended.
 
-    The same command again must end as ever.
+    None: the run had ended before. The same command again must end as ever.
     """
     workdir = f"lost_{number}"
     argv = [str(LAUNCH), "--heartbeat_seconds=10", "--", *course.argv(workdir)]
@@ -139,7 +154,7 @@ def lose_a_process(course: Course, rng: random.Random, number: int) -> float:
     again = wait_for(start(argv, course.folder))
     assert again.status == 0, again.err
     assert end_of(course.folder / workdir) == course.expected, workdir
-    return took
+    return took if victim is not None and ended.status != 0 else None
 
 
 def children_of(pid: int) -> list[int]:

@@ -89,7 +89,7 @@ class Course:
     def __init__(self, name: str, flags: Sequence[str], folder: Path, run: Runner):
         """Use a folder of its own; the undisturbed run is made when it is asked for."""
         self.name, self.flags, self.folder = name, flags, folder
-        self._run, self._expected = run, None
+        self._run, self._expected, self._changes = run, None, None
         folder.mkdir(parents=True, exist_ok=True)
 
     def argv(self, workdir: str) -> list[str]:
@@ -101,16 +101,26 @@ class Course:
         return self._run(self.argv(workdir), self.folder)
 
     def killed_at(self, change: int, workdir: str) -> Ended:
-        """Give the command, and kill it before a change of its folder; 0: count."""
-        wrapper, count = str(HERE / "killed_at.py"), f"{workdir}.count"
-        argv = [wrapper, str(change), workdir, count, *self.argv(workdir)]
+        """Give the command, and kill it before a change of its folder."""
+        return self._disturbed("kill", change, workdir)
+
+    def full_from(self, change: int, workdir: str) -> Ended:
+        """Give the command, on a disk that is full from a change on."""
+        return self._disturbed("full", change, workdir)
+
+    def _disturbed(self, mode: str, change: int, workdir: str) -> Ended:
+        wrapper, count = str(HERE / "disturbed_at.py"), f"{workdir}.count"
+        argv = [wrapper, mode, str(change), workdir, count, *self.argv(workdir)]
         return self._run(argv, self.folder)
 
     def changes(self) -> int:
         """Return how many changes an undisturbed run makes in its folder."""
+        if self._changes is not None:
+            return self._changes
         ended = self.killed_at(0, "counted")
         assert ended.status == 0, ended.err
-        return int((self.folder / "counted.count").read_text())
+        self._changes = int((self.folder / "counted.count").read_text())
+        return self._changes
 
     @property
     def expected(self) -> dict[str, Any]:

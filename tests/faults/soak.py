@@ -52,6 +52,20 @@ class Soak:
         told = ", ".join(f"{name} {count}" for name, count in counts.items())
         return f"killed before a change of the folder: {told}; all in the same bits"
 
+    def full(self) -> str:
+        """Fill the disk before changes of the folder."""
+        counts = {}
+        for name in ("factored", "seeds_in_groups"):
+            course = self._quick(name)
+            total = course.changes()
+            places = range(1, total + 1, max(1, round(4 / self.scale)))
+            refused = [disturbances.fill_the_disk(course, n) for n in places]
+            counts[name] = f"{sum(refused)} of {len(refused)}"
+        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        return (
+            f"disk full from a change on, told in a line: {told}; all in the same bits"
+        )
+
     def kills(self) -> str:
         """Kill at random moments, from the first import to the end."""
         counts: collections.Counter[str] = collections.Counter()
@@ -92,10 +106,12 @@ class Soak:
     def processes(self) -> str:
         """Kill one of two processes at random moments."""
         course = Course("processes", TOGETHER, self.folder / "processes", launched)
-        took = [
-            disturbances.lose_a_process(course, self.rng, number)
-            for number in range(max(1, round(LOSSES * self.scale)))
-        ]
+        took: list[float] = []
+        for number in range(10**3):
+            seconds = disturbances.lose_a_process(course, self.rng, number)
+            took += [] if seconds is None else [seconds]
+            if len(took) >= LOSSES * self.scale:
+                break
         return (
             f"one of two processes killed: {len(took)}; the other ended after at most "
             f"{max(took):.1f} s; all in the same bits"
@@ -142,7 +158,7 @@ def _told(counts: collections.Counter[str]) -> str:
     return f"{counts.total()} ({each})"
 
 
-PARTS = ("changes", "kills", "signals", "damage", "processes", "fuzz")
+PARTS = ("changes", "full", "kills", "signals", "damage", "processes", "fuzz")
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from disturbances import damage, kill_at_change, stop_by_signal
+from disturbances import damage, fill_the_disk, kill_at_change, stop_by_signal
 from harness import COURSES, Course, Ended, from_shell
 
 KILLS = 5  # of one course, spread over its changes; `make soak` takes every one
@@ -49,11 +49,18 @@ def test_killed_at_any_change_it_goes_on_to_the_same_bits(name, course_of):
     assert [kill_at_change(course, place) for place in places][:-1] == [True] * 4
 
 
+def test_a_disk_that_fills_up_at_any_change_is_told_in_a_line(course_of):
+    course = course_of("factored")
+    changes = course.changes()
+    places = [1 + index * (changes - 3) // 3 for index in range(4)]
+    assert [fill_the_disk(course, place) for place in places] == [True] * 4
+
+
 @pytest.mark.parametrize("kind", ["flip", "truncation"])
 def test_damaged_files_are_named_or_harmless(kind, course_of):
     course, rng = course_of("factored"), random.Random(0)
     changes = course.changes()
-    assert course.killed_at(changes // 2, f"unfinished_{kind}").status == -9
+    assert course.killed_at(changes // 2, f"unfinished_{kind}").status == -9, changes
     for _ in range(4):
         damage(course, f"unfinished_{kind}", rng, kind)
 
