@@ -226,7 +226,7 @@ def contents(run: Path) -> dict[str, bytes]:
         (
             ("--epochs=1",),
             2,
-            "train.py: error: workdir first holds a run of 2 epochs, and its learning ",
+            "train.py: error: expected --epochs of at least 2 in workdir first, got 1",
         ),
     ],
 )
@@ -305,8 +305,8 @@ def test_a_fault_is_switched_in_and_told(tmp_path, run_script):
     first = lines.index(told[0])
     assert lines[first : first + 3] == told
     assert first < epoch
-    assert lines[-5:-2] == told
-    assert lines[-2].startswith("nothing was learned: a guess, ")
+    assert lines[-6:-3] == told
+    assert lines[-3].startswith("nothing was learned: a guess, ")
     assert lines[-1].startswith("test accuracy: ")
     for name in ("config.json", "result.json"):
         kept = json.loads((tmp_path / "run" / name).read_text())

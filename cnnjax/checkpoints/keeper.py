@@ -144,10 +144,7 @@ class Keeper:
                 self.close()
             if (name := self.newest_name()) is None:
                 raise
-            raise InputError(
-                f"{error}; what was trained is kept in {name}: the same command "
-                "goes on from there"
-            ) from error
+            raise InputError(f"{error}; {name} is kept: {AGAIN}") from error
 
     def newest_name(self) -> str | None:
         """Return where the newest checkpoint is; None: there is none."""

@@ -16,6 +16,7 @@ from cnnjax.base.errors import InputError
 from cnnjax.checkpoints import manifest
 from cnnjax.checkpoints.manifest import DamagedError
 from cnnjax.checkpoints.snapshot import Snapshot
+from cnnjax.results.folders import shown_path
 
 # group of seeds, epochs done, updates of the next epoch done: in the order of training
 NAME = re.compile(r"\d{7}-(\d{9}-\d{9}|ended)")
@@ -98,8 +99,8 @@ class Store:
                 getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
             )
             raise InputError(
-                f"cannot save a checkpoint in {self.folder}: {told}; make room there; "
-                f"{self._kept()}"
+                f"cannot save a checkpoint in {shown_path(self.folder)}: {told}; make "
+                "room there"
             ) from error
 
     def names(self) -> list[str]:
@@ -187,7 +188,3 @@ class Store:
                 facts = {}
             self._scores[name] = facts.get("score")
         return self._scores[name]
-
-    def _kept(self) -> str:
-        names = self.names()
-        return f"the last good one is {names[-1]}" if names else "there is none yet"

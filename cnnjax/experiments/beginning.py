@@ -13,6 +13,7 @@ from cnnjax.checkpoints.store import Store
 from cnnjax.data.fingerprints import changed
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.results.fields import read_config, read_result
+from cnnjax.results.folders import shown_path
 from cnnjax.results.outcomes import by_path
 from cnnjax.results.workdir import Workdir
 from cnnjax.training.optimizers import make_schedule
@@ -59,7 +60,7 @@ def look(
     if overwrite or not (found or names):
         expect("--resume=must with a run to resume", "none", resume != "must")
         return Beginning("fresh")
-    where = f"workdir {workdir.path}"
+    where = f"workdir {workdir.path and shown_path(workdir.path)}"
     if resume == "never" or store is None:
         run = "a run" if "result.json" in found else "an unfinished run"
         raise InputError(
@@ -147,7 +148,7 @@ def _check_same(
     if different == [EPOCHS]:
         before, after = then[EPOCHS], now[EPOCHS]
         if isinstance(before, int) and _same_rates(experiment, before):
-            expect(f"--epochs of at least {before}, as begun", after, after >= before)
+            expect(f"--epochs of at least {before} in {where}", after, after >= before)
             return before
         raise InputError(
             f"{where} holds a run of {before} epochs, and its learning rate depends on "

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cnnjax.base.errors import InputError
+from cnnjax.results.folders import shown_path
 
 FILE = ".lock"
 OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
@@ -35,24 +36,25 @@ def alone_in(workdir: Path) -> Iterator[None]:
     except ImportError:  # not on this system
         yield
         return
+    where = shown_path(workdir)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         lock = os.open(workdir / FILE, OPEN, 0o666)
     except OSError as error:
         raise InputError(
-            f"cannot write into {workdir}: {error.strerror}; choose another --workdir"
+            f"cannot write into {where}: {error.strerror}; choose another --workdir"
         ) from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(
-                f"{_holder(lock)} is using {workdir}; wait for it, end it, or choose "
+                f"{_holder(lock)} is using {where}; wait for it, end it, or choose "
                 "another --workdir"
             ) from error
         except OSError as error:  # a file system without locks
             raise InputError(
-                f"cannot lock {workdir}: {error.strerror}; choose another --workdir"
+                f"cannot lock {where}: {error.strerror}; choose another --workdir"
             ) from error
         _sign(lock)
         os.set_inheritable(lock, True)

@@ -95,7 +95,8 @@ def opened(
             return
         if keeper.keeps:
             stack.enter_context(stop.deferred())
-        yield keeper, Opened(told)
+        with keeper.kept_whatever_fails():
+            yield keeper, Opened(told)
 
 
 def finished(journal: Journal, told: list[str]) -> Opened:

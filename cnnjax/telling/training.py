@@ -115,20 +115,19 @@ def train_one(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> Tol
         resume=resume,
         on_nan=how.on_nan,
     )
-    with keeper.kept_whatever_fails():
-        for line in table.left_out(kept=journal.workdir.path is not None):
-            teller.say(line)
-        with clock.part("predict"):
-            params = devices.to_host(run.params)
-            inputs = experiment.test.inputs[shown]
-            prediction = predictions.predict(experiment, params, inputs)
-            predicted = predictions.predict_test(experiment, params)
-        keeper.check()
-        journal.end(None if run.divergence else params, predicted)
-        journal.draw(draw_curves)
-        keeper.close()
-        keeper.check()
-        journal.result(run, cache=how.cache.state)
+    for line in table.left_out(kept=journal.workdir.path is not None):
+        teller.say(line)
+    with clock.part("predict"):
+        params = devices.to_host(run.params)
+        inputs = experiment.test.inputs[shown]
+        prediction = predictions.predict(experiment, params, inputs)
+        predicted = predictions.predict_test(experiment, params)
+    keeper.check()
+    journal.end(None if run.divergence else params, predicted)
+    journal.draw(draw_curves)
+    keeper.close()
+    keeper.check()
+    journal.result(run, cache=how.cache.state)
     told = examples.prediction_line(experiment.test, shown, prediction)
     stopped = divergence.lines(run.divergence, kept=keeper.newest_name())
     remarks = divergence.remarks(run, experiment.test.labels)
@@ -171,11 +170,8 @@ def train_seeds(
     ):
         journal.seed(ended)
         teller.say(seeds.seed_line(ended))
-    with keeper.kept_whatever_fails():
-        journal.draw(draw_seeds)
-        found = journal.result_of_seeds(
-            group_size=how.group_size, cache=how.cache.state
-        )
+    journal.draw(draw_seeds)
+    found = journal.result_of_seeds(group_size=how.group_size, cache=how.cache.state)
     keeper.forget()  # params.safetensors has them all
     stopped = found.diverged and how.on_nan == "stop"
     lines = seeds.interval_lines(
