@@ -96,7 +96,7 @@ def remove_folder(path: Path) -> None:
     Raises:
         OSError: the system refuses; it is still there.
     """
-    if path.is_symlink() or path.is_file():
+    if path.is_symlink() or not path.is_dir():  # `rmtree` would wait for a pipe
         path.unlink(missing_ok=True)
         return
     gone = path

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ def write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """
     import orbax.checkpoint as ocp
 
-    with _Checkpointer() as checkpointer:
+    with _checkpointer() as checkpointer:
         checkpointer.save(folder, args=ocp.args.PyTreeSave(nested(arrays)))
 
 
@@ -32,7 +32,7 @@ def read(folder: Path) -> dict[str, np.ndarray]:
     Raises:
         Exception: the folder is damaged: whatever Orbax raises then.
     """
-    with _Checkpointer() as checkpointer:
+    with _checkpointer() as checkpointer:
         tree = checkpointer.restore(folder)
     arrays = {name: np.array(leaf, copy=True) for name, leaf in named(tree).items()}
     for array in arrays.values():
@@ -40,27 +40,23 @@ def read(folder: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-class _Checkpointer:
-    """Orbax's checkpointer, which says nothing of its own and runs in one process."""
+@contextlib.contextmanager
+def _checkpointer() -> Iterator[Any]:
+    """Open Orbax's checkpointer, quiet, and for this process alone."""
+    import orbax.checkpoint as ocp
 
-    def __enter__(self) -> Any:
-        import orbax.checkpoint as ocp
+    logging.getLogger("absl").addFilter(_is_not_orbax)  # one that is there counts once
+    alone: dict[str, Any] = {}
+    if jax.process_count() > 1:
+        alone["multiprocessing_options"] = ocp.options.MultiprocessingOptions(
+            primary_host=jax.process_index(),
+            active_processes={jax.process_index()},
+            barrier_sync_key_prefix="cnnjax_checkpoint",
+        )
+    handler = ocp.PyTreeCheckpointHandler(**alone)
+    with ocp.Checkpointer(handler, **alone) as checkpointer:
+        yield checkpointer
 
-        logging.getLogger("absl").setLevel(logging.ERROR)
-        self._quiet = warnings.catch_warnings()
-        self._quiet.__enter__()
-        warnings.simplefilter("ignore")
-        alone: dict[str, Any] = {}
-        if jax.process_count() > 1:
-            alone["multiprocessing_options"] = ocp.options.MultiprocessingOptions(
-                primary_host=jax.process_index(),
-                active_processes={jax.process_index()},
-                barrier_sync_key_prefix="cnnjax_checkpoint",
-            )
-        handler = ocp.PyTreeCheckpointHandler(**alone)
-        self._checkpointer = ocp.Checkpointer(handler, **alone)
-        return self._checkpointer
 
-    def __exit__(self, *_: object) -> None:
-        self._checkpointer.close()
-        self._quiet.__exit__(None, None, None)
+def _is_not_orbax(record: logging.LogRecord) -> bool:
+    return "orbax" not in record.pathname

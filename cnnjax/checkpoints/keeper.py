@@ -115,7 +115,12 @@ class Keeper:
         """
         own, last = f"{group:07d}-", name_of_ended(group)
         found = self.newest(lambda name: name.startswith(own) and name != last)
-        return None if found is None else restore(found, like=like, keys=keys)
+        if found is None:
+            self._timer.begin(0, 0)
+            return None
+        at = restore(found, like=like, keys=keys)
+        self._timer.begin(at.epoch, at.update)
+        return at
 
     def newest(self, wanted: Callable[[str], bool] = lambda _: True) -> Snapshot | None:
         """Return the newest good checkpoint, in every process that of process 0."""

@@ -21,6 +21,7 @@ from cnnjax.checkpoints.snapshot import Snapshot
 FILE = "manifest.json"
 ARRAYS = "arrays"  # the folder of Orbax's files
 FORMAT = 1
+PARTS = ("files", "arrays", "facts")
 MOST_BYTES = 2**28  # of a manifest: 4,000 epochs of 100 seeds take a tenth
 CHUNK = 2**20
 
@@ -87,17 +88,20 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if path.stat().st_size > MOST_BYTES:
             raise DamagedError(f"{FILE} is too large")
         content = json.loads(path.read_bytes())
+        if not isinstance(content, dict):
+            raise DamagedError(f"{FILE} is damaged")
+        digest = content.pop("digest", None)
+        same = digest == _digest(content)
     except OSError as error:
         raise DamagedError(f"{FILE} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{FILE} is damaged") from error
-    if not isinstance(content, dict):
-        raise DamagedError(f"{FILE} is damaged")
-    digest = content.pop("digest", None)
-    if digest != _digest(content):
+    if not same:
         raise DamagedError(f"{FILE} is not what was written (its digest differs)")
     if content.get("format") != FORMAT:
         raise DamagedError(f"it has format {content.get('format')}, not {FORMAT}")
+    if not all(isinstance(content.get(name), dict) for name in PARTS):
+        raise DamagedError(f"{FILE} is damaged")
     return content
 
 

@@ -10,7 +10,7 @@ from cnnjax.base.errors import InputError
 from cnnjax.training.loop import LoopState
 
 FORMS = "60s, 5epochs, 1000updates or never"
-WRITTEN = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(s|m|h|epochs?|updates?)")
+WRITTEN = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) ?(s|m|h|epochs?|updates?)", re.ASCII)
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -38,7 +38,7 @@ def parse_every(text: str) -> Every:
     """
     if text == "never":
         return Every()
-    found = WRITTEN.fullmatch(text.replace(" ", ""))
+    found = WRITTEN.fullmatch(text)
     number, unit = found.groups() if found else ("0", "")
     whole = unit not in SECONDS
     if float(number) <= 0 or (whole and "." in number):
@@ -57,7 +57,7 @@ class Timer:
         self.every = every
         self._saved = time.monotonic()
         self._updates = 0  # since the last checkpoint
-        self._seen = (0, 0)
+        self._seen = 0, 0  # where training was last
 
     def due(self, at: LoopState) -> bool:
         """Whether a checkpoint of this state is due; call it once for each state."""
@@ -68,6 +68,10 @@ class Timer:
         if updates is not None:
             return self._updates >= updates
         return seconds is not None and time.monotonic() - self._saved >= seconds
+
+    def begin(self, epoch: int, update: int) -> None:
+        """Count the updates from here on."""
+        self._seen = epoch, update
 
     def saved(self) -> None:
         """Start counting anew."""

@@ -64,6 +64,7 @@ class Store:
             )
         self.folder, self.keep = folder, keep
         self._scores: dict[str, float | None] = {}
+        self._damaged: set[str] = set()
         self._saver = ThreadPoolExecutor(1, "checkpoint")
         self._saving: Future[None] | None = None
         durable.sweep(folder)
@@ -103,6 +104,10 @@ class Store:
                 "room there"
             ) from error
 
+    def is_used(self) -> bool:
+        """Whether there is anything in the folder, whatever it is."""
+        return self.folder.is_dir() and any(self.folder.iterdir())
+
     def names(self) -> list[str]:
         """Return the names of what looks like a checkpoint, the oldest first."""
         if not self.folder.is_dir():
@@ -130,6 +135,7 @@ class Store:
             try:
                 return Found(name, self.read(name))
             except DamagedError as error:
+                self._damaged.add(name)
                 on_damaged(f"{name}: {error}")
         return None
 
@@ -140,9 +146,12 @@ class Store:
             DamagedError: it is not what was written.
         """
         path = self.folder / name
-        if path.is_symlink() or not path.is_dir():
-            raise DamagedError("it is not a folder")
-        return manifest.read(path)
+        try:
+            if path.is_symlink() or not path.is_dir():
+                raise DamagedError("it is not a folder")
+            return manifest.read(path)
+        except OSError as error:
+            raise DamagedError(f"it cannot be read: {error.strerror}") from error
 
     def remove(self, name: str) -> None:
         """Remove a checkpoint, if it is there."""
@@ -165,13 +174,14 @@ class Store:
             shutil.rmtree(aside, ignore_errors=True)
             raise
         durable.flush_folder(self.folder)
+        self._damaged.discard(name)
         self._prune(name)
 
     def _prune(self, newest: str) -> None:
         """Keep of a group the newest and the best; of earlier groups the last only."""
         group = newest.partition("-")[0]
         older = [n for n in self.names() if n < newest and not n.endswith("-ended")]
-        own = [n for n in older if n.startswith(group)]
+        own = [n for n in older if n.startswith(group) and n not in self._damaged]
         keep = own[len(own) - self.keep + 1 :] if not newest.endswith("-ended") else []
         scores = {n: s for n in [*own, newest] if (s := self._score(n)) is not None}
         best = max(scores, key=lambda n: (scores[n], n), default=newest)

@@ -23,6 +23,9 @@ Resume = Literal["auto", "never", "must"]
 # What may differ between two starts: results are then equal within rounding only.
 ROUNDING = ("recipe.strategy", "microbatch_size", "command")
 EPOCHS = "recipe.epochs"
+# Settings that every config has; an absent one is that of a shorter list. Others may be
+# absent from the config of an earlier version.
+ALWAYS = ("recipe.", "faults.", "seed")
 # Parts of the environment that decide the bits of a result.
 BITS = (
     *("jax", "jaxlib", "flax", "optax", "numpy", "commit", "platform", "device_kind"),
@@ -59,6 +62,11 @@ def look(
     names = store.names() if store else []
     if overwrite or not (found or names):
         expect("--resume=must with a run to resume", "none", resume != "must")
+        if store and not overwrite and store.is_used():
+            raise InputError(
+                f"{shown_path(store.folder)} holds no checkpoint of ours; move what is "
+                "there, choose another --workdir, or --overwrite to remove it"
+            )
         return Beginning("fresh")
     where = f"workdir {workdir.path and shown_path(workdir.path)}"
     if resume == "never" or store is None:
@@ -130,7 +138,7 @@ def _check_same(
     """
     then, now = by_path(earlier), by_path(config)
     names = [
-        n for n in {**then, **now} if (n in then and n in now) or n[:7] == "recipe."
+        n for n in {**then, **now} if (n in then and n in now) or n.startswith(ALWAYS)
     ]
     different = [
         name
@@ -147,6 +155,11 @@ def _check_same(
         )
     if different == [EPOCHS]:
         before, after = then[EPOCHS], now[EPOCHS]
+        if "seeds" in earlier:
+            raise InputError(
+                f"{where} holds a run of several seeds and {before} epochs, and seeds "
+                f"that have ended cannot go on to {after}; choose another --workdir"
+            )
         if isinstance(before, int) and _same_rates(experiment, before):
             expect(f"--epochs of at least {before} in {where}", after, after >= before)
             return before

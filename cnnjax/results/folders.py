@@ -36,7 +36,11 @@ def folder_named(path: str) -> Path:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn a failure to write into a one-line message."""
+    """Turn a failure to write into a one-line message.
+
+    Raises:
+        InputError: the system refuses to write.
+    """
     try:
         yield
     except OSError as error:

@@ -80,7 +80,7 @@ def opened(
         (kept,) = agreement.largest(int(path is not None))
         every = keeping.every if kept else Every()
         keeper = Keeper(
-            None if every.never else store,
+            store,
             every,
             facts=journal.about,
             stop=stop,
