@@ -910,3 +910,8 @@ def test_orbax_is_imported_only_when_it_is_used(tmp_path):
         [sys.executable, "-c", IMPORTS, str(tmp_path)], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_nothing_in_a_checkpoint_names_the_folder_it_lies_in(two):
+    """It may be somebody's home."""
+    assert not [p.name for p in files_of(two) if str(two).encode() in p.read_bytes()]

@@ -27,7 +27,7 @@ LIMIT_SECONDS = 300
 
 # Distinct batches, dropout, batches that are not whole; a checkpoint every few updates.
 COMMON = (
-    *("--dataset=digits", "--num_train=300", "--recipe=sgd_dropout_cnn", "--epochs=3"),
+    *("--dataset=digits", "--num_train=300", "--recipe=sgd_dropout_cnn", "--epochs=2"),
     *("--batch_size=64", "--checkpoint_every=3updates", "--log_steps"),
 )
 SEEDS = (*COMMON[:-1], "--num_seeds=3")

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import argparse
 import collections
+import functools
 import os
+import queue
 import random
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import disturbances
@@ -27,6 +30,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
 KILLS, SIGNALS, FLIPS, TRUNCATIONS, LOSSES = 60, 30, 200, 60, 10
+SIDE_BY_SIDE = 2  # runs, where nothing depends on their speed
 ALONE = ("jit", "factored", "vmap", "shard_map", "seeds", "seeds_in_groups")
 TOGETHER = (*COMMON, "--strategy=sharded")
 
@@ -34,11 +38,14 @@ TOGETHER = (*COMMON, "--strategy=sharded")
 class Soak:
     """The parts of a soak: each is a method that returns what it counted."""
 
-    def __init__(self, folder: Path, forks: Forks, *, seed: int, scale: float) -> None:
+    def __init__(self, folder: Path, *, seed: int, scale: float) -> None:
         """Use a folder; `scale` is the share of each count that is done."""
         self.folder, self.scale = folder, scale
         self.rng = random.Random(seed)
-        self._forks = forks
+        self._forks = [Forks() for _ in range(SIDE_BY_SIDE)]
+        self._free = queue.SimpleQueue[Forks]()
+        for forks in self._forks:
+            self._free.put(forks)
 
     def changes(self) -> str:
         """Kill before every change of the folder: every write, rename and removal."""
@@ -46,8 +53,11 @@ class Soak:
         for name in ("factored", "shard_map", "seeds_in_groups", "jit"):
             course = self._quick(name)
             total = course.changes()
+            _ = course.expected  # before the threads ask for it
             places = range(1, total + 1, max(1, round(1 / self.scale)))
-            killed = [disturbances.kill_at_change(course, n) for n in places]
+            kill = functools.partial(disturbances.kill_at_change, course)
+            with ThreadPoolExecutor(len(self._forks)) as pool:
+                killed = list(pool.map(kill, places))
             counts[name] = f"{sum(killed)} of {total}"
         told = ", ".join(f"{name} {count}" for name, count in counts.items())
         return f"killed before a change of the folder: {told}; all in the same bits"
@@ -59,7 +69,10 @@ class Soak:
             course = self._quick(name)
             total = course.changes()
             places = range(1, total + 1, max(1, round(4 / self.scale)))
-            refused = [disturbances.fill_the_disk(course, n) for n in places]
+            _ = course.expected
+            fill = functools.partial(disturbances.fill_the_disk, course)
+            with ThreadPoolExecutor(len(self._forks)) as pool:
+                refused = list(pool.map(fill, places))
             counts[name] = f"{sum(refused)} of {len(refused)}"
         told = ", ".join(f"{name} {count}" for name, count in counts.items())
         return (
@@ -131,12 +144,21 @@ class Soak:
         assert done.returncode == 0, done.stdout[-3000:]
         return f"fuzzed, 20,000 inputs a reader: {done.stdout.splitlines()[-1]}"
 
+    def close(self) -> None:
+        """End the processes that are forked."""
+        for forks in self._forks:
+            forks.close()
+
     def _quick(self, name: str) -> Course:
         """Return a course whose runs need not import the libraries again."""
         return Course(name, COURSES[name], self.folder / name, self._forked)
 
     def _forked(self, argv, cwd: Path) -> Ended:
-        done = self._forks.run(Path(argv[0]), *argv[1:], cwd=cwd, COLUMNS="80")
+        forks = self._free.get()
+        try:
+            done = forks.run(Path(argv[0]), *argv[1:], cwd=cwd, COLUMNS="80")
+        finally:
+            self._free.put(forks)
         return Ended(done.returncode, done.stdout, done.stderr, 0.0)
 
     def _in_turn(self, names: tuple[str, ...]) -> Iterator[tuple[int, Course]]:
@@ -168,14 +190,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="share of each count")
     args = parser.parse_args()
-    folder, forks = Path(tempfile.mkdtemp("cnnjax-soak")), Forks()
+    folder = Path(tempfile.mkdtemp("cnnjax-soak"))
     begun = time.monotonic()
-    soak = Soak(folder, forks, seed=args.seed, scale=args.scale)
+    soak = Soak(folder, seed=args.seed, scale=args.scale)
     for part in args.parts.split(","):
         assert part in PARTS, f"unknown part {part}; known: {', '.join(PARTS)}"
         told = getattr(soak, part)()
         print(f"{time.monotonic() - begun:6.0f} s  {part}: {told}", flush=True)
-    forks.close()
+    soak.close()
 
 
 if __name__ == "__main__":
