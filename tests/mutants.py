@@ -26,6 +26,7 @@ PER_EXAMPLE = ("tests/test_per_example.py",)
 SEEDS = ("tests/test_data_order.py", "tests/test_ensembles.py")
 FINGERPRINTS = ("tests/test_fingerprints.py",)
 FUZZED = ("tests/test_fuzz_data.py", "tests/test_data_idx.py")
+CHECKPOINTS = ("tests/test_checkpoints.py",)
 WORKDIR = ("tests/test_workdir.py", "tests/test_evaluation.py")
 
 MUTANTS = (
@@ -837,6 +838,63 @@ MUTANTS = (
         "if any(same) and not is_official",
         "if same[0] and not is_official",
         FINGERPRINTS,
+    ),
+    # Checkpoints.
+    Mutant(
+        "checkpoint_without_its_epoch",
+        "The epochs done are not restored: they are trained again.",
+        "cnnjax/checkpoints/snapshot.py",
+        'epoch=facts["epoch"],',
+        "epoch=0,",
+        CHECKPOINTS,
+    ),
+    Mutant(
+        "checkpoint_one_batch_behind",
+        "The updates done are counted one short: a batch is trained twice.",
+        "cnnjax/checkpoints/snapshot.py",
+        'update=facts["update"],',
+        'update=max(facts["update"] - 1, 0),',
+        CHECKPOINTS,
+    ),
+    Mutant(
+        "checkpoint_of_any_seed",
+        "The random keys of a checkpoint are not compared with the run's.",
+        "cnnjax/checkpoints/snapshot.py",
+        "same = name in arrays and np.array_equal(arrays[name], data)",
+        "same = name in arrays",
+        CHECKPOINTS,
+    ),
+    Mutant(
+        "checkpoint_of_deleted_arrays",
+        "A snapshot shares the memory of arrays that the next update overwrites.",
+        "cnnjax/checkpoints/snapshot.py",
+        "np.array(leaf, copy=True) for name, leaf in named(trees).items()",
+        "np.asarray(leaf) for name, leaf in named(trees).items()",
+        CHECKPOINTS,
+    ),
+    Mutant(
+        "checkpoint_of_the_right_size",
+        "Of a checkpoint's files, only the sizes are compared.",
+        "cnnjax/checkpoints/manifest.py",
+        "if got != expected:",
+        'if got["bytes"] != expected["bytes"]:',
+        CHECKPOINTS,
+    ),
+    Mutant(
+        "run_with_another_setting",
+        "A run is resumed with other settings of its recipe.",
+        "cnnjax/experiments/beginning.py",
+        "    if different:\n",
+        "    if different and False:\n",
+        ("tests/test_beginning.py",),
+    ),
+    Mutant(
+        "result_of_any_files",
+        "The digests of a finished run's files are not compared.",
+        "cnnjax/results/seal.py",
+        "same = path.is_file() and digest_of_file(path) == digest",
+        "same = path.is_file()",
+        ("tests/test_beginning.py",),
     ),
     *BLIND_MUTANTS,
 )

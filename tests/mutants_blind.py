@@ -184,7 +184,7 @@ BLIND_MUTANTS = (
     Mutant(
         "last_updates_left_out",
         "The last updates of an epoch are left out where they do not fill a call.",
-        "cnnjax/training/epochs.py",
+        "cnnjax/training/calls.py",
         "for first in range(at.update, num_steps, per_call):",
         "for first in range(at.update, num_steps - per_call + 1, per_call):",
         (*EPOCHS, "tests/test_train_script.py"),
