@@ -769,9 +769,9 @@ MUTANTS = (
     Mutant(
         "diverged_are_those_left_out",
         "Of several seeds, those that the mean leaves out are kept as diverged.",
-        "cnnjax/experiments/journal.py",
-        '"seeds_diverged": found.diverged,',
-        '"seeds_diverged": found.not_finite,',
+        "cnnjax/experiments/summaries.py",
+        '"seeds_diverged": self.diverged,',
+        '"seeds_diverged": self.not_finite,',
         ("tests/test_divergence.py",),
     ),
     Mutant(
@@ -809,7 +809,7 @@ MUTANTS = (
     Mutant(
         "short_call_left_out",
         "The last updates of an epoch are left out where they do not fill a call.",
-        "cnnjax/training/epochs.py",
+        "cnnjax/training/calls.py",
         "for first in range(at.update, num_steps, per_call):",
         "for first in range(at.update, num_steps - per_call + 1, per_call):",
         ("tests/test_epochs.py",),

@@ -113,6 +113,7 @@ def refused(process: subprocess.Popen, *, within: float = 40) -> str:
     return err.removeprefix("train.py: error: ")
 
 
+@pytest.mark.slow
 def test_a_port_in_use(group):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -137,6 +138,7 @@ def test_flags_that_differ_are_named(group):
         )
 
 
+@pytest.mark.slow
 def test_a_typo_in_one_process(group):
     address = f"127.0.0.1:{free_port()}"
     first = group.train(0, address, "--join_seconds=4")
