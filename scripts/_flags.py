@@ -158,7 +158,7 @@ def define_cluster() -> None:
     meaning += f"Default: {HEARTBEAT_SECONDS}."
     whole("heartbeat_seconds", None, meaning, lower_bound=1)
     meaning = "Seconds to wait for the other processes at the start. Default: "
-    meaning += f"{JOIN_SECONDS}."
+    meaning += f"{JOIN_SECONDS}, or 10 times --heartbeat_seconds if that is less."
     whole("join_seconds", None, meaning, lower_bound=1)
 
 

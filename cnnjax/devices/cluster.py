@@ -34,7 +34,7 @@ class Cluster(NamedTuple):
     @property
     def patience(self) -> int:
         """Return the seconds to wait for the others at the start."""
-        return self.join_seconds or JOIN_SECONDS
+        return self.join_seconds or min(JOIN_SECONDS, 10 * self.heartbeat)
 
 
 JOINING = ("coordinator_address", "num_processes", "process_index")
