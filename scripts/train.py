@@ -102,11 +102,13 @@ def train(
 ) -> int:
     """Say what is trained, on what; train; say how it ended; return the status."""
     print(*training.introduction(journal), sep="\n\n", end="\n\n", flush=True)
-    how = training.How(FLAGS.evaluate_every, FLAGS.on_nan, FLAGS.group_size, cache)
+    how = training.How(
+        FLAGS.evaluate_every, FLAGS.on_nan, FLAGS.group_size, cache, prepare_fn
+    )
     num_groups = -(-len(journal.seeds) // FLAGS.group_size)
     with _progress.Training(journal.experiment, runs=num_groups) as progress:
         teller = training.Teller(progress.write, progress.update)
-        told = training.train(journal, keeper, teller, how, prepare_fn=prepare_fn)
+        told = training.train(journal, keeper, teller, how)
     lines = training.conclusion(journal, told, cache, where=FLAGS.workdir)
     print("", *lines, sep="\n")
     return told.status

@@ -892,7 +892,7 @@ MUTANTS = (
         "result_of_any_files",
         "The digests of a finished run's files are not compared.",
         "cnnjax/results/seal.py",
-        "same = path.is_file() and digest_of_file(path) == digest",
+        "same = path.is_file() and digests.of_file(path) == digest",
         "same = path.is_file()",
         ("tests/test_beginning.py",),
     ),

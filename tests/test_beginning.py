@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from batches import TINY, random_dataset
 
-from cnnjax.base import signals
+from cnnjax.base import digests, signals
 from cnnjax.base.clock import Clock
 from cnnjax.base.errors import InputError
 from cnnjax.base.signals import NEVER, Stop, StoppedError
@@ -32,7 +32,6 @@ from cnnjax.experiments.beginning import Beginning, look
 from cnnjax.experiments.experiment import prepare
 from cnnjax.experiments.journal import Journal
 from cnnjax.experiments.overrides import override
-from cnnjax.results import seal
 from cnnjax.results.fields import read_result
 from cnnjax.results.outcomes import read_outcome
 from cnnjax.results.workdir import CHECKPOINTS, Workdir
@@ -614,9 +613,7 @@ def sealed(tmp_path):
 def test_a_sealed_result_is_read(sealed):
     result = read_result(sealed)
     files = ("config.json", "metrics.jsonl", "params.safetensors")
-    assert result["files"] == {
-        name: seal.digest_of_file(sealed / name) for name in files
-    }
+    assert result["files"] == {name: digests.of_file(sealed / name) for name in files}
     assert read_outcome(str(sealed)).scores == {0: RESULT["test_accuracy"]}
 
 

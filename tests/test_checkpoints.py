@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from batches import TINY, random_dataset
 
+from cnnjax.base import digests
 from cnnjax.base.clock import Clock
 from cnnjax.base.errors import InputError
 from cnnjax.base.signals import Stop, StoppedError
@@ -423,7 +424,7 @@ def test_a_file_that_is_not_listed_is_found(copy, where, kind):
 
 def signed(content: dict[str, Any]) -> bytes:
     rest = {name: value for name, value in content.items() if name != "digest"}
-    return json.dumps({**rest, "digest": manifest._digest(rest)}).encode()
+    return json.dumps({**rest, "digest": digests.of_json(rest)}).encode()
 
 
 def test_a_manifest_of_another_format_is_refused(copy):

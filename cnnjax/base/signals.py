@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -107,7 +107,6 @@ def end_at_once(number: int, told: str = "") -> None:
 
 
 NEVER = Stop()  # listens to nothing
-OnStop = Callable[[], None]
 
 
 def _in_notebook() -> bool:

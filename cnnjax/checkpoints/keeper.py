@@ -66,10 +66,12 @@ class Keeper:
             StoppedError: a signal has come to this process or another.
             InputError: a checkpoint could not be saved.
         """
+        if not self.keeps:  # then a signal does not wait for this
+            return
         due = self._timer.due(at) and jax.process_index() == 0
         number, due = agreement.largest(self.stop.number or 0, int(due))
         ends = at.epoch == last and at.update == 0
-        if self.keeps and (number or due or ends):
+        if number or due or ends:
             self.save(name_of(group, at.epoch, at.update), at, keys)
         if number:
             self.close()
@@ -164,8 +166,10 @@ class Keeper:
             StoppedError: a signal has come.
             InputError: the last checkpoint could not be saved.
         """
+        if not self.keeps:
+            return
         (number,) = agreement.largest(self.stop.number or 0)
-        if self.keeps and number:
+        if number:
             self.close()
             agreement.largest(0)
             raise StoppedError(number, f" after the last epoch; {AGAIN}")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnjax.base import durable
+from cnnjax.base import digests, durable
 from cnnjax.checkpoints import arrays as stored
 from cnnjax.checkpoints.snapshot import Snapshot
 
@@ -23,7 +23,6 @@ ARRAYS = "arrays"  # the folder of Orbax's files
 FORMAT = 1
 PARTS = ("files", "arrays", "facts")
 MOST_BYTES = 2**28  # of a manifest: 4,000 epochs of 100 seeds take a tenth
-CHUNK = 2**20
 
 
 class DamagedError(Exception):
@@ -43,7 +42,7 @@ def write(folder: Path, snapshot: Snapshot) -> None:
         "arrays": {name: _of_array(a) for name, a in snapshot.arrays.items()},
         "facts": snapshot.facts,
     }
-    signed = {**content, "digest": _digest(content)}
+    signed = {**content, "digest": digests.of_json(content)}
     durable.write_bytes(folder / FILE, json.dumps(signed).encode())
     durable.flush_tree(folder)
 
@@ -91,7 +90,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise DamagedError(f"{FILE} is damaged")
         digest = content.pop("digest", None)
-        same = digest == _digest(content)
+        same = digest == digests.of_json(content)
     except OSError as error:
         raise DamagedError(f"{FILE} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -122,13 +121,8 @@ def _files(folder: Path) -> list[str]:
 
 
 def _of_file(path: Path) -> dict[str, Any]:
-    """Return the size and the digest of a file."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return {"bytes": size, "sha256": digest.hexdigest()}
+    """Return the size of a file, in bytes, and its digest."""
+    return {"bytes": path.stat().st_size, "sha256": digests.of_file(path)}
 
 
 def _of_array(array: np.ndarray) -> dict[str, Any]:
@@ -139,7 +133,3 @@ def _of_array(array: np.ndarray) -> dict[str, Any]:
         "shape": list(array.shape),
         "sha256": hashlib.sha256(content.tobytes()).hexdigest(),
     }
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

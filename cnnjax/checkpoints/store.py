@@ -153,10 +153,6 @@ class Store:
         except OSError as error:
             raise DamagedError(f"it cannot be read: {error.strerror}") from error
 
-    def remove(self, name: str) -> None:
-        """Remove a checkpoint, if it is there."""
-        durable.remove_folder(self.folder / name)
-
     def close(self) -> None:
         """Wait for the last save, whatever becomes of it, and end the thread."""
         self._saver.shutdown(wait=True)

@@ -21,7 +21,7 @@ from cnnjax.training.optimizers import make_schedule
 Resume = Literal["auto", "never", "must"]
 
 # What may differ between two starts: results are then equal within rounding only.
-ROUNDING = ("recipe.strategy", "microbatch_size", "command")
+FORM = ("recipe.strategy", "microbatch_size")
 EPOCHS = "recipe.epochs"
 # Settings that every config has; an absent one is that of a shorter list. Others may be
 # absent from the config of an earlier version.
@@ -144,7 +144,7 @@ def _check_same(
         name
         for name in names
         if then.get(name) != now.get(name)
-        and name not in ROUNDING
+        and name not in (*FORM, "command")
         and not name.startswith("data.")
     ]
     told = changed(earlier["data"], config["data"]) if "data" in earlier else None
@@ -197,7 +197,7 @@ def _rounding(
     """Say what has changed, if the results can no longer be the same bits."""
     then = {**by_path(about["config"]), **about["environment"]}
     now = {**by_path(config), **environment}
-    names = [n for n in (*ROUNDING[:2], *BITS) if then.get(n) != now.get(n)]
+    names = [n for n in (*FORM, *BITS) if then.get(n) != now.get(n)]
     if not names:
         return []
     return [

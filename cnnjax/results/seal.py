@@ -6,16 +6,13 @@ written before there were seals, or by hand, has none, and is read as it is.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cnnjax.base import digests
 from cnnjax.base.errors import InputError
 from cnnjax.results.plain import plain
-
-CHUNK = 2**20
 
 
 def sealed(folder: Path, result: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
@@ -24,9 +21,9 @@ def sealed(folder: Path, result: Mapping[str, Any], names: list[str]) -> dict[st
     Raises:
         OSError: a file cannot be read.
     """
-    files = {name: digest_of_file(folder / name) for name in names}
+    files = {name: digests.of_file(folder / name) for name in names}
     whole = {**plain(result), "files": files}
-    return {**whole, "digest": digest_of(whole)}
+    return {**whole, "digest": digests.of_json(whole)}
 
 
 def check_result(path: Path, result: Mapping[str, Any]) -> None:
@@ -37,7 +34,7 @@ def check_result(path: Path, result: Mapping[str, Any]) -> None:
     """
     rest = {name: value for name, value in result.items() if name != "digest"}
     is_sealed = "digest" in result or "files" in result
-    if is_sealed and result.get("digest") != digest_of(rest):
+    if is_sealed and result.get("digest") != digests.of_json(rest):
         raise InputError(_told(path))
 
 
@@ -51,29 +48,11 @@ def check_files(folder: Path, result: Mapping[str, Any]) -> None:
     for name, digest in files.items() if isinstance(files, dict) else ():
         path = folder / Path(name).name
         try:
-            same = path.is_file() and digest_of_file(path) == digest
+            same = path.is_file() and digests.of_file(path) == digest
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
         if not same:
             raise InputError(_told(path))
-
-
-def digest_of_file(path: Path) -> str:
-    """Return the sha256 of a file.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def digest_of(value: Mapping[str, Any]) -> str:
-    """Return the sha256 of a JSON value, whatever the order of its fields."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _told(path: Path) -> str:

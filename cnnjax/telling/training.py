@@ -39,6 +39,7 @@ class How(NamedTuple):
     on_nan: OnNan
     group_size: int
     cache: CompileCache
+    prepare_fn: Callable[[int], Experiment]  # the experiment of a seed
 
 
 class Told(NamedTuple):
@@ -136,14 +137,7 @@ def train_one(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> Tol
     return Told([told], [*after, text.test_line(run.test)], status)
 
 
-def train_seeds(
-    journal: Journal,
-    keeper: Keeper,
-    teller: Teller,
-    how: How,
-    *,
-    prepare_fn: Callable[[int], Experiment],
-) -> Told:
+def train_seeds(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> Told:
     """Train all seeds, or the rest of them, and report how each ended.
 
     Raises:
@@ -159,7 +153,7 @@ def train_seeds(
             teller.say("\n".join(warning(record, of=f"seed {seed}: ")))
 
     for ended in ensembles.run_seeds(
-        prepare_fn,
+        how.prepare_fn,
         journal.seeds,
         group_size=how.group_size,
         evaluate_every=how.evaluate_every,
@@ -183,15 +177,7 @@ def train_seeds(
     return Told([], lines, STATUS_OF_DIVERGENCE if stopped else 0)
 
 
-def train(
-    journal: Journal,
-    keeper: Keeper,
-    teller: Teller,
-    how: How,
-    *,
-    prepare_fn: Callable[[int], Experiment],
-) -> Told:
+def train(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> Told:
     """Train one seed or several: see `train_one` and `train_seeds`."""
-    if len(journal.seeds) == 1:
-        return train_one(journal, keeper, teller, how)
-    return train_seeds(journal, keeper, teller, how, prepare_fn=prepare_fn)
+    train_all = train_seeds if journal.seeds[1:] else train_one
+    return train_all(journal, keeper, teller, how)

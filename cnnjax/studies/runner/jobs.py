@@ -15,28 +15,12 @@ from typing import NamedTuple
 
 from cnnjax.base.errors import expect
 from cnnjax.base.printable import one_line, without_home
+from cnnjax.base.signals import Stop
 from cnnjax.studies.reproduction.plan import Job
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 10  # from SIGTERM to SIGKILL
 MOST_SAID = 2**16  # bytes of a job's error output that are looked at, from its end
-
-
-class Stop:
-    """Record SIGINT or SIGTERM; the main loop polls it, so no operation is cut off.
-
-    A process that a shell starts in the background ignores SIGINT unless it installs a
-    handler.
-    """
-
-    def __init__(self) -> None:
-        """Install handlers for both signals."""
-        self.number: int | None = None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._came)
-
-    def _came(self, number: int, _: object) -> None:
-        self.number = self.number or number
 
 
 class Watch(NamedTuple):

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from cnnjax.base.errors import InputError
+from cnnjax.base.signals import Stop
 from cnnjax.studies.reproduction.findings import read_trained
 from cnnjax.studies.reproduction.plan import Job
 from cnnjax.studies.runner.campaign import Campaign
-from cnnjax.studies.runner.jobs import Program, Stop, Watch, run_jobs, why_failed
+from cnnjax.studies.runner.jobs import Program, Watch, run_jobs, why_failed
 from cnnjax.studies.runner.outlook import Outlook
 from cnnjax.telling.layout import wrap
 
@@ -59,6 +60,7 @@ def train(
     def on_poll() -> None:
         teller.poll(lambda: (outlook.epochs_done(), outlook.line()))
 
-    watch = Watch(on_end, on_poll, Stop())
-    run_jobs(jobs, program=program, on_cores=on_cores, watch=watch)
+    with Stop() as stop, stop.deferred():
+        watch = Watch(on_end, on_poll, stop)
+        run_jobs(jobs, program=program, on_cores=on_cores, watch=watch)
     return failed
