@@ -51,6 +51,11 @@ class Disturber:
             if not self.kills and adds and 0 < self.at <= self.count:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    def write_count(self, path: Path) -> None:
+        """Tell how many changes there were; of several processes, one makes them."""
+        if self.count:
+            path.write_text(str(self.count))
+
 
 def main() -> None:
     """Run the script as Python would."""
@@ -65,7 +70,7 @@ def main() -> None:
     os.fsync = counted
     sys.addaudithook(disturber.heard)
     if disturber.at == 0:
-        atexit.register(lambda: Path(count).write_text(str(disturber.count)))
+        atexit.register(disturber.write_count, Path(count))
     runpy.run_path(script, run_name="__main__")
 
 

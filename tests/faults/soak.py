@@ -24,7 +24,7 @@ from pathlib import Path
 
 import disturbances
 from forked import Forks
-from harness import COMMON, COURSES, Course, Ended, from_shell
+from harness import COMMON, COURSES, LAUNCH, Course, Ended, from_shell
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -33,6 +33,10 @@ KILLS, SIGNALS, FLIPS, TRUNCATIONS, LOSSES = 60, 30, 200, 60, 10
 SIDE_BY_SIDE = 2  # runs, where nothing depends on their speed
 ALONE = ("jit", "factored", "vmap", "shard_map", "seeds", "seeds_in_groups")
 TOGETHER = (*COMMON, "--strategy=sharded")
+TOGETHER_BRIEFLY = (  # each start of two processes compiles anew: half a minute
+    *("--dataset=digits", "--num_train=128", "--recipe=sgd_dropout_cnn", "--epochs=1"),
+    *("--batch_size=64", "--checkpoint_every=1updates", "--strategy=sharded"),
+)
 
 
 class Soak:
@@ -49,18 +53,24 @@ class Soak:
 
     def changes(self) -> str:
         """Kill before every change of the folder: every write, rename and removal."""
-        counts = {}
-        for name in ("factored", "shard_map", "seeds_in_groups", "jit"):
-            course = self._quick(name)
-            total = course.changes()
-            _ = course.expected  # before the threads ask for it
-            places = range(1, total + 1, max(1, round(1 / self.scale)))
-            kill = functools.partial(disturbances.kill_at_change, course)
-            with ThreadPoolExecutor(len(self._forks)) as pool:
-                killed = list(pool.map(kill, places))
-            counts[name] = f"{sum(killed)} of {total}"
-        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        names = ("factored", "shard_map", "vmap", "jit", "seeds_in_groups")
+        told = ", ".join(self._killed_at_changes(self._quick(name)) for name in names)
         return f"killed before a change of the folder: {told}; all in the same bits"
+
+    def together(self) -> str:
+        """Kill process 0 of two, which writes, before every change of the folder."""
+        flags, folder = TOGETHER_BRIEFLY, self.folder / "together"
+        told = self._killed_at_changes(Course("processes", flags, folder, launched))
+        return f"killed before a change of the folder: {told}; all in the same bits"
+
+    def _killed_at_changes(self, course: Course) -> str:
+        total = course.changes()
+        _ = course.expected  # before the threads ask for it
+        places = range(1, total + 1, max(1, round(1 / self.scale)))
+        kill = functools.partial(disturbances.kill_at_change, course)
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            killed = list(pool.map(kill, places))
+        return f"{course.name} {sum(killed)} of {total}"
 
     def full(self) -> str:
         """Fill the disk before changes of the folder."""
@@ -172,7 +182,7 @@ class Soak:
 
 def launched(argv, cwd: Path) -> Ended:
     """Run as two processes."""
-    return from_shell([str(disturbances.LAUNCH), "--", *argv], cwd)
+    return from_shell([str(LAUNCH), "--", *argv], cwd)
 
 
 def _told(counts: collections.Counter[str]) -> str:
@@ -180,7 +190,10 @@ def _told(counts: collections.Counter[str]) -> str:
     return f"{counts.total()} ({each})"
 
 
-PARTS = ("changes", "full", "kills", "signals", "damage", "processes", "fuzz")
+PARTS = (
+    *("changes", "full", "kills", "signals", "damage", "processes", "together"),
+    "fuzz",
+)
 
 
 def main() -> None:
