@@ -19,7 +19,12 @@ from cnnjax.checkpoints.policy import FORMS, parse_every
 from cnnjax.checkpoints.store import KEEP
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.order import Shuffle
-from cnnjax.devices.cluster import HEARTBEAT_SECONDS, JOIN_SECONDS, Cluster
+from cnnjax.devices.cluster import (
+    HEARTBEAT_SECONDS,
+    JOIN_SECONDS,
+    LOCAL_JOIN_SECONDS,
+    Cluster,
+)
 from cnnjax.devices.processes import expect_one
 from cnnjax.experiments import ensembles, recipes
 from cnnjax.experiments.beginning import Resume
@@ -158,7 +163,8 @@ def define_cluster() -> None:
     meaning += f"Default: {HEARTBEAT_SECONDS}."
     whole("heartbeat_seconds", None, meaning, lower_bound=1)
     meaning = "Seconds to wait for the other processes at the start. Default: "
-    meaning += f"{JOIN_SECONDS}, or 10 times --heartbeat_seconds if that is less."
+    meaning += f"{JOIN_SECONDS}, on one machine {LOCAL_JOIN_SECONDS}; at most 10 times "
+    meaning += "--heartbeat_seconds."
     whole("join_seconds", None, meaning, lower_bound=1)
 
 

@@ -278,6 +278,21 @@ def test_where_no_process_can_listen():
 AGAIN = "start all processes again\n"
 
 
+@pytest.mark.parametrize(
+    ("address", "flags", "seconds"),
+    [
+        ("10.0.0.1:1234", {}, 60),
+        ("10.0.0.1:1234", {"heartbeat_seconds": 2}, 20),
+        ("127.0.0.1:1234", {}, 20),
+        ("[::1]:1234", {"heartbeat_seconds": 1}, 10),
+        ("localhost:1234", {"join_seconds": 300}, 300),
+    ],
+)
+def test_processes_of_one_machine_are_waited_for_less_long(address, flags, seconds):
+    """One that is killed before it joins must not hold the others for half a minute."""
+    assert Cluster(address, 2, 0, **flags).patience == seconds
+
+
 @pytest.mark.parametrize("lost", [0, 2])
 @pytest.mark.parametrize("then", ["wait", pytest.param("end", marks=pytest.mark.slow)])
 def test_a_killed_process_ends_the_others(lost, then, group):
@@ -341,8 +356,7 @@ def test_a_process_killed_while_compiling_or_training(moment, lost, group):
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_process_killed_at_any_moment(after, lost, group):
     address = f"127.0.0.1:{free_port()}"
-    flags = ("--join_seconds=10",)
-    processes = [group.train(index, address, *flags) for index in (0, 1)]
+    processes = [group.train(index, address) for index in (0, 1)]
     time.sleep(after)
     processes[lost].kill()
     status, err = ended(processes[1 - lost], within=30)

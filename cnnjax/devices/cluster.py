@@ -11,6 +11,7 @@ from cnnjax.devices import proxies, wire
 
 HEARTBEAT_SECONDS = 20
 JOIN_SECONDS = 60
+LOCAL_JOIN_SECONDS = 20  # processes of one machine are started together
 
 
 class Cluster(NamedTuple):
@@ -34,7 +35,10 @@ class Cluster(NamedTuple):
     @property
     def patience(self) -> int:
         """Return the seconds to wait for the others at the start."""
-        return self.join_seconds or min(JOIN_SECONDS, 10 * self.heartbeat)
+        host, _, _ = (self.coordinator_address or "").rpartition(":")
+        local = proxies.is_local(host.strip("[]"))
+        longest = LOCAL_JOIN_SECONDS if local else JOIN_SECONDS
+        return self.join_seconds or min(longest, 10 * self.heartbeat)
 
 
 JOINING = ("coordinator_address", "num_processes", "process_index")
