@@ -66,8 +66,7 @@ test-all: $(VENV)/.dev
 
 soak: $(VENV)/.dev
 	@echo "tests/faults/soak.py $(SOAK)"
-	@$(UNOPTIMIZED) PYTHONPATH=.:scripts:tests:tests/faults \
-		$(BIN)/python tests/faults/soak.py $(SOAK)
+	@PYTHONPATH=.:scripts:tests:tests/faults $(BIN)/python tests/faults/soak.py $(SOAK)
 
 mutants: $(VENV)/.dev
 	@echo "tests/mutate.py $(MUTANTS)"

@@ -889,6 +889,14 @@ MUTANTS = (
         ("tests/test_beginning.py",),
     ),
     Mutant(
+        "run_that_never_resumes",
+        "A killed run begins anew: it ends in the same bits, but nothing was kept.",
+        "cnnjax/telling/training.py",
+        "        resume = keeper.resume(like=like, keys=keys)\n",
+        "        resume = None\n",
+        ("tests/faults/test_faults.py",),
+    ),
+    Mutant(
         "result_of_any_files",
         "The digests of a finished run's files are not compared.",
         "cnnjax/results/seal.py",

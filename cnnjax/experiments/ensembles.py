@@ -24,6 +24,7 @@ from cnnjax.experiments.runs import Run, run_group
 from cnnjax.experiments.seed_run import SeedRun
 from cnnjax.training.callbacks import check_callbacks, ignore
 from cnnjax.training.divergence import OnNan
+from cnnjax.training.loop import LoopState
 from cnnjax.training.records import EpochRecord
 from cnnjax.training.updates import Updates
 
@@ -44,6 +45,8 @@ class SeedCallbacks(NamedTuple):
     on_progress: Callable[[int, int], None] = ignore
     # on_replay([(seed, record), ...]): what earlier starts noted, in the same order
     on_replay: Callable[[Sequence[tuple[int, EpochRecord]]], None] = ignore
+    # on_resume(seeds, state): where they go on; None: they had ended
+    on_resume: Callable[[Sequence[int], LoopState | None], None] = ignore
 
 
 NO_CALLBACKS = SeedCallbacks()
@@ -105,6 +108,7 @@ def run_seeds(
             group = [prepare_fn(seed) for seed in own]
         if kept is not None:
             before = ended_of(kept, group[0].params)
+            callbacks.on_resume([ended.seed for ended in before], None)
             callbacks.on_replay(_noted(before))
             yield from before
             continue
@@ -114,7 +118,8 @@ def run_seeds(
         keys = keys_of_group(group)
         resume = keeper.resume(like=state_like(group), keys=keys, group=index)
         if resume is not None:
-            callbacks.on_replay(_interleaved(seeds[first:], resume.records))
+            callbacks.on_resume(own, resume)
+            callbacks.on_replay(_interleaved(own, resume.records))
         ended = run_group(
             group,
             compiled[len(group)],

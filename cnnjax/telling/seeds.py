@@ -63,6 +63,15 @@ def interval_lines(
     return lines
 
 
+def listed(group: Sequence[int]) -> str:
+    """Name the seeds of a group, which follow each other.
+
+    >>> listed([4]), listed([4, 5, 6])
+    ('seed 4', 'seeds 4 to 6')
+    """
+    return f"seeds {group[0]} to {group[-1]}" if group[1:] else f"seed {group[0]}"
+
+
 def _seeds(seeds: Sequence[int]) -> str:
     return ", ".join(f"seed {seed}" for seed in seeds)
 

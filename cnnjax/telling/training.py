@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from cnnjax.telling import divergence, examples, seeds, text
 from cnnjax.telling.epochs import EpochTable, warning
 from cnnjax.telling.plots import draw_curves, draw_seeds
 from cnnjax.training.divergence import OnNan
+from cnnjax.training.loop import LoopState
 from cnnjax.training.records import EpochRecord
 
 STATUS_OF_DIVERGENCE = 3
@@ -52,14 +53,13 @@ class Told(NamedTuple):
 
 def introduction(journal: Journal) -> list[str]:
     """Say what is trained, on what, and show an example: paragraphs."""
-    experiment, seeds = journal.experiment, journal.seeds
-    of = f"seeds {seeds[0]} to {seeds[-1]}" if seeds[1:] else f"seed {seeds[0]}"
+    experiment, of = journal.experiment, seeds.listed(journal.seeds)
     head = text.environment_text(journal.environment)
     told = [f"{head}\n{text.run_text(experiment, of)}"]
     told.append(text.summary(experiment.recipe.model))
     if faults := text.fault_lines(experiment.faults):
         told.append("\n".join(faults))
-    if not seeds[1:]:
+    if not journal.seeds[1:]:
         shown = choose_example(journal)
         told.append(examples.example_as_text(experiment.test, shown))
     return told
@@ -103,7 +103,7 @@ def train_one(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> Tol
         resume = keeper.resume(like=like, keys=keys)
     if resume is not None:
         journal.replay([(seed, record) for record in resume.records[0]])
-        teller.say(f"resumed{position_text(resume)}\n")
+        teller.say(f"{resumed(resume)}\n")
         table.skip(resume.records[0])
     last = experiment.loop.epochs
     run = runs.run(
@@ -137,6 +137,11 @@ def train_one(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> Tol
     return Told([told], [*after, text.test_line(run.test)], status)
 
 
+def resumed(at: LoopState) -> str:
+    """Say from where training goes on."""
+    return f"resumed{position_text(at)}"
+
+
 def train_seeds(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> Told:
     """Train all seeds, or the rest of them, and report how each ended.
 
@@ -152,12 +157,18 @@ def train_seeds(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> T
             diverged.add(seed)
             teller.say("\n".join(warning(record, of=f"seed {seed}: ")))
 
+    def on_resume(of: Sequence[int], at: LoopState | None) -> None:
+        where = "trained by an earlier start" if at is None else resumed(at)
+        teller.say(f"{seeds.listed(of)}: {where}")
+
     for ended in ensembles.run_seeds(
         how.prepare_fn,
         journal.seeds,
         group_size=how.group_size,
         evaluate_every=how.evaluate_every,
-        callbacks=ensembles.SeedCallbacks(on_epoch, teller.on_progress, journal.replay),
+        callbacks=ensembles.SeedCallbacks(
+            on_epoch, teller.on_progress, journal.replay, on_resume
+        ),
         clock=journal.clock,
         keeper=keeper,
         on_nan=how.on_nan,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -22,6 +23,7 @@ from harness import (
     end_of,
     files_of,
     flip,
+    goes_on_from,
     start,
     truncate,
     wait_for,
@@ -81,8 +83,8 @@ def kill_again_and_again(course: Course, rng: random.Random, number: int) -> int
     return kills
 
 
-def stop_by_signal(course: Course, rng: random.Random, number: int) -> bool:
-    """Ask the program to stop at a random moment; return whether it had not ended."""
+def stop_by_signal(course: Course, rng: random.Random, number: int) -> int:
+    """Ask the program to stop at a random moment; return 1, or 0 if it had ended."""
     workdir = f"stopped_{number}"
     asking = rng.choice(list(ASKING))
     running = start(course.argv(workdir), course.folder)
@@ -94,7 +96,7 @@ def stop_by_signal(course: Course, rng: random.Random, number: int) -> bool:
     if ended.status != 0:
         check_stopped(ended, asking)
     course.check(workdir)
-    return ended.status != 0
+    return int(ended.status != 0)
 
 
 def check_stopped(ended: Ended, asking: signal.Signals) -> None:
@@ -114,12 +116,21 @@ def damage(course: Course, unfinished: str, rng: random.Random, kind: str) -> st
 
     The run must end as ever, or say in one line which file is to blame.
     """
-    folder = course.copy(unfinished, "damaged")
+    workdir = f"damaged_{kind}_{rng.getrandbits(64):x}"
+    folder = course.copy(unfinished, workdir)
     files = [path for path in files_of(folder) if path.stat().st_size]
     path = rng.choice(files)
     what = (flip if kind == "flip" else truncate)(path, rng)
+    ended = course.train(workdir)
+    dealt = _dealt_with(course, folder, path, what, ended)
+    shutil.rmtree(folder)
+    return dealt
+
+
+def _dealt_with(
+    course: Course, folder: Path, path: Path, what: str, ended: Ended
+) -> str:
     name = path.relative_to(folder).as_posix()
-    ended = course.train("damaged")
     if ended.status == 2:
         assert len(ended.err.splitlines()) == 1, (what, ended.err)
         assert path.name in ended.err or path.parts[-2] in ended.err, (what, ended.err)
@@ -152,8 +163,10 @@ def lose_a_process(course: Course, rng: random.Random, number: int) -> float | N
     if victim is not None and ended.status != 0:
         assert took < ENDS_WITHIN, took
         assert ended.err, "nothing was said"
+    from_where = goes_on_from(course.folder / workdir)
     again = wait_for(start(argv, course.folder))
     assert again.status == 0, again.err
+    assert from_where in " ".join(again.out.split()), (from_where, again.out)
     assert end_of(course.folder / workdir) == course.expected, workdir
     return took if victim is not None and ended.status != 0 else None
 

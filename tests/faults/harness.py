@@ -9,12 +9,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from safetensors.numpy import load_file
 
+from cnnjax.base.durable import SUFFIX
 from cnnjax.checkpoints.store import Store
 
 HERE = Path(__file__).parent
@@ -24,6 +26,7 @@ LAUNCH = ROOT / "scripts" / "launch_local.py"
 TIMES = {"seconds", "examples_per_second", "train_seconds"}
 MOST_STARTS = 60
 LIMIT_SECONDS = 300
+NOTHING = MappingProxyType[str, str]({})
 
 # Distinct batches, dropout, batches that are not whole; a checkpoint every few updates.
 COMMON = (
@@ -58,12 +61,14 @@ def from_shell(argv: Sequence[str], cwd: Path) -> Ended:
     return wait_for(start(argv, cwd))
 
 
-def start(argv: Sequence[str], cwd: Path) -> subprocess.Popen[str]:
+def start(
+    argv: Sequence[object], cwd: Path, environment: Mapping[str, str] = NOTHING
+) -> subprocess.Popen[str]:
     """Start a Python script in a process of its own."""
     return subprocess.Popen(
         [sys.executable, *map(str, argv)],
         cwd=cwd,
-        env={**os.environ, "COLUMNS": "80", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "COLUMNS": "80", "PYTHONPATH": str(ROOT), **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -138,13 +143,38 @@ class Course:
         return self.folder / to
 
     def check(self, workdir: str) -> None:
-        """Give the command until it ends well; its end must be the undisturbed one."""
+        """Give the command again: it goes on, and ends as the undisturbed one."""
+        from_where = goes_on_from(self.folder / workdir)
         ended = self.train(workdir)
         assert ended.status == 0, (self.name, workdir, ended.err)
+        assert from_where in " ".join(ended.out.split()), (from_where, ended.out)
         assert ended.err == "", (self.name, workdir, ended.err)
         got = end_of(self.folder / workdir)
         different = [name for name in self.expected if got[name] != self.expected[name]]
         assert not different, (self.name, workdir, different)
+        left = [path.name for path in (self.folder / workdir).rglob(f"*{SUFFIX}")]
+        assert not left, (self.name, workdir, left)
+
+
+def goes_on_from(workdir: Path) -> str:
+    """Return what a program must say when it begins in a folder: from where it goes on.
+
+    A run trained anew ends in the same bits, too: they do not show that it resumed.
+    """
+    if (workdir / "result.json").exists():
+        return "is finished"
+    folder = workdir / "checkpoints"
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    names = [path.name for path in there if not path.name.endswith(SUFFIX)]
+    if not names:
+        return ""
+    _, _, newest = names[-1].partition("-")
+    if newest == "ended":
+        return ": trained by an earlier start"
+    epoch, update = map(int, newest.split("-"))
+    if update:
+        return f"resumed in epoch {epoch + 1}, after update {update}"
+    return f"resumed after epoch {epoch}"
 
 
 def end_of(workdir: Path, *, with_state: bool = True) -> dict[str, Any]:

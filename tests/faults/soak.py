@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import collections
 import functools
+import itertools
 import os
 import queue
 import random
@@ -18,22 +19,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import disturbances
 from forked import Forks
-from harness import COMMON, COURSES, LAUNCH, Course, Ended, from_shell
+from harness import COMMON, COURSES, LAUNCH, Course, Ended, from_shell, start, wait_for
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
 KILLS, SIGNALS, FLIPS, TRUNCATIONS, LOSSES = 60, 30, 200, 60, 10
 SIDE_BY_SIDE = 2  # runs, where nothing depends on their speed
+SAME = "all in the same bits"
 ALONE = ("jit", "factored", "vmap", "shard_map", "seeds", "seeds_in_groups")
+T = TypeVar("T")
+# Two processes compile anew at each start, and LLVM takes most of that.
+QUICKLY = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 TOGETHER = (*COMMON, "--strategy=sharded")
-TOGETHER_BRIEFLY = (  # each start of two processes compiles anew: half a minute
+TOGETHER_BRIEFLY = (
     *("--dataset=digits", "--num_train=128", "--recipe=sgd_dropout_cnn", "--epochs=1"),
     *("--batch_size=64", "--checkpoint_every=1updates", "--strategy=sharded"),
 )
@@ -44,86 +50,70 @@ class Soak:
 
     def __init__(self, folder: Path, *, seed: int, scale: float) -> None:
         """Use a folder; `scale` is the share of each count that is done."""
-        self.folder, self.scale = folder, scale
-        self.rng = random.Random(seed)
+        self.folder, self.seed, self.scale = folder, seed, scale
         self._forks = [Forks() for _ in range(SIDE_BY_SIDE)]
         self._free = queue.SimpleQueue[Forks]()
         for forks in self._forks:
             self._free.put(forks)
 
     def changes(self) -> str:
-        """Kill before every change of the folder: every write, rename and removal."""
-        names = ("factored", "shard_map", "vmap", "jit", "seeds_in_groups")
-        told = ", ".join(self._killed_at_changes(self._quick(name)) for name in names)
-        return f"killed before a change of the folder: {told}; all in the same bits"
+        """Kill before every change of the folder: every write, rename and removal.
+
+        The strategies take turns: what is written does not depend on them.
+        """
+        single = [
+            self._quick(name) for name in ("factored", "shard_map", "vmap", "jit")
+        ]
+        told = [self._killed_at_changes(single)]
+        told.append(self._killed_at_changes([self._quick("seeds_in_groups")]))
+        return f"killed before a change of the folder: {', '.join(told)}; {SAME}"
 
     def together(self) -> str:
         """Kill process 0 of two, which writes, before every change of the folder."""
         flags, folder = TOGETHER_BRIEFLY, self.folder / "together"
-        told = self._killed_at_changes(Course("processes", flags, folder, launched))
-        return f"killed before a change of the folder: {told}; all in the same bits"
-
-    def _killed_at_changes(self, course: Course) -> str:
-        total = course.changes()
-        _ = course.expected  # before the threads ask for it
-        places = range(1, total + 1, max(1, round(1 / self.scale)))
-        kill = functools.partial(disturbances.kill_at_change, course)
-        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-            killed = list(pool.map(kill, places))
-        return f"{course.name} {sum(killed)} of {total}"
+        course = Course("processes", flags, folder, launched)
+        told = self._killed_at_changes([course])
+        return f"killed before a change of the folder: {told}; {SAME}"
 
     def full(self) -> str:
         """Fill the disk before changes of the folder."""
-        counts = {}
+        told = []
         for name in ("factored", "seeds_in_groups"):
             course = self._quick(name)
-            total = course.changes()
-            places = range(1, total + 1, max(1, round(4 / self.scale)))
-            _ = course.expected
+            places = range(1, course.changes() + 1, max(1, round(6 / self.scale)))
             fill = functools.partial(disturbances.fill_the_disk, course)
-            with ThreadPoolExecutor(len(self._forks)) as pool:
-                refused = list(pool.map(fill, places))
-            counts[name] = f"{sum(refused)} of {len(refused)}"
-        told = ", ".join(f"{name} {count}" for name, count in counts.items())
-        return (
-            f"disk full from a change on, told in a line: {told}; all in the same bits"
-        )
+            refused = self._side_by_side([course], fill, places)
+            told.append(f"{name} {sum(refused)} of {len(refused)}")
+        return f"disk full from a change on, told in a line: {', '.join(told)}; {SAME}"
 
     def kills(self) -> str:
         """Kill at random moments, from the first import to the end."""
-        counts: collections.Counter[str] = collections.Counter()
-        for number, course in self._in_turn(ALONE):
-            counts[course.name] += disturbances.kill_again_and_again(
-                course, self.rng, number
-            )
-            if counts.total() >= KILLS * self.scale:
-                break
-        return f"killed at random moments: {_told(counts)}; all in the same bits"
+        kill = disturbances.kill_again_and_again
+        counts = self._at_random(kill, round(KILLS * self.scale))
+        return f"killed at random moments: {_told(counts)}; {SAME}"
 
     def signals(self) -> str:
         """Ask to stop at random moments."""
-        counts: collections.Counter[str] = collections.Counter()
-        for number, course in self._in_turn(ALONE):
-            stopped = disturbances.stop_by_signal(course, self.rng, number)
-            counts[course.name] += stopped
-            if counts.total() >= SIGNALS * self.scale:
-                break
-        return f"stopped by SIGTERM or SIGINT: {_told(counts)}; all in the same bits"
+        stop = disturbances.stop_by_signal
+        counts = self._at_random(stop, round(SIGNALS * self.scale))
+        return f"stopped by SIGTERM or SIGINT: {_told(counts)}; {SAME}"
 
     def damage(self) -> str:
         """Damage files of unfinished runs and of finished ones."""
         told = []
+        courses = [self._quick(n) for n in ("factored", "seeds_in_groups")]
+        for course in courses:
+            course.killed_at(course.changes() * 3 // 4, "unfinished")
         for kind, count in (("flip", FLIPS), ("truncation", TRUNCATIONS)):
-            dealt: collections.Counter[str] = collections.Counter()
-            courses = [self._quick(n) for n in ("factored", "seeds_in_groups")]
-            for course in courses:
-                course.killed_at(course.changes() * 3 // 4, "unfinished")
-                _ = course.expected
-            for number in range(max(1, round(count * self.scale))):
+
+            def harm(number: int, kind: str = kind) -> str:
                 course = courses[number % len(courses)]
                 state = ("unfinished", "undisturbed")[number // 2 % 2]
-                dealt[disturbances.damage(course, state, self.rng, kind)] += 1
-            told.append(f"{kind}s: {_told(dealt)}")
+                return disturbances.damage(course, state, self._rng(number), kind)
+
+            numbers = range(max(1, round(count * self.scale)))
+            dealt = self._side_by_side(courses, harm, numbers)
+            told.append(f"{kind}s: {_told(collections.Counter(dealt))}")
         return "; ".join(told)
 
     def processes(self) -> str:
@@ -131,13 +121,14 @@ class Soak:
         course = Course("processes", TOGETHER, self.folder / "processes", launched)
         took: list[float] = []
         for number in range(10**3):
-            seconds = disturbances.lose_a_process(course, self.rng, number)
+            rng = self._rng(number)
+            seconds = disturbances.lose_a_process(course, rng, number)
             took += [] if seconds is None else [seconds]
             if len(took) >= LOSSES * self.scale:
                 break
         return (
             f"one of two processes killed: {len(took)}; the other ended after at most "
-            f"{max(took):.1f} s; all in the same bits"
+            f"{max(took):.1f} s; {SAME}"
         )
 
     def fuzz(self) -> str:
@@ -153,6 +144,52 @@ class Soak:
         )
         assert done.returncode == 0, done.stdout[-3000:]
         return f"fuzzed, 20,000 inputs a reader: {done.stdout.splitlines()[-1]}"
+
+    def _killed_at_changes(self, courses: Sequence[Course]) -> str:
+        total = courses[0].changes()
+
+        def kill(place: int) -> bool:
+            course = courses[place % len(courses)]
+            return disturbances.kill_at_change(course, place)
+
+        places = range(1, total + 1, max(1, round(1 / self.scale)))
+        killed = self._side_by_side(courses, kill, places)
+        names = " and ".join(course.name for course in courses)
+        return f"{names} at {sum(killed)} of {total}"
+
+    def _at_random(
+        self, disturb: Callable[[Course, random.Random, int], int], least: int
+    ) -> collections.Counter[str]:
+        """Disturb courses in turn until so many of them were; count them."""
+        courses = [
+            Course(name, COURSES[name], self.folder / f"shell_{name}", from_shell)
+            for name in ALONE
+        ]
+        counts: collections.Counter[str] = collections.Counter()
+        numbers = itertools.count()
+        while counts.total() < least:
+            some = list(itertools.islice(numbers, len(courses)))
+
+            def one(number: int) -> int:
+                course = courses[number % len(courses)]
+                return disturb(course, self._rng(number), number)
+
+            for number, times in zip(
+                some, self._side_by_side(courses, one, some), strict=True
+            ):
+                counts[courses[number % len(courses)].name] += times
+        return counts
+
+    def _side_by_side(
+        self, courses: Sequence[Course], do: Callable[[int], T], numbers: Iterable[int]
+    ) -> list[T]:
+        for course in courses:
+            _ = course.expected  # before the threads ask for it
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            return list(pool.map(do, numbers))
+
+    def _rng(self, number: int) -> random.Random:
+        return random.Random(1000 * self.seed + number)
 
     def close(self) -> None:
         """End the processes that are forked."""
@@ -171,18 +208,10 @@ class Soak:
             self._free.put(forks)
         return Ended(done.returncode, done.stdout, done.stderr, 0.0)
 
-    def _in_turn(self, names: tuple[str, ...]) -> Iterator[tuple[int, Course]]:
-        courses = [
-            Course(name, COURSES[name], self.folder / f"shell_{name}", from_shell)
-            for name in names
-        ]
-        for number in range(10**6):
-            yield number, courses[number % len(courses)]
-
 
 def launched(argv, cwd: Path) -> Ended:
     """Run as two processes."""
-    return from_shell([str(LAUNCH), "--", *argv], cwd)
+    return wait_for(start([LAUNCH, "--", *argv], cwd, QUICKLY))
 
 
 def _told(counts: collections.Counter[str]) -> str:
