@@ -192,7 +192,7 @@ KINDS = (
     ),
     Kind(
         "test_train_script.py::test_a_workdir_that_cannot_be_written",
-        ("[full-", "[-expected"),
+        ("[-expected",),
         "test_workdir refuses the others without a script",
     ),
     Kind(

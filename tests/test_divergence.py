@@ -27,6 +27,7 @@ from cnnjax.results.outcomes import dead_classes, read_outcome
 from cnnjax.strategies import STRATEGIES, Options, make_strategy
 from cnnjax.studies.reporting.files import write_report
 from cnnjax.studies.reproduction.plan import plan
+from cnnjax.telling.divergence import remarks, remarks_of_seeds
 from cnnjax.telling.seeds import interval_lines, seed_line
 from cnnjax.telling.text import divergence_of_run
 from cnnjax.training.records import EpochRecord
@@ -234,6 +235,22 @@ def test_the_script_stops_at_a_loss_that_is_not_finite(tmp_path, forks):
     again = forks.run(SCRIPTS / "train.py", *flags, cwd=tmp_path)
     assert again.returncode == 3
     assert "is finished: diverged" in again.stdout
+
+
+ROSE = "the training loss rose from 1 to 11: a lower learning rate may help"
+
+
+@pytest.mark.parametrize(
+    ("losses", "said"),
+    [((1.0, 11.0), [ROSE]), ((1.0, 9.0), []), ((1.0, 11.0, math.nan), []), ((), [])],
+)
+def test_a_loss_that_rose_is_told(losses, said):
+    records = [record(index + 1, loss, 0.1) for index, loss in enumerate(losses)]
+    ended = Run({}, records, {"loss": 0.1})
+    assert remarks(ended, np.array([0.5])) == said
+    several = [SeedRun(seed, ended, np.array([0.5]), None) for seed in (3, 7)]
+    told = " ".join(remarks_of_seeds(several)).replace("\n ", "")
+    assert ("its start: seed 3, seed 7; a lower" in told) == bool(said)
 
 
 def test_a_report_names_the_seeds_that_diverged(tmp_path):

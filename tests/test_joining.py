@@ -19,6 +19,7 @@ import pytest
 from cnnjax.base.errors import InputError
 from cnnjax.devices import arrival
 from cnnjax.devices.ending import LOST_STATUS
+from cnnjax.devices.cluster import Cluster
 from cnnjax.devices.rollcall import Place, call_roll
 from cnnjax.devices.wire import Wire, connect, listen
 
@@ -242,6 +243,53 @@ def test_strangers_do_not_disturb_the_roll():
     assert told == {0: [1], "word": "go"}
     silent.close()
     rude.close()
+
+
+def test_who_comes_once_all_have_met_is_told():
+    """Mistake: it waits for a process 0 that has left the roll call long ago."""
+    said = "have the processes met already, with another of this --process_index"
+    with listen(f"127.0.0.1:{free_port()}") as of_jax:
+        address = "{}:{}".format(*of_jax.getsockname())
+        with pytest.raises(InputError, match=said):
+            arrival.arrive(address, "[1, 2, {}]", patience=1, heartbeat=5)
+
+
+LOST = """
+import sys
+from cnnjax.devices.cluster import Cluster
+from cnnjax.devices.rollcall import Place, call_roll
+address = sys.argv[1]
+call_roll(Place(address, 3, 0), bind=address, alike={}, patience=20, heartbeat=5)
+"""
+
+
+def test_one_that_is_lost_while_it_joins_is_named(group):
+    (group.folder / "lost.py").write_text(LOST)
+    address = f"127.0.0.1:{free_port()}"
+    first = group.start("lost.py", address)
+    for _ in range(200):
+        try:
+            wire = Wire(connect(address, seconds=1))
+            break
+        except OSError:
+            time.sleep(0.1)
+    wire.tell("[1, 3, {}]")
+    time.sleep(0.3)
+    wire.close()
+    status, err = ended(first, within=20)
+    assert (status, err) == (
+        LOST_STATUS,
+        f"lost.py: process 1 was lost while joining; {AGAIN}",
+    )
+
+
+def test_a_port_that_is_taken_is_told_at_once():
+    with listen(f"127.0.0.1:{free_port()}") as taken:
+        address = "{}:{}".format(*taken.getsockname())
+        with pytest.raises(InputError, match="cannot listen at .*Address already in"):
+            call_roll(
+                Place(address, 2, 0), bind=address, alike={}, patience=1, heartbeat=5
+            )
 
 
 def _say_hello(address: str) -> str:

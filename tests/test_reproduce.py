@@ -122,6 +122,25 @@ def test_a_failed_job_is_told_and_the_others_go_on(call, tmp_path):
     assert "open: failed, see above" in (tmp_path / "w" / "report.md").read_text()
 
 
+def test_runs_on_other_data_are_not_mixed(call, tmp_path, houses):
+    """A table that was cut between two calls is named, and nothing is trained."""
+    table = Path(houses) / "Housing.csv"
+    whole = table.read_text()
+    assert call(system(house("one")))[0] == 0
+    result = tmp_path / "w/B/one/seed_0/result.json"
+    before = result.read_bytes()
+    table.write_text(whole[: whole.rindex("\n", 0, -1) + 1])
+    try:
+        with pytest.raises(
+            InputError, match=r"on other data: Housing\.csv has changed"
+        ):
+            call(system(house("one"), house("two")))
+    finally:
+        table.write_text(whole)
+    assert result.read_bytes() == before
+    assert not (tmp_path / "w/B/two").exists()
+
+
 def test_missing_data_is_explained_and_the_rest_reported(call, tmp_path):
     systems = system(image("pictures"), house("houses"))
     for job in plan([systems], scale="quick", workdir=tmp_path / "w"):

@@ -17,7 +17,7 @@ from cnnjax.experiments.experiment import Experiment, prepare
 from cnnjax.experiments.groups import compile_group
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.runs import run, run_group
-from cnnjax.laws.comparison import largest_error
+from cnnjax.laws.comparison import TOLERANCES, largest_error
 from cnnjax.strategies import Options
 from cnnjax.training.loop import LoopState
 
@@ -70,6 +70,32 @@ def test_resumed_training_ends_in_the_same_bits(strategy, place):
     assert [record.epoch for record in seen] == [r for r in (2, 3) if r > state.epoch]
     for mine, own in zip(ended.records, whole.records, strict=True):
         jax.tree.map(np.testing.assert_array_equal, mine.steps, own.steps)
+
+
+@pytest.mark.parametrize("form", ["eager", "vmap", "shard_map"])
+def test_another_form_goes_on_within_rounding(form):
+    """Also from within an epoch; more devices are another form, too."""
+    whole, states = unbroken("jit")
+    (state,) = (s for s in states if (s.epoch, s.update) == (1, 3))
+    ended = run(experiment_of(form), resume=state)
+    bound = TOLERANCES["float32"]
+    assert 0.0 <= largest_error(ended.params, whole.params) <= bound
+    assert [r.epoch for r in ended.records] == [1, 2, 3]
+    for mine, own in zip(ended.records, whole.records, strict=True):
+        assert mine.train["loss"] == pytest.approx(own.train["loss"], rel=1e-4)
+
+
+def test_more_epochs_end_as_if_they_had_been_asked_for_at_once():
+    """With the same rates, in the same bits."""
+    short, long = (
+        prepare(override(TINY, strategy="jit", batch_size=8, epochs=epochs), DATASET)
+        for epochs in (2, 4)
+    )
+    states: list[LoopState] = []
+    run(short, on_state=lambda state: states.append(copied(state)))
+    resumed, whole = run(long, resume=states[-1]), run(long)
+    assert largest_error(resumed.params, whole.params) == 0.0
+    assert timeless(resumed.records) == timeless(whole.records)
 
 
 def test_a_finished_run_resumes_to_itself():

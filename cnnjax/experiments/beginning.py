@@ -110,7 +110,7 @@ def look(
 def _config(workdir: Workdir) -> Mapping[str, Any]:
     assert workdir.path is not None
     try:
-        return read_config(workdir.path)
+        return read_config(shown_path(workdir.path))
     except InputError as error:
         raise InputError(f"{error}; --overwrite to replace that run") from error
 
@@ -119,7 +119,7 @@ def _what_is_wrong(workdir: Workdir) -> str | None:
     """Return what is wrong with the results of a finished run; None: nothing."""
     assert workdir.path is not None
     try:
-        read_result(workdir.path)
+        read_result(shown_path(workdir.path))
     except InputError as error:
         return str(error)
     return None

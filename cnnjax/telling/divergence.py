@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from cnnjax.experiments.runs import Run
+from cnnjax.experiments.seed_run import SeedRun
 from cnnjax.telling.layout import wrap
+from cnnjax.telling.seeds import named
 from cnnjax.telling.text import metric_text
 from cnnjax.training.divergence import Divergence
 
@@ -38,22 +42,54 @@ def remarks(run: Run, labels: np.ndarray) -> list[str]:
 
     `labels` are those of the test examples.
     """
-    losses = [record.train["loss"] for record in run.records]
-    if not losses or run.diverged:
-        return []
     said = []
-    accuracy, guess = run.test.get("accuracy"), _share_of_a_guess(labels)
-    if accuracy is not None and accuracy <= guess + NEAR_CHANCE:
+    if _learned_nothing(run, labels):
+        guess = metric_text("accuracy", _share_of_a_guess(labels))
         said.append(
-            f"nothing was learned: a guess, always the same class, is right for "
-            f"{metric_text('accuracy', guess)} of the test examples"
+            "nothing was learned: a guess, always the same class, is right for "
+            f"{guess} of the test examples"
         )
-    if losses[-1] > TIMES_ITS_START * losses[0] > 0:
+    if _rose(run):
+        first, last = (run.records[at].train["loss"] for at in (0, -1))
         said.append(
-            f"the training loss rose from {losses[0]:.4g} to {losses[-1]:.4g}: a lower "
-            "learning rate may help"
+            f"the training loss rose from {first:.4g} to {last:.4g}: a lower learning "
+            "rate may help"
         )
     return list(map(wrap, said))
+
+
+def remarks_of_seeds(ended: Sequence[SeedRun]) -> list[str]:
+    """Say the same of several seeds, each in one line that names them."""
+    idle = [one.seed for one in ended if _learned_nothing(one.run, one.test_labels)]
+    rose = [one.seed for one in ended if _rose(one.run)]
+    said = []
+    if idle:
+        said.append(
+            f"nothing was learned by {named(idle)}: no better than a guess, always the "
+            "same class"
+        )
+    if rose:
+        said.append(
+            f"the training loss rose to more than {TIMES_ITS_START:.0f} times its "
+            f"start: {named(rose)}; a lower learning rate may help"
+        )
+    return list(map(wrap, said))
+
+
+def _learned_nothing(run: Run, labels: np.ndarray) -> bool:
+    """Whether a trained network is as good as a guess."""
+    accuracy = run.test.get("accuracy")
+    if not run.records or run.diverged or accuracy is None:
+        return False
+    return accuracy <= _share_of_a_guess(labels) + NEAR_CHANCE
+
+
+def _rose(run: Run) -> bool:
+    """Whether the loss ended far above its start."""
+    losses = [record.train["loss"] for record in run.records]
+    if not losses or run.diverged:
+        return False
+    return losses[-1] > TIMES_ITS_START * losses[0] > 0
 
 
 def _share_of_a_guess(labels: np.ndarray) -> float:

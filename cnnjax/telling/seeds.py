@@ -14,7 +14,7 @@ def seed_line(seed_run: SeedRun) -> str:
     """Describe how the run of one seed ended."""
     test = seed_run.run.test
     parts = [f"seed {seed_run.seed:>3}"]
-    parts += [f"test {name} {metric_text(name, test[name])}" for name in _named(test)]
+    parts += [f"test {name} {metric_text(name, test[name])}" for name in _shown(test)]
     parts.append(f"{sum(record.seconds for record in seed_run.run.records):.1f} s")
     if seed_run.run.diverged:
         parts.append(f"diverged{unpredicted(seed_run.run)}")
@@ -43,7 +43,7 @@ def interval_lines(
     others = [seed for seed in not_finite if seed not in diverged]
     why = {"they diverged": diverged, f"their test {metric} is not finite": others}
     lines = [
-        wrap(f"left out because {reason}: {_seeds(seeds)}")
+        wrap(f"left out because {reason}: {named(seeds)}")
         for reason, seeds in why.items()
         if seeds
     ]
@@ -72,10 +72,15 @@ def listed(group: Sequence[int]) -> str:
     return f"seeds {group[0]} to {group[-1]}" if group[1:] else f"seed {group[0]}"
 
 
-def _seeds(seeds: Sequence[int]) -> str:
+def named(seeds: Sequence[int]) -> str:
+    """Name seeds, whatever they are.
+
+    >>> named([4, 8])
+    'seed 4, seed 8'
+    """
     return ", ".join(f"seed {seed}" for seed in seeds)
 
 
-def _named(test: Mapping[str, float]) -> list[str]:
+def _shown(test: Mapping[str, float]) -> list[str]:
     """Return the test metrics to show, the main one first."""
     return [name for name in ("accuracy", "loss") if name in test]

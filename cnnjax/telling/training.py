@@ -185,7 +185,8 @@ def train_seeds(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> T
         not_finite=found.not_finite,
         diverged=found.diverged,
     )
-    return Told([], lines, STATUS_OF_DIVERGENCE if stopped else 0)
+    remarks = divergence.remarks_of_seeds(journal.ended)
+    return Told([], [*remarks, *lines], STATUS_OF_DIVERGENCE if stopped else 0)
 
 
 def train(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> Told:
