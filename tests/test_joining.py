@@ -18,8 +18,8 @@ import pytest
 
 from cnnjax.base.errors import InputError
 from cnnjax.devices import arrival
-from cnnjax.devices.ending import LOST_STATUS
 from cnnjax.devices.cluster import Cluster
+from cnnjax.devices.ending import LOST_STATUS
 from cnnjax.devices.rollcall import Place, call_roll
 from cnnjax.devices.wire import Wire, connect, listen
 
@@ -256,7 +256,6 @@ def test_who_comes_once_all_have_met_is_told():
 
 LOST = """
 import sys
-from cnnjax.devices.cluster import Cluster
 from cnnjax.devices.rollcall import Place, call_roll
 address = sys.argv[1]
 call_roll(Place(address, 3, 0), bind=address, alike={}, patience=20, heartbeat=5)
