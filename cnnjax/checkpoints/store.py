@@ -52,8 +52,10 @@ class Store:
     next call of `save` or `wait`.
     """
 
-    def __init__(self, folder: Path, *, keep: int = KEEP) -> None:
+    def __init__(self, folder: Path, *, keep: int = KEEP, sweep: bool = True) -> None:
         """Use a folder, which need not exist; remove what was never finished.
+
+        Without `sweep` it only reads: the run may be going on.
 
         Raises:
             InputError: the folder is a link or a file.
@@ -67,7 +69,8 @@ class Store:
         self._damaged: set[str] = set()
         self._saver = ThreadPoolExecutor(1, "checkpoint")
         self._saving: Future[None] | None = None
-        durable.sweep(folder)
+        if sweep:
+            durable.sweep(folder)
 
     def save(
         self, name: str, snapshot: Snapshot, *, score: float | None = None

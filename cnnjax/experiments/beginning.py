@@ -160,7 +160,7 @@ def _check_same(
                 f"{where} holds a run of several seeds and {before} epochs, and seeds "
                 f"that have ended cannot go on to {after}; choose another --workdir"
             )
-        if isinstance(before, int) and _same_rates(experiment, before):
+        if isinstance(before, int) and same_rates(experiment, before):
             expect(f"--epochs of at least {before} in {where}", after, after >= before)
             return before
         raise InputError(
@@ -182,7 +182,7 @@ def _listed(
     return ", ".join([*pairs, *(["..."] if names[5:] else [])])
 
 
-def _same_rates(experiment: Experiment, epochs: int) -> bool:
+def same_rates(experiment: Experiment, epochs: int) -> bool:
     """Whether the updates made in so many epochs have the rates of this experiment."""
     per_epoch = -(-experiment.examples_per_epoch // experiment.loop.batch_size)
     optimizer = experiment.recipe.optimizer

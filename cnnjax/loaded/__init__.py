@@ -1,0 +1,11 @@
+"""A run read back from its folder: predict with it, evaluate it, go on training.
+
+run.py          the run as a value
+reading.py      its settings and its parameters, from the files
+evaluation.py   its predictions on examples, and how good they are
+"""
+
+from cnnjax.loaded.evaluation import Evaluation
+from cnnjax.loaded.run import LoadedRun, load_run
+
+__all__ = ["Evaluation", "LoadedRun", "load_run"]
