@@ -309,7 +309,8 @@ def test_training_goes_on_as_if_it_had_never_ended(tmp_path):
 
 def test_a_schedule_that_depends_on_the_epochs_cannot_go_on(tmp_path):
     recipe, dataset = small("adam_cosine_cnn")
-    trained(tmp_path / "run", override(recipe, epochs=2), dataset)
+    recipe = override(recipe, epochs=2, schedule="one_cycle")
+    trained(tmp_path / "run", recipe, dataset)
     with pytest.raises(InputError, match="depends on its 2 epochs: it cannot go on"):
         load_run(tmp_path / "run").continue_(epochs=3, dataset=dataset)
 
