@@ -208,7 +208,10 @@ FULL_AT = (
 )
 
 
-@pytest.mark.parametrize("file", ["params.safetensors", "result.json"])
+@pytest.mark.parametrize(
+    "file",
+    ["params.safetensors", pytest.param("result.json", marks=pytest.mark.slow)],
+)
 def test_a_disk_that_is_full_at_the_very_end_keeps_the_network(file, train, tmp_path):
     full = FULL_AT.format(name="write_bytes", file=file)
     done = train("--workdir=w", before=full)
@@ -248,6 +251,7 @@ def test_no_room_for_a_checkpoint_keeps_those_before(train, tmp_path):
     assert "\nresumed after epoch 1\n" in again.stdout
 
 
+@pytest.mark.slow
 def test_a_folder_that_vanishes_while_it_is_trained_into(train, tmp_path):
     vanish = (
         "import shutil\nfrom cnnjax.experiments.journal import Journal\n"
@@ -266,6 +270,7 @@ def test_a_folder_that_vanishes_while_it_is_trained_into(train, tmp_path):
     assert (tmp_path / "w" / "result.json").exists()
 
 
+@pytest.mark.slow
 def test_a_full_stdout_loses_no_run(train, tmp_path):
     """What was trained until then is kept."""
     full = "os.dup2(os.open('/dev/full', os.O_WRONLY), 1)"

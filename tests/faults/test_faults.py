@@ -57,6 +57,7 @@ def test_killed_at_any_change_it_goes_on_to_the_same_bits(name, course_of):
     assert [kill_at_change(course, place) for place in places][:-1] == [True] * 2
 
 
+@pytest.mark.slow  # test_what_happens fills it up twice
 def test_a_disk_that_fills_up_at_any_change_is_told_in_a_line(course_of):
     course = course_of("factored")
     changes = course.changes()
@@ -69,7 +70,7 @@ def test_damaged_files_are_named_or_harmless(kind, course_of):
     course, rng = course_of("factored"), random.Random(0)
     changes = course.changes()
     assert course.killed_at(changes // 2, f"unfinished_{kind}").status == -9, changes
-    for _ in range(3):
+    for _ in range(2):
         damage(course, f"unfinished_{kind}", rng, kind)
 
 
