@@ -17,6 +17,7 @@ from pathlib import Path
 from harness import (
     LAUNCH,
     MOST_STARTS,
+    QUICKLY,
     ROOT,
     Course,
     Ended,
@@ -152,7 +153,7 @@ def lose_a_process(course: Course, rng: random.Random, number: int) -> float | N
     """
     workdir = f"lost_{number}"
     argv = [str(LAUNCH), "--heartbeat_seconds=10", "--", *course.argv(workdir)]
-    running = start(argv, course.folder)
+    running = start(argv, course.folder, QUICKLY)
     time.sleep(rng.uniform(0.5, 14.0))
     victim = rng.choice(children_of(running.pid) or [None])
     begun = time.monotonic()
@@ -164,7 +165,7 @@ def lose_a_process(course: Course, rng: random.Random, number: int) -> float | N
         assert took < ENDS_WITHIN, took
         assert ended.err, "nothing was said"
     from_where = goes_on_from(course.folder / workdir)
-    again = wait_for(start(argv, course.folder))
+    again = wait_for(start(argv, course.folder, QUICKLY))
     assert again.status == 0, again.err
     assert from_where in " ".join(again.out.split()), (from_where, again.out)
     assert end_of(course.folder / workdir) == course.expected, workdir

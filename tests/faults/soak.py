@@ -26,7 +26,17 @@ from typing import TypeVar
 
 import disturbances
 from forked import Forks
-from harness import COMMON, COURSES, LAUNCH, Course, Ended, from_shell, start, wait_for
+from harness import (
+    COMMON,
+    COURSES,
+    LAUNCH,
+    QUICKLY,
+    Course,
+    Ended,
+    from_shell,
+    start,
+    wait_for,
+)
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -36,8 +46,6 @@ SIDE_BY_SIDE = 2  # runs, where nothing depends on their speed
 SAME = "all in the same bits"
 ALONE = ("jit", "factored", "vmap", "shard_map", "seeds", "seeds_in_groups")
 T = TypeVar("T")
-# Two processes compile anew at each start, and LLVM takes most of that.
-QUICKLY = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 TOGETHER = (*COMMON, "--strategy=sharded")
 TOGETHER_BRIEFLY = (
     *("--dataset=digits", "--num_train=128", "--recipe=sgd_dropout_cnn", "--epochs=1"),
@@ -51,6 +59,7 @@ class Soak:
     def __init__(self, folder: Path, *, seed: int, scale: float) -> None:
         """Use a folder; `scale` is the share of each count that is done."""
         self.folder, self.seed, self.scale = folder, seed, scale
+        self._courses: dict[str, Course] = {}
         self._forks = [Forks() for _ in range(SIDE_BY_SIDE)]
         self._free = queue.SimpleQueue[Forks]()
         for forks in self._forks:
@@ -71,7 +80,7 @@ class Soak:
     def together(self) -> str:
         """Kill process 0 of two, which writes, before every change of the folder."""
         flags, folder = TOGETHER_BRIEFLY, self.folder / "together"
-        course = Course("processes", flags, folder, launched)
+        course = Course("together", flags, folder, launched)
         told = self._killed_at_changes([course])
         return f"killed before a change of the folder: {told}; {SAME}"
 
@@ -198,7 +207,10 @@ class Soak:
 
     def _quick(self, name: str) -> Course:
         """Return a course whose runs need not import the libraries again."""
-        return Course(name, COURSES[name], self.folder / name, self._forked)
+        if name not in self._courses:
+            folder = self.folder / name
+            self._courses[name] = Course(name, COURSES[name], folder, self._forked)
+        return self._courses[name]
 
     def _forked(self, argv, cwd: Path) -> Ended:
         forks = self._free.get()
