@@ -92,6 +92,7 @@ def prepare(clock: Clock, cache: CompileCache) -> tuple[Journal, Prepare]:
         environment=describe_environment(),
         how=_flags.noted(),
         data=fingerprint(dataset),
+        class_names=dataset.class_names,
         log_steps=FLAGS.log_steps,
     )
     return journal, prepare_fn

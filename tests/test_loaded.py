@@ -322,7 +322,7 @@ LABELS = RNG.integers(0, 4, 300)
 LOGITS = RNG.normal(size=(300, 4)) + 2 * np.eye(4)[LABELS] * RNG.integers(
     0, 2, (300, 1)
 )
-FOUND = Evaluation(0.5, LABELS, LOGITS, ("a", "b", "c", "d"))
+FOUND = Evaluation(0.5, LOGITS, LABELS, LOGITS, ("a", "b", "c", "d"))
 
 
 def test_tables_are_those_of_scikit_learn():
@@ -384,7 +384,7 @@ def test_the_evaluation_is_json():
     assert json.loads(json.dumps(FOUND.to_json(), allow_nan=False))["right"] == int(
         FOUND.right
     )
-    regression = Evaluation(0.5, LABELS[:, None] / 4, LOGITS[:, :1], ())
+    regression = Evaluation(0.5, LOGITS, LABELS[:, None] / 4, LOGITS[:, :1], ())
     assert regression.to_json() == {"examples": 300, "loss": 0.5}
 
 

@@ -38,6 +38,7 @@ class Journal:
     environment: Mapping[str, Any]  # see `describe_environment`
     how: Mapping[str, Any] = field(default_factory=dict)  # see `config`
     data: Mapping[str, str] = field(default_factory=dict)  # digests, by file
+    class_names: Sequence[str] = ()  # empty: a regression
     log_steps: bool = False  # every update's metrics, into steps.csv
     starts: list[int] = field(default_factory=lambda: [1])  # of the program, for a run
     lines: list[dict[str, Any]] = field(default_factory=list)  # of metrics.jsonl
@@ -53,6 +54,7 @@ class Journal:
             "microbatch_size": one.form.options.microbatch_size,
             **self.how,
             "data": dict(self.data),
+            **({"class_names": list(self.class_names)} if self.class_names else {}),
         }
 
     def about(self) -> dict[str, Any]:

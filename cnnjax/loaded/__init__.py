@@ -2,6 +2,7 @@
 
 run.py          the run as a value
 reading.py      its settings and its parameters, from the files
+inputs.py       raw examples, as a caller gives them
 evaluation.py   its predictions on examples, and how good they are
 """
 

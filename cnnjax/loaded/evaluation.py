@@ -30,6 +30,7 @@ class Evaluation(NamedTuple):
     """How good a network is on labelled examples; each example counts once."""
 
     loss: float  # mean over the examples: nats or squared units
+    inputs: Num[np.ndarray, "examples *example"]  # raw, not copied
     labels: np.ndarray  # classes or targets, in the order of the examples
     outputs: Float[np.ndarray, "examples outputs"]  # logits, or predicted targets
     class_names: tuple[str, ...]  # empty: a regression

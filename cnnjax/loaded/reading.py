@@ -36,6 +36,7 @@ class Settings(NamedTuple):
     faults: tuple[str, ...]
     microbatch_size: int | None
     data: dict[str, Any]  # sha256 of what was read, by name
+    class_names: tuple[str, ...]  # empty: a regression, or a run of before
 
 
 def read_settings(folder: Path) -> Settings:
@@ -58,7 +59,8 @@ def read_settings(folder: Path) -> Settings:
     seeds = config.get("seeds") or [config.get("seed", 0)]
     faults = tuple(config.get("faults", ()))
     size, data = config.get("microbatch_size"), config.get("data", {})
-    return Settings(recipe, tuple(seeds), faults, size, data)
+    names = tuple(config.get("class_names", ()))
+    return Settings(recipe, tuple(seeds), faults, size, data, names)
 
 
 def choose_seed(folder: Path, seeds: tuple[int, ...], seed: int | None) -> int:

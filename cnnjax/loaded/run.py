@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-from jaxtyping import ArrayLike, Float, Num
+from jaxtyping import Array, ArrayLike, Float, Num
 
 from cnnjax.base.arguments import at_least, instance_of, named, optional
 from cnnjax.base.errors import InputError, expect
-from cnnjax.base.settings import check_settings
 from cnnjax.checkpoints.snapshot import restore
 from cnnjax.checkpoints.store import Store
 from cnnjax.data import load_dataset
-from cnnjax.data.arrays import as_array, as_held
 from cnnjax.data.checks import check_dataset
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.fingerprints import changed, fingerprint
@@ -29,7 +27,9 @@ from cnnjax.experiments.recipe import Recipe
 from cnnjax.experiments.runs import Run, make_test, run
 from cnnjax.faults import switch_in
 from cnnjax.loaded.evaluation import Evaluation, outputs_of
+from cnnjax.loaded.inputs import as_examples, is_single
 from cnnjax.loaded.reading import Settings, choose_seed, read_params, read_settings
+from cnnjax.models.stack import layer_rows
 from cnnjax.results.fields import field, read_epochs, read_result
 from cnnjax.results.folders import folder_named, shown_path
 from cnnjax.results.schema import RESULT
@@ -38,6 +38,9 @@ from cnnjax.strategies import NO_OPTIONS, Options
 from cnnjax.types import Examples, Params
 
 Part = Literal["test", "train", "all"]
+
+
+PARTS = get_args(Part)
 
 
 class LoadedRun(NamedTuple):
@@ -61,6 +64,25 @@ class LoadedRun(NamedTuple):
         """Return versions and machine of the training; empty: it is not finished."""
         return (self.result or {}).get("environment", {})
 
+    @property
+    def classifies(self) -> bool:
+        """Whether it predicts classes, not numbers."""
+        return self._objective().predict is not None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return the names of the classes; numbers where no name is known."""
+        count = layer_rows(self.recipe.model)[-1].output_shape[0]
+        known = self.settings.class_names
+        return known if len(known) == count else tuple(map(str, range(count)))
+
+    @property
+    def apply_fn(self) -> Callable[..., Array]:
+        """Return the network: `apply_fn(params, raw example) -> outputs`."""
+        apply_fn = self._objective().apply_fn
+        assert apply_fn is not None
+        return apply_fn
+
     def outputs(
         self, images: Num[ArrayLike, "..."]
     ) -> Float[np.ndarray, "examples outputs"]:
@@ -74,16 +96,16 @@ class LoadedRun(NamedTuple):
             InputError: another shape, other pixels, or a JAX setting under which this
                 cannot run.
         """
-        return outputs_of(self._objective().apply_fn, self.params, self._held(images))
+        return outputs_of(self.apply_fn, self.params, as_examples(self.recipe, images))
 
     def predict(self, images: Num[ArrayLike, "..."]) -> np.ndarray:
         """Return the class of an example (int), or of each of several; see `outputs`.
 
         NO_PREDICTION, -1, where the logits define none. Of a regression: the targets.
         """
-        single = self._is_single(as_array(images, "images").shape)
+        single = is_single(self.recipe, images)
         outputs = self.outputs(images)
-        found = self._of(outputs).predictions if self._classifies else outputs
+        found = self._of(outputs).predictions if self.classifies else outputs
         return found[0] if single else found
 
     def probabilities(self, images: Num[ArrayLike, "..."]) -> Float[np.ndarray, "..."]:
@@ -92,8 +114,8 @@ class LoadedRun(NamedTuple):
         Raises:
             InputError: as `outputs`; or the run is a regression.
         """
-        expect("a run that predicts classes", self.recipe.loss, self._classifies)
-        single = self._is_single(as_array(images, "images").shape)
+        expect("a run that predicts classes", self.recipe.loss, self.classifies)
+        single = is_single(self.recipe, images)
         found = self._of(self.outputs(images)).probabilities
         return found[0] if single else found
 
@@ -113,7 +135,7 @@ class LoadedRun(NamedTuple):
         Raises:
             InputError: the data set is missing, does not fit, or has changed since.
         """
-        named(get_args(Part))("part", part)
+        named(PARTS)("part", part)
         optional(instance_of(Dataset))("dataset (see load_dataset)", dataset)
         if dataset is None:
             dataset = load_dataset(self.recipe.dataset, data_dir=data_dir)
@@ -131,9 +153,7 @@ class LoadedRun(NamedTuple):
         experiment = self._prepared(self.recipe, dataset)._replace(test=examples)
         measured = make_test(experiment)(self.recipe.epochs, self.params)
         outputs = outputs_of(experiment.apply_fn, self.params, examples.inputs)
-        return Evaluation(
-            measured["loss"], examples.labels, outputs, dataset.class_names
-        )
+        return Evaluation(measured["loss"], *examples, outputs, dataset.class_names)
 
     def continue_(
         self,
@@ -176,33 +196,12 @@ class LoadedRun(NamedTuple):
         at = restore(found.snapshot, like=like, keys=experiment.keys)
         return run(experiment, resume=at)
 
-    @property
-    def _classifies(self) -> bool:
-        return self._objective().predict is not None
-
     def _objective(self):
         return objective_of(self.recipe)
 
     def _of(self, outputs: np.ndarray) -> Evaluation:
-        names = tuple(map(str, range(outputs.shape[1])))
-        return Evaluation(np.nan, np.zeros(len(outputs), int), outputs, names)
-
-    def _is_single(self, shape: tuple[int, ...]) -> bool:
-        own = self.recipe.model.input_shape
-        return shape in (own, own[:-1] if own[-1] == 1 else own)
-
-    def _held(self, images: Num[ArrayLike, "..."]) -> np.ndarray:
-        check_settings()
-        inputs, own = as_array(images, "images"), self.recipe.model.input_shape
-        if own[-1] == 1 and inputs.shape[-len(own) + 1 :] == own[:-1]:
-            inputs = inputs[..., None]
-        single = inputs.shape == own
-        inputs = inputs[None] if single else inputs
-        fits = inputs.shape[1:] == own
-        expect(f"one example of shape {own}, or several", inputs.shape, fits)
-        inputs = as_held(inputs, "images")
-        check_pixels(self.recipe, inputs, part="given", may_be_dark=True)
-        return inputs
+        none = np.zeros(len(outputs), int)
+        return Evaluation(np.nan, none, none, outputs, self.class_names)
 
     def _prepared(self, recipe: Recipe, dataset: Dataset) -> Experiment:
         size = self.settings.microbatch_size

@@ -134,6 +134,9 @@ CONFIG = Schema(
         "evaluate_every": Field(int, "epochs between tests; 0: at the end", False),
         "group_size": Field(int, "seeds trained together in one program", False),
         "data": Field(dict, "sha256 of each file or array that was read", False),
+        "class_names": Field(
+            NAMES, "of the data set, in the order of the labels", False
+        ),
         "command": Field(NAMES, "the command line"),
     },
 )

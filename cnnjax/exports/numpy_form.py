@@ -1,0 +1,119 @@
+"""A network as its weights and a page of NumPy that runs them: `network.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cnnjax.base.errors import InputError
+from cnnjax.data.preprocessing import Identity, MinMaxPerImage, Standardize
+from cnnjax.experiments.recipe import Recipe
+from cnnjax.models.kinds import Activation, Conv, Dense, Dropout, Flatten, MaxPool
+from cnnjax.models.stack import layer_rows
+
+HEAD = '''"""{name}: a network trained by cnnjax, run by NumPy alone.
+
+    from network import predict
+    classes = predict(images)  # raw, [examples, {shape}]
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+WEIGHTS = dict(np.load(Path(__file__).with_name("weights.npz")))
+
+
+def conv(x, name, padding):
+    kernel, bias = WEIGHTS[f"{{name}}/kernel"], WEIGHTS[f"{{name}}/bias"]
+    x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[:2], (1, 2))
+    return np.einsum("nyxcij,ijcf->nyxf", windows, kernel, optimize=True) + bias
+
+
+def dense(x, name):
+    return x @ WEIGHTS[f"{{name}}/kernel"] + WEIGHTS[f"{{name}}/bias"]
+
+
+def max_pool(x, window):
+    n, rows, columns, channels = x.shape
+    x = x[:, : rows // window * window, : columns // window * window]
+    shape = (n, rows // window, window, columns // window, window, channels)
+    return x.reshape(shape).max(axis=(2, 4))
+
+
+def {head}(images):
+    x = np.asarray(images, np.float32)
+{lines}
+    return x
+'''
+TAIL = """
+
+def predict(images):
+    return logits(images).argmax(axis=1)
+"""
+FUNCTIONS = {
+    "relu": "np.maximum(x, 0)",
+    "tanh": "np.tanh(x)",
+    "leaky_relu": "np.where(x > 0, x, np.float32(0.001) * x)",
+}
+
+
+def source_of(recipe: Recipe, *, classifies: bool) -> str:
+    """Return the text of `network.py`.
+
+    Raises:
+        InputError: the network has a layer of another kind than this library's, or
+            computes in another type than float32.
+    """
+    if recipe.model.dtype != "float32":
+        raise InputError(
+            f"expected a network in float32 for NumPy, got {recipe.model.dtype}"
+        )
+    lines = [*_scaling(recipe.preprocessing)]
+    for row in layer_rows(recipe.model):
+        lines += _line(row.name, row.layer)
+    shape = ", ".join(map(str, recipe.model.input_shape))
+    head = HEAD.format(
+        name=recipe.name,
+        shape=shape,
+        lines="\n".join(f"    {line}" for line in lines),
+        head="logits" if classifies else "predict",
+    )
+    if not classifies:
+        head = head.replace("classes = predict", "targets = predict")
+    return head + (TAIL if classifies else "")
+
+
+def _scaling(how: Any) -> list[str]:
+    match how:
+        case Identity():
+            return []
+        case Standardize(mean, std):
+            return [
+                f"mean, std = np.float32({list(mean)}), np.float32({list(std)})",
+                "x = (x / 255 - mean) / std",
+            ]
+        case MinMaxPerImage():
+            return [
+                "axes = tuple(range(1, x.ndim))",
+                "low, high = x.min(axes, keepdims=True), x.max(axes, keepdims=True)",
+                "x = (x - low) / np.where(high > low, high - low, 1)",
+            ]
+    raise InputError(f"expected a preprocessing of ours for NumPy, got {how}")
+
+
+def _line(name: str, layer: Any) -> list[str]:
+    match layer:
+        case Conv(padding=padding):
+            return [f'x = conv(x, "{name}", {padding})']
+        case Dense():
+            return [f'x = dense(x, "{name}")']
+        case MaxPool(window):
+            return [f"x = max_pool(x, {window})"]
+        case Activation(function):
+            return [f"x = {FUNCTIONS[function]}"]
+        case Flatten():
+            return ["x = x.reshape(len(x), -1)"]
+        case Dropout():
+            return []
+    raise InputError(f"expected a layer of ours for NumPy, got {layer}")

@@ -1,0 +1,77 @@
+"""A network as StableHLO, which JAX, XLA and IREE run without this library.
+
+The programs are for CPU, CUDA and TPU, and for any number of examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export
+from jaxtyping import Array, Num
+
+from cnnjax.checkpoints.snapshot import like_tree, named
+from cnnjax.experiments.experiment import Experiment
+from cnnjax.loaded import LoadedRun
+from cnnjax.strategies import make_strategy
+from cnnjax.training.step import init_state, make_train_step
+from cnnjax.types import Batch
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def forward(run: LoadedRun, *, dtype: str) -> bytes:
+    """Return `forward(images) -> logits`, serialized; the parameters are in it.
+
+    `images` are raw, [examples, *example] of this type; a regression's are its inputs.
+    """
+    apply_fn, params = run.apply_fn, run.params
+
+    def forward(images: Num[Array, "examples *example"]) -> Array:
+        return jax.vmap(lambda image: apply_fn(params, image))(images)
+
+    shape = _of_any_number(run.recipe.model.input_shape)
+    spec = jax.ShapeDtypeStruct(shape, jnp.dtype(dtype))
+    return bytes(export.export(jax.jit(forward), platforms=PLATFORMS)(spec).serialize())
+
+
+def train_step(experiment: Experiment) -> tuple[bytes, dict[str, np.ndarray]]:
+    """Return `step(state, inputs, labels, seed) -> (state, loss)`, and a first state.
+
+    `state` is a dictionary of arrays by name: parameters, optimizer state, number of
+    updates. The gradient is the mean over the examples, by the strategy `vmap`; `seed`
+    (uint32) is of the keys for dropout.
+    """
+    strategy = make_strategy("vmap", experiment.objective)
+    step = make_train_step(strategy.value_and_grad, experiment.optimizer)
+    state = init_state(experiment.params, experiment.optimizer)
+    keyed = experiment.recipe.needs_keys
+
+    def flat(
+        leaves: Mapping[str, Array], inputs: Array, labels: Array, seed: Array
+    ) -> tuple[dict[str, Any], Array]:
+        count = inputs.shape[0]
+        keys = jax.random.split(jax.random.key(seed), count) if keyed else None
+        batch = Batch(inputs, labels, weights=jnp.ones(count), keys=keys)
+        after, metrics = step(like_tree(state, leaves, "state"), batch)
+        return named({"state": after}), metrics.means["loss"]
+
+    first = {k: np.asarray(v) for k, v in named({"state": state}).items()}
+    (count,) = export.symbolic_shape("examples")
+    inputs, labels = experiment.train
+    specs = (
+        {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in first.items()},
+        jax.ShapeDtypeStruct((count, *inputs.shape[1:]), inputs.dtype),
+        jax.ShapeDtypeStruct((count, *labels.shape[1:]), labels.dtype),
+        jax.ShapeDtypeStruct((), jnp.uint32),
+    )
+    program = export.export(jax.jit(flat), platforms=PLATFORMS)(*specs)
+    return bytes(program.serialize()), first
+
+
+def _of_any_number(shape: tuple[int, ...]) -> tuple[Any, ...]:
+    return (*export.symbolic_shape("examples"), *shape)

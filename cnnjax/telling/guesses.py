@@ -1,0 +1,53 @@
+"""What a network takes pictures for, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from cnnjax.base.printable import printable
+from cnnjax.loaded import LoadedRun
+from cnnjax.telling.examples import image_as_text
+from cnnjax.telling.loaded import loaded_text
+
+MOST = 3  # guesses
+
+
+def head(run: LoadedRun) -> list[str]:
+    """Say which network it is."""
+    return [loaded_text(run), ""]
+
+
+def guesses_of(
+    shares: Float[np.ndarray, " classes"], names: Sequence[str]
+) -> list[dict[str, float | str]]:
+    """Return the most likely classes with their probabilities; none: not numbers.
+
+    >>> guesses_of(np.array([0.25, 0.75]), ["cat", "dog"])
+    [{'class': 'dog', 'probability': 0.75}, {'class': 'cat', 'probability': 0.25}]
+    """
+    if not np.isfinite(shares).all():
+        return []
+    order = np.argsort(-shares, kind="stable")[:MOST]
+    return [{"class": names[i], "probability": float(shares[i])} for i in order]
+
+
+def guess_lines(
+    path: Path,
+    image: UInt8[np.ndarray, "rows columns colours"],
+    shares: Float[np.ndarray, " classes"],
+    names: Sequence[str],
+    *,
+    show: bool,
+) -> list[str]:
+    """Say what a picture is taken for, below what the network saw of it."""
+    told = [
+        f"{one['class']} ({100 * float(one['probability']):.1f} %)"
+        for one in guesses_of(shares, names)
+    ]
+    said = ", ".join(told) or "nothing: the outputs are not numbers"
+    drawn = [image_as_text(image), ""] if show else []
+    return [*drawn, printable(f"{path}: {said}")]
