@@ -69,7 +69,7 @@ def trained(folder: Path, recipe, dataset, *, seed: int = 0):
 
 def small(name: str):
     """A published recipe and few random examples for it."""
-    recipe = override(RECIPES[name], epochs=1, batch_size=8)
+    recipe = override(replace(RECIPES[name], num_train=None), epochs=1, batch_size=8)
     return recipe, random_dataset(recipe, train=40, test=23)
 
 

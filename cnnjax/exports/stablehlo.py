@@ -5,7 +5,7 @@ The programs are for CPU, CUDA and TPU, and for any number of examples.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -29,24 +29,32 @@ def forward(run: LoadedRun, *, dtype: str) -> bytes:
 
     `images` are raw, [examples, *example] of this type; a regression's are its inputs.
     """
+    (count,) = export.symbolic_shape("examples")
+    shape = (count, *run.recipe.model.input_shape)
+    spec = jax.ShapeDtypeStruct(shape, jnp.dtype(dtype))
+    program = export.export(forward_of(run), platforms=PLATFORMS)(spec)
+    return bytes(program.serialize())
+
+
+def forward_of(run: LoadedRun) -> Callable[[Num[Array, "examples *example"]], Array]:
+    """Return the program that is exported, as a function of this process."""
     apply_fn, params = run.apply_fn, run.params
 
+    @jax.jit
     def forward(images: Num[Array, "examples *example"]) -> Array:
         return jax.vmap(lambda image: apply_fn(params, image))(images)
 
-    shape = _of_any_number(run.recipe.model.input_shape)
-    spec = jax.ShapeDtypeStruct(shape, jnp.dtype(dtype))
-    return bytes(export.export(jax.jit(forward), platforms=PLATFORMS)(spec).serialize())
+    return forward
 
 
 def train_step(experiment: Experiment) -> tuple[bytes, dict[str, np.ndarray]]:
     """Return `step(state, inputs, labels, seed) -> (state, loss)`, and a first state.
 
     `state` is a dictionary of arrays by name: parameters, optimizer state, number of
-    updates. The gradient is the mean over the examples, by the strategy `vmap`; `seed`
+    updates. The gradient is the mean over the examples, by the strategy `jit`; `seed`
     (uint32) is of the keys for dropout.
     """
-    strategy = make_strategy("vmap", experiment.objective)
+    strategy = make_strategy("jit", experiment.objective)
     step = make_train_step(strategy.value_and_grad, experiment.optimizer)
     state = init_state(experiment.params, experiment.optimizer)
     keyed = experiment.recipe.needs_keys
@@ -71,7 +79,3 @@ def train_step(experiment: Experiment) -> tuple[bytes, dict[str, np.ndarray]]:
     )
     program = export.export(jax.jit(flat), platforms=PLATFORMS)(*specs)
     return bytes(program.serialize()), first
-
-
-def _of_any_number(shape: tuple[int, ...]) -> tuple[Any, ...]:
-    return (*export.symbolic_shape("examples"), *shape)

@@ -1,0 +1,184 @@
+"""Exports compute what the network computes, in a process without this library."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from jax import export
+from test_loaded import small, trained
+
+from cnnjax.base.errors import InputError
+from cnnjax.checkpoints.snapshot import like_tree
+from cnnjax.experiments.experiment import prepare
+from cnnjax.experiments.overrides import override
+from cnnjax.experiments.recipes import RECIPES
+from cnnjax.exports import checked, export_run, numpy_form, onnx_form, stablehlo
+from cnnjax.laws.comparison import largest_error
+from cnnjax.loaded import load_run
+from cnnjax.loaded.inputs import examples_to_try
+from cnnjax.models.stack import Activation, Conv, Dense, Flatten
+from cnnjax.training.step import init_state, make_train_step
+from cnnjax.types import Batch
+
+pytestmark = pytest.mark.xdist_group("exports")
+QUICK = ("sgd_dropout_cnn", "tanh_mlp_housing_narrow")
+
+
+@pytest.fixture(autouse=True)
+def same_flags(monkeypatch):
+    """Compile in fresh processes as in this one."""
+    monkeypatch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS_OF_TESTS"])
+
+
+@pytest.fixture(scope="module")
+def run_of(tmp_path_factory):
+    """Return a loaded run of a published recipe, trained a little."""
+    runs = {}
+
+    def run_of(name: str):
+        if name not in runs:
+            folder = tmp_path_factory.mktemp("run") / "run"
+            trained(folder, *small(name))
+            runs[name] = load_run(folder)
+        return runs[name]
+
+    return run_of
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in RECIPES],
+)
+def test_every_recipe_is_exported_and_is_the_same(name, run_of, tmp_path):
+    made = export_run(run_of(name), tmp_path / "to", ["stablehlo", "numpy"])
+    assert [one.format for one in made] == ["stablehlo", "numpy"]
+    assert made[0].error == 0.0
+    assert made[1].error <= 1e-5
+    assert all(path.exists() for one in made for path in one.files)
+
+
+def test_parameters_are_the_same_bits(run_of, tmp_path):
+    (made,) = export_run(run_of(QUICK[0]), tmp_path, ["safetensors"])
+    assert made.error == 0.0
+
+
+def test_a_program_takes_any_number_of_examples(run_of):
+    run = run_of("sgd_dropout_cnn")
+    program = export.deserialize(bytearray(stablehlo.forward(run, dtype="uint8")))
+    assert program.platforms == ("cpu", "cuda", "tpu")
+    for count in (1, 7):
+        images = examples_to_try(run.recipe, count)
+        expected = run.outputs(images)
+        np.testing.assert_allclose(program.call(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_training_step_is_that_of_the_library():
+    """Parameters, optimizer state and loss, over three updates."""
+    recipe, dataset = small("adam_cosine_cnn")
+    experiment = prepare(override(recipe, strategy="jit"), dataset)
+    content, first = stablehlo.train_step(experiment)
+    program = export.deserialize(bytearray(content))
+    assert program.platforms == ("cpu", "cuda", "tpu")
+    state = init_state(experiment.params, experiment.optimizer)
+    step = jax.jit(
+        make_train_step(experiment.strategy.value_and_grad, experiment.optimizer)
+    )
+    inputs, labels = (part[:8] for part in experiment.train)
+    leaves = first
+    for _ in range(3):
+        leaves, loss = program.call(leaves, inputs, labels, np.uint32(0))
+        batch = Batch(inputs, labels, weights=np.ones(8, np.float32), keys=None)
+        state, metrics = step(state, batch)
+        assert float(loss) == pytest.approx(float(metrics.means["loss"]), rel=1e-6)
+    exported = like_tree(state, leaves, "state")
+    assert largest_error(exported.params, state.params) <= 1e-6
+    assert int(exported.step) == int(state.step) == 3
+
+
+def test_an_export_that_computes_something_else_is_refused(
+    run_of, tmp_path, monkeypatch
+):
+    """Mistake: the padding is lost on the way."""
+    wrong = {**numpy_form.FUNCTIONS, "relu": "np.abs(x)"}
+    monkeypatch.setattr(numpy_form, "FUNCTIONS", wrong)
+    with pytest.raises(InputError, match="numpy: what was written .* something else"):
+        export_run(run_of("sgd_dropout_cnn"), tmp_path, ["numpy"])
+
+
+def test_an_export_that_cannot_be_loaded_is_refused(run_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(numpy_form, "HEAD", "this is no Python")
+    with pytest.raises(InputError, match="numpy: what was written cannot be loaded"):
+        export_run(run_of("sgd_dropout_cnn"), tmp_path, ["numpy"])
+
+
+def test_a_page_of_numpy_needs_nothing_else(run_of, tmp_path):
+    """Not JAX, and not this library."""
+    export_run(run_of("sgd_dropout_cnn"), tmp_path, ["numpy"])
+    program = "import sys, network; print(sorted({m.split('.')[0] for m in sys.modules}"
+    program += " & {'jax', 'cnnjax', 'scipy', 'torch'}))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_unknown_formats_and_other_types_are_refused(run_of, tmp_path):
+    run = run_of("sgd_dropout_cnn")
+    with pytest.raises(InputError, match="unknown format 'onxx'; did you mean onnx"):
+        export_run(run, tmp_path, ["onxx"])
+    half = replace(run.recipe, model=replace(run.recipe.model, dtype="bfloat16"))
+    with pytest.raises(InputError, match="a network in float32 for NumPy, got bfloat"):
+        numpy_form.source_of(half, classifies=True)
+    assert set(checked.READERS) == set(checked.FORMATS)
+
+
+def test_a_layer_of_another_kind_is_refused(run_of):
+    run = run_of("sgd_dropout_cnn")
+    odd = replace(run.recipe.model, layers=(Flatten(), Odd(), Dense(10)))
+    with pytest.raises(InputError, match="expected a layer of ours for NumPy, got"):
+        numpy_form.source_of(replace(run.recipe, model=odd), classifies=True)
+
+
+class Odd:
+    kind = "odd"
+
+    def sizes(self, shape):
+        return Activation("relu").sizes(shape)
+
+    def function(self, x):
+        return x
+
+
+@pytest.mark.parametrize("name", [QUICK[0], "sgd_wide_cnn"])
+def test_the_form_for_onnx_is_the_network(name, run_of):
+    """ONNX itself is an extra: here, the function that is converted."""
+    run = run_of(name)
+    images = examples_to_try(run.recipe, 5)
+    got = jax.jit(lambda images: onnx_form.batched(run, images))(images)
+    expected = run.outputs(images)
+    assert np.abs(got - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_without_the_packages_onnx_is_refused_in_a_line(run_of, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)
+    with pytest.raises(InputError, match=r"pip install -e '\.\[onnx\]'"):
+        export_run(run_of(QUICK[0]), tmp_path, ["onnx"])
+
+
+def test_padding_is_part_of_the_page(run_of):
+    run = run_of(QUICK[0])
+    padded = replace(
+        run.recipe.model, layers=(Conv(2, 3, padding=1), Flatten(), Dense(10))
+    )
+    page = numpy_form.source_of(replace(run.recipe, model=padded), classifies=True)
+    assert 'x = conv(x, "conv_0", 1)' in page
