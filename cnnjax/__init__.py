@@ -14,6 +14,7 @@ from cnnjax.experiments.recipes import RECIPES, Recipe, get_recipe
 from cnnjax.experiments.runs import Run, fit, run
 from cnnjax.faults import FAULTS
 from cnnjax.gradients.shares import batch_value_and_grad, serial_value_and_grad
+from cnnjax.loaded import LoadedRun, load_run
 from cnnjax.models.layers import conv2d, max_pool2d
 from cnnjax.models.losses import get_loss, make_loss_fn
 from cnnjax.models.network import init, make_apply
@@ -38,6 +39,7 @@ __all__ = [
     "Examples",
     "Experiment",
     "InputError",
+    "LoadedRun",
     "Metrics",
     "ModelConfig",
     "OptimizerConfig",
@@ -55,6 +57,7 @@ __all__ = [
     "init",
     "init_state",
     "load_dataset",
+    "load_run",
     "make_apply",
     "make_evaluate",
     "make_loss_fn",

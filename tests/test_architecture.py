@@ -66,7 +66,7 @@ def offences(module: str, imported: set[str]) -> list[str]:
 def test_the_picture_is_what_ls_says():
     there = {p.name for p in (ROOT / "cnnjax").iterdir() if p.name != "__pycache__"}
     assert set(pictured()) == there
-    assert len(pictured()) == len(there) <= 18
+    assert len(pictured()) == len(there) <= 20
     assert {room(module) for module in MODULES} == set(FLOORS) - {SELF}
 
 

@@ -27,7 +27,7 @@ from cnnjax.training.step import init_state, make_train_step
 from cnnjax.types import Batch
 
 pytestmark = pytest.mark.xdist_group("exports")
-QUICK = ("sgd_dropout_cnn", "tanh_mlp_housing_narrow")
+QUICK = ("sgd_dropout_cnn",)
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +159,9 @@ class Odd:
         return x
 
 
-@pytest.mark.parametrize("name", [QUICK[0], "sgd_wide_cnn"])
+@pytest.mark.parametrize(
+    "name", [QUICK[0], pytest.param("sgd_wide_cnn", marks=pytest.mark.slow)]
+)
 def test_the_form_for_onnx_is_the_network(name, run_of):
     """ONNX itself is an extra: here, the function that is converted."""
     run = run_of(name)

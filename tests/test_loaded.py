@@ -124,7 +124,7 @@ def test_a_description_that_lacks_something_is_refused():
         recipe_of({"type": "Dense", "features": 3})
 
 
-QUICK = ("adam_cosine_cnn", "tanh_mlp_housing_narrow", "momentum_mlp_serial")
+QUICK = ("adam_cosine_cnn", "tanh_mlp_housing_narrow")
 
 
 @pytest.mark.parametrize(
