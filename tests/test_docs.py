@@ -115,9 +115,9 @@ def test_the_python_of_the_strategies_runs(tmp_path):
 
 
 def test_only_pages_that_are_run_have_python():
-    """`findings.md` is run by `test_published.py`."""
+    """`findings.md` is run by `test_published.py`, `using.md` by `test_loaded.py`."""
     have = {page.name for page in PAGES if blocks(page.read_text(), "python")}
-    assert have == {"README.md", "strategies.md", "findings.md"}
+    assert have == {"README.md", "strategies.md", "findings.md", "using.md"}
 
 
 def test_the_readme_counts_right():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -397,6 +398,17 @@ def test_shares_that_cannot_be_are_refused(right, total):
 def test_intervals_are_within_the_shares_that_can_be():
     assert classification.wilson(0, 5)[0] == 0.0
     assert classification.wilson(5, 5)[1] == pytest.approx(1.0)
+
+
+def test_the_page_about_using_runs(learned, tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parent.parent / "docs" / "using.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    shutil.copytree(learned[1], tmp_path / "runs" / "digits")
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    first, *_ = capsys.readouterr().out.splitlines()
+    accuracy = learned[0].test["accuracy"]
+    assert first == f"2 2 {accuracy}"
 
 
 def test_devices_are_not_needed_to_predict(learned):

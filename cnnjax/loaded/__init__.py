@@ -3,6 +3,7 @@
 run.py          the run as a value
 reading.py      its settings and its parameters, from the files
 inputs.py       raw examples, as a caller gives them
+continuing.py   training that goes on from its newest checkpoint
 evaluation.py   its predictions on examples, and how good they are
 """
 

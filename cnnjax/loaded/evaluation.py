@@ -120,6 +120,10 @@ def outputs_of(
     params: Params,
     inputs: Num[np.ndarray, "n *example"],
 ) -> Float[np.ndarray, "n outputs"]:
-    """Apply a network to a stack of raw examples."""
+    """Apply a network to a stack of raw examples.
+
+    Raises:
+        InputError: there are none.
+    """
     expect("at least one example", len(inputs), len(inputs) > 0)
     return np.asarray(_each(apply_fn, params, jax.device_put(inputs)), np.float32)

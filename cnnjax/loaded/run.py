@@ -9,23 +9,19 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Num
 
-from cnnjax.base.arguments import at_least, instance_of, named, optional
+from cnnjax.base.arguments import instance_of, named, optional
 from cnnjax.base.errors import InputError, expect
-from cnnjax.checkpoints.snapshot import restore
-from cnnjax.checkpoints.store import Store
 from cnnjax.data import load_dataset
 from cnnjax.data.checks import check_dataset
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.fingerprints import changed, fingerprint
 from cnnjax.data.splits import split_dataset
-from cnnjax.experiments.beginning import same_rates
-from cnnjax.experiments.ended import state_like
 from cnnjax.experiments.experiment import Experiment, keys_of, objective_of, prepare
 from cnnjax.experiments.matching import check_pixels, check_shapes
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipe import Recipe
-from cnnjax.experiments.runs import Run, make_test, run
-from cnnjax.faults import switch_in
+from cnnjax.experiments.runs import Run, make_test
+from cnnjax.loaded.continuing import go_on
 from cnnjax.loaded.evaluation import Evaluation, outputs_of
 from cnnjax.loaded.inputs import as_examples, is_single
 from cnnjax.loaded.reading import Settings, choose_seed, read_params, read_settings
@@ -33,7 +29,6 @@ from cnnjax.models.stack import layer_rows
 from cnnjax.results.fields import field, read_epochs, read_result
 from cnnjax.results.folders import folder_named, shown_path
 from cnnjax.results.schema import RESULT
-from cnnjax.results.workdir import CHECKPOINTS
 from cnnjax.strategies import NO_OPTIONS, Options
 from cnnjax.types import Examples, Params
 
@@ -170,31 +165,10 @@ class LoadedRun(NamedTuple):
             InputError: fewer epochs than are done, no checkpoint to go on from, or data
                 that is missing or does not fit.
         """
-        done = len(self.epochs)
-        epochs = at_least(0)("epochs", epochs)
-        expect(
-            f"epochs of at least {done}, those that are done", epochs, epochs >= done
-        )
         if dataset is None:
             dataset = load_dataset(self.recipe.dataset, data_dir=data_dir)
-        experiment = self._prepared(override(self.recipe, epochs=epochs), dataset)
-        experiment = switch_in(experiment, self.settings.faults)
-        if not same_rates(experiment, self.recipe.epochs):
-            raise InputError(
-                f"the learning rate of {shown_path(self.path)} depends on its "
-                f"{self.recipe.epochs} epochs: it cannot go on to {epochs}"
-            )
-        store = Store(self.path / CHECKPOINTS, sweep=False)
-        damaged: list[str] = []
-        found = store.newest(on_damaged=damaged.append)
-        if found is None or self.settings.seeds[1:]:
-            why = f" ({'; '.join(damaged)})" if damaged else ""
-            raise InputError(
-                f"{shown_path(self.path)} has no checkpoint to go on from{why}"
-            )
-        like = state_like([experiment])
-        at = restore(found.snapshot, like=like, keys=experiment.keys)
-        return run(experiment, resume=at)
+        longer = self._prepared(override(self.recipe, epochs=epochs), dataset)
+        return go_on(self.path, self.settings, longer, done=len(self.epochs))
 
     def _objective(self):
         return objective_of(self.recipe)

@@ -17,10 +17,7 @@ PREDICTIONS = "seed,example,label,prediction"  # the columns of predictions.csv
 METRICS = {"loss": float, "accuracy": float, "grad_norm": float, "examples": int}
 NAMES, NUMBERS = list[str], list[int]  # kinds of a list
 WRITTEN_AS = {float: Real, int: Integral, NAMES: list | tuple, NUMBERS: list | tuple}
-PARTS = (
-    *("load", "advice", "prepare", "write", "compile", "train", "evaluate"),
-    "predict",
-)
+PARTS = tuple("load advice prepare write compile train evaluate predict".split())
 
 
 class Field(NamedTuple):
@@ -134,9 +131,7 @@ CONFIG = Schema(
         "evaluate_every": Field(int, "epochs between tests; 0: at the end", False),
         "group_size": Field(int, "seeds trained together in one program", False),
         "data": Field(dict, "sha256 of each file or array that was read", False),
-        "class_names": Field(
-            NAMES, "of the data set, in the order of the labels", False
-        ),
+        "class_names": Field(NAMES, "in the order of the labels", False),
         "command": Field(NAMES, "the command line"),
     },
 )

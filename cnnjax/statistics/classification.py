@@ -41,6 +41,9 @@ def wilson(right: int, total: int) -> tuple[float, float]:
     >>> low, high = wilson(98, 100)
     >>> print(f"{low:.4f} {high:.4f}")
     0.9300 0.9945
+
+    Raises:
+        InputError: a total below 1, or more right than there are.
     """
     total = at_least(1)("total", total)
     expect(f"right from 0 to {total}", right, 0 <= right <= total)

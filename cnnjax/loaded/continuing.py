@@ -1,0 +1,45 @@
+"""Training that goes on from a run's newest checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cnnjax.base.errors import InputError, expect
+from cnnjax.checkpoints.snapshot import restore
+from cnnjax.checkpoints.store import Store
+from cnnjax.experiments.beginning import same_rates
+from cnnjax.experiments.ended import state_like
+from cnnjax.experiments.experiment import Experiment
+from cnnjax.experiments.runs import Run, run
+from cnnjax.faults import switch_in
+from cnnjax.loaded.reading import Settings
+from cnnjax.results.folders import shown_path
+from cnnjax.results.workdir import CHECKPOINTS
+
+
+def go_on(folder: Path, settings: Settings, longer: Experiment, *, done: int) -> Run:
+    """Train until all epochs of an experiment are done; `done` are done.
+
+    It is the run's own, as it was prepared, but for the number of epochs.
+
+    Raises:
+        InputError: fewer epochs than are done, a learning rate that depends on their
+            number, or no checkpoint to go on from.
+    """
+    epochs, where = longer.recipe.epochs, shown_path(folder)
+    expect(f"epochs of at least {done}, those that are done", epochs, epochs >= done)
+    before = settings.recipe.epochs
+    if not same_rates(longer, before):
+        raise InputError(
+            f"the learning rate of {where} depends on its {before} epochs: it cannot "
+            f"go on to {epochs}"
+        )
+    damaged: list[str] = []
+    store = Store(folder / CHECKPOINTS, sweep=False)
+    found = store.newest(on_damaged=damaged.append)
+    if found is None or settings.seeds[1:]:
+        why = f" ({'; '.join(damaged)})" if damaged else ""
+        raise InputError(f"{where} has no checkpoint to go on from{why}")
+    like = state_like([longer])
+    at = restore(found.snapshot, like=like, keys=longer.keys)
+    return run(switch_in(longer, settings.faults), resume=at)
