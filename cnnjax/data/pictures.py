@@ -131,7 +131,8 @@ def as_digit(
     cut = ink[top:bottom, left:right]
     side = FILLS * min(rows, columns)
     scale = side / max(cut.shape)
-    size = tuple(max(1, round(n * scale)) for n in cut.shape[::-1])
+    height, width = (max(1, round(n * scale)) for n in cut.shape)
+    size = width, height
     held = Image.fromarray((255 * cut).astype(np.float32))
     small = np.asarray(
         held.resize(
@@ -142,8 +143,9 @@ def as_digit(
 
 
 def _without_specks(mask: np.ndarray) -> np.ndarray:
-    parts, count = ndimage.label(mask, np.ones((3, 3)))
-    sizes = ndimage.sum_labels(mask, parts, range(1, count + 1))
+    parts = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, np.ones((3, 3)), output=parts)
+    sizes = np.bincount(parts.ravel())[1:]
     kept = 1 + np.flatnonzero(sizes >= SPECK * sizes.max())
     return np.isin(parts, kept)
 

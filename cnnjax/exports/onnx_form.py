@@ -31,7 +31,7 @@ def write(run: LoadedRun, to: Path) -> None:
             not of this library, or another type than float32.
     """
     try:
-        from jax2onnx import to_onnx
+        from jax2onnx import to_onnx  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError(
             f"ONNX needs packages that are not installed ({error.name}); pip install "

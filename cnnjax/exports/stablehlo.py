@@ -5,7 +5,7 @@ The programs are for CPU, CUDA and TPU, and for any number of examples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -36,8 +36,8 @@ def forward(run: LoadedRun, *, dtype: str) -> bytes:
     return bytes(program.serialize())
 
 
-def forward_of(run: LoadedRun) -> Callable[[Num[Array, "examples *example"]], Array]:
-    """Return the program that is exported, as a function of this process."""
+def forward_of(run: LoadedRun) -> Any:
+    """Return the program that is exported: `forward(images) -> outputs`, jitted."""
     apply_fn, params = run.apply_fn, run.params
 
     @jax.jit
@@ -60,7 +60,7 @@ def train_step(experiment: Experiment) -> tuple[bytes, dict[str, np.ndarray]]:
     keyed = experiment.recipe.needs_keys
 
     def flat(
-        leaves: Mapping[str, Array], inputs: Array, labels: Array, seed: Array
+        leaves: Mapping[str, Any], inputs: Array, labels: Array, seed: Array
     ) -> tuple[dict[str, Any], Array]:
         count = inputs.shape[0]
         keys = jax.random.split(jax.random.key(seed), count) if keyed else None

@@ -17,7 +17,9 @@ PREDICTIONS = "seed,example,label,prediction"  # the columns of predictions.csv
 METRICS = {"loss": float, "accuracy": float, "grad_norm": float, "examples": int}
 NAMES, NUMBERS = list[str], list[int]  # kinds of a list
 WRITTEN_AS = {float: Real, int: Integral, NAMES: list | tuple, NUMBERS: list | tuple}
-PARTS = tuple("load advice prepare write compile train evaluate predict".split())
+PARTS = (
+    *("load", "advice", "prepare", "write", "compile", "train", "evaluate", "predict"),
+)
 
 
 class Field(NamedTuple):

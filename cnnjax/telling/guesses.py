@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -23,7 +24,7 @@ def head(run: LoadedRun) -> list[str]:
 
 def guesses_of(
     shares: Float[np.ndarray, " classes"], names: Sequence[str]
-) -> list[dict[str, float | str]]:
+) -> list[dict[str, Any]]:
     """Return the most likely classes with their probabilities; none: not numbers.
 
     >>> guesses_of(np.array([0.25, 0.75]), ["cat", "dog"])
@@ -32,7 +33,7 @@ def guesses_of(
     if not np.isfinite(shares).all():
         return []
     order = np.argsort(-shares, kind="stable")[:MOST]
-    return [{"class": names[i], "probability": float(shares[i])} for i in order]
+    return [{"class": str(names[i]), "probability": float(shares[i])} for i in order]
 
 
 def guess_lines(
@@ -45,7 +46,7 @@ def guess_lines(
 ) -> list[str]:
     """Say what a picture is taken for, below what the network saw of it."""
     told = [
-        f"{one['class']} ({100 * float(one['probability']):.1f} %)"
+        f"{one['class']} ({100 * one['probability']:.1f} %)"
         for one in guesses_of(shares, names)
     ]
     said = ", ".join(told) or "nothing: the outputs are not numbers"
