@@ -19,7 +19,7 @@ UNOPTIMIZED = XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0 $(OLD_E
 
 # What the version of JAX decides: for a second interpreter, optimized as in use. Laws but
 # that of equal gradients, that they catch every fault, and float64, are for the first.
-# CHECK_TYPES holds every call to its hints of shapes and types: slow, so in test-all.
+# CHECK_TYPES holds every call to its hints of shapes and types: slow, so not in `test`.
 JAX_TESTS := $(patsubst %,tests/test_%.py,layers models losses optimizers epochs \
 	strategy_laws per_example partitioning export highest dropout)
 JAX_PART := -k "not every_fault_is_caught and not float64 and not without_rows \
@@ -59,7 +59,7 @@ test: $(VENV)/.dev
 
 test-jax: $(VENV)/.dev
 	@echo "pytest, the tests that depend on the version of JAX"
-	@$(PYTEST) -m "not slow" $(JAX_TESTS) $(JAX_PART)
+	@CHECK_TYPES=1 $(PYTEST) -m "not slow" $(JAX_TESTS) $(JAX_PART)
 
 test-all: $(VENV)/.dev
 	CHECK_TYPES=1 $(PYTEST)

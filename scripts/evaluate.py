@@ -19,12 +19,12 @@ import _script
 from absl import flags
 
 from cnnjax import data
-from cnnjax.base import durable
 from cnnjax.base.errors import InputError, expect
 from cnnjax.base.printable import printable
 from cnnjax.loaded import Evaluation, load_run
 from cnnjax.loaded.run import PARTS
 from cnnjax.results.folders import folder_named, writing
+from cnnjax.results.workdir import Workdir
 from cnnjax.telling.evaluation import evaluation_lines
 from cnnjax.telling.loaded import loaded_text
 from cnnjax.telling.pictures import draw_calibration, draw_confusion, draw_mistakes
@@ -72,13 +72,13 @@ def draw(found: Evaluation, to: Path, *, of: str) -> list[str]:
     """Draw what there is to draw, and say where it is."""
     if not found.classifies:
         raise InputError("expected a run that predicts classes for --pictures")
+    with writing(to):
+        to.mkdir(parents=True, exist_ok=True)
     told = []
     for name, drawing in DRAWINGS.items():
         png = drawing(found, title=f"{name.removesuffix('.png')}: {of}")
         if png is not None:
-            with writing(to / name):
-                to.mkdir(parents=True, exist_ok=True)
-                durable.write_bytes(to / name, png)
+            Workdir(to).write_bytes(name, png)
             told.append(printable(f"{Path(FLAGS.pictures) / name}"))
     return ["", *told]
 

@@ -23,7 +23,8 @@ from absl import flags
 from cnnjax.base.errors import InputError, expect
 from cnnjax.data.pictures import as_digit, as_image, find_pictures, read_picture
 from cnnjax.loaded import LoadedRun, load_run
-from cnnjax.telling.guesses import guess_lines, guesses_of, head
+from cnnjax.telling.guesses import guess_lines, guesses_of
+from cnnjax.telling.loaded import loaded_text
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool("raw", False, "Only scale pictures: do not invert, cut or centre.")
@@ -45,7 +46,7 @@ def main(args: list[str]) -> None:
     shares = run.probabilities(np.stack([image for _, image in seen]))
     show = len(seen) == 1 if FLAGS.show is None else FLAGS.show
     if not FLAGS.json:
-        print(*head(run), sep="\n")
+        print(loaded_text(run), end="\n\n")
     for (path, image), own in zip(seen, shares, strict=True):
         if FLAGS.json:
             guesses = guesses_of(own, run.class_names)

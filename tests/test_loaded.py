@@ -270,6 +270,13 @@ def test_images_that_do_not_fit_are_refused(images, said, learned):
         load_run(learned[1]).predict(images)
 
 
+def test_a_network_is_compiled_once(learned):
+    """Mistake: a new function at each call, and a second of compiling."""
+    one, other = load_run(learned[1]), load_run(learned[1])
+    assert one.apply_fn is one.apply_fn
+    assert one.apply_fn is other.apply_fn
+
+
 def test_parts_of_a_data_set(learned, digits):
     loaded = load_run(learned[1])
     sizes = {p: len(loaded.evaluate(part=p).labels) for p in ("test", "train", "all")}

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cnnjax.base import durable
 from cnnjax.base.errors import InputError, unknown_name
 from cnnjax.checkpoints.snapshot import named
 from cnnjax.exports import numpy_form, onnx_form, stablehlo
 from cnnjax.loaded import LoadedRun
 from cnnjax.loaded.inputs import examples_to_try, input_dtype
 from cnnjax.results.folders import shown_path, writing
+from cnnjax.results.workdir import Workdir
 
 EXAMPLES = 16  # raw examples that are compared
 LIMIT_SECONDS = 300
@@ -69,17 +69,13 @@ class Export(NamedTuple):
 
 
 def _write_stablehlo(run: LoadedRun, to: Path) -> list[str]:
-    _write(
-        to / "forward.stablehlo", stablehlo.forward(run, dtype=input_dtype(run.recipe))
-    )
+    content = stablehlo.forward(run, dtype=input_dtype(run.recipe))
+    Workdir(to).write_bytes("forward.stablehlo", content)
     return ["forward.stablehlo"]
 
 
 def _write_safetensors(run: LoadedRun, to: Path) -> list[str]:
-    from safetensors.numpy import save
-
-    tensors = {k: np.ascontiguousarray(v) for k, v in named(run.params).items()}
-    _write(to / "params.safetensors", save(tensors))
+    Workdir(to).write_params(run.params)
     return ["params.safetensors"]
 
 
@@ -87,8 +83,8 @@ def _write_numpy(run: LoadedRun, to: Path) -> list[str]:
     source = numpy_form.source_of(run.recipe, classifies=run.classifies)
     file = io.BytesIO()
     np.savez(file, **named(run.params))  # pyright: ignore[reportArgumentType]
-    _write(to / "weights.npz", file.getvalue())
-    _write(to / "network.py", source.encode())
+    Workdir(to).write_bytes("weights.npz", file.getvalue())
+    Workdir(to).write_bytes("network.py", source.encode())
     return ["weights.npz", "network.py"]
 
 
@@ -178,8 +174,3 @@ def _read_again(to: Path, name: str, images: np.ndarray) -> np.ndarray:
             (*_, last) = done.stderr.strip().splitlines() or [""]
             raise InputError(f"{name}: what was written cannot be loaded: {last[:300]}")
         return np.load(got, allow_pickle=False)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with writing(path):
-        durable.write_bytes(path, content)

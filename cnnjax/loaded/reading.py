@@ -15,7 +15,7 @@ from cnnjax.base.errors import InputError, expect
 from cnnjax.base.intake import read_bytes
 from cnnjax.base.leaves import first_difference
 from cnnjax.checkpoints.snapshot import nested
-from cnnjax.checkpoints.store import NAME, Store
+from cnnjax.checkpoints.store import Store
 from cnnjax.experiments.described import recipe_of
 from cnnjax.experiments.recipe import Recipe
 from cnnjax.results.fields import read_config
@@ -132,5 +132,4 @@ def _from_checkpoint(folder: Path, settings: Settings) -> tuple[PyTree, str]:
         for name, array in arrays.items()
         if name.startswith(f"{STATE}/")
     }
-    assert NAME.fullmatch(found.name)
     return nested(own), f"{CHECKPOINTS}/{found.name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -21,6 +22,7 @@ from cnnjax.experiments.matching import check_pixels, check_shapes
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipe import Recipe
 from cnnjax.experiments.runs import Run, make_test
+from cnnjax.gradients.objective import Objective
 from cnnjax.loaded.continuing import go_on
 from cnnjax.loaded.evaluation import Evaluation, outputs_of
 from cnnjax.loaded.inputs import as_examples, is_single
@@ -62,7 +64,7 @@ class LoadedRun(NamedTuple):
     @property
     def classifies(self) -> bool:
         """Whether it predicts classes, not numbers."""
-        return self._objective().predict is not None
+        return built(self.recipe).predict is not None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -74,7 +76,7 @@ class LoadedRun(NamedTuple):
     @property
     def apply_fn(self) -> Callable[..., Array]:
         """Return the network: `apply_fn(params, raw example) -> outputs`."""
-        apply_fn = self._objective().apply_fn
+        apply_fn = built(self.recipe).apply_fn
         assert apply_fn is not None
         return apply_fn
 
@@ -170,9 +172,6 @@ class LoadedRun(NamedTuple):
         longer = self._prepared(override(self.recipe, epochs=epochs), dataset)
         return go_on(self.path, self.settings, longer, done=len(self.epochs))
 
-    def _objective(self):
-        return objective_of(self.recipe)
-
     def _of(self, outputs: np.ndarray) -> Evaluation:
         none = np.zeros(len(outputs), int)
         return Evaluation(np.nan, none, none, outputs, self.class_names)
@@ -189,6 +188,12 @@ class LoadedRun(NamedTuple):
             both = zip(train, test, strict=True)
             return Examples(*(np.concatenate(pair) for pair in both))
         return train if part == "train" else test
+
+
+@functools.cache
+def built(recipe: Recipe) -> Objective:
+    """Return the network of a recipe, once: a new one would be compiled anew."""
+    return objective_of(recipe)
 
 
 def load_run(path: str | Path, *, seed: int | None = None) -> LoadedRun:

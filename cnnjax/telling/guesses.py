@@ -10,16 +10,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from cnnjax.base.printable import printable
-from cnnjax.loaded import LoadedRun
 from cnnjax.telling.examples import image_as_text
-from cnnjax.telling.loaded import loaded_text
 
 MOST = 3  # guesses
-
-
-def head(run: LoadedRun) -> list[str]:
-    """Say which network it is."""
-    return [loaded_text(run), ""]
 
 
 def guesses_of(
