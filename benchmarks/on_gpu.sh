@@ -6,8 +6,9 @@
 #   bash benchmarks/on_gpu.sh OUT [--parts=A,B] [--data_dir=DIR]
 #   bash benchmarks/on_gpu.sh OUT --platform=cpu --quick     # a rehearsal without a GPU
 #
-# The parts (strategies, fast, throughput, seeds, per_example, accuracy, others) write what
-# they find into OUT as they find it: PART.txt, and the rows of the tables in gpu.jsonl.
+# The parts (strategies, resumed, fast, throughput, seeds, per_example, accuracy, others)
+# write what they find into OUT as they find it: PART.txt, and the rows of the tables in
+# gpu.jsonl.
 # Each command has a time limit, --seconds=N. PYTHON names an interpreter with a CUDA build
 # of JAX and of PyTorch, and with what pyproject.toml names; a peer that is not installed is
 # listed as absent. Without --data_dir, MNIST is downloaded.
@@ -18,15 +19,15 @@ refuse() {
   printf 'on_gpu.sh: error: %s\n%s\n' "$1" "$usage" >&2
   exit 2
 }
-all=strategies,fast,throughput,seeds,per_example,accuracy,others
-out='' flags=() platform=gpu quick='' parts=$all seconds=240
+all=strategies,resumed,fast,throughput,seeds,per_example,accuracy,others
+out='' data=() platform=gpu quick='' parts=$all seconds=240
 for argument in "$@"; do
   case $argument in
     --platform=*) platform=${argument#*=} ;;
     --quick) quick=yes ;;
     --parts=*) parts=${argument#*=} ;;
     --seconds=*) seconds=${argument#*=} ;;
-    --data_dir=*) flags+=("$argument") ;;
+    --data_dir=*) data+=("$argument") ;;
     -*) refuse "unknown flag $argument" ;;
     *) [ -z "$out" ] || refuse "expected one folder, got $out and $argument"; out=$argument ;;
   esac
@@ -51,7 +52,7 @@ within() { # file, command: its output goes into the file, its status into a lin
   local file=$1
   shift
   echo "$ ${*#"$here"/}" >>"$out/$file"
-  timeout "$seconds" "$@" ${flags[@]+"${flags[@]}"} >>"$out/$file" 2>&1
+  timeout "$seconds" "$@" ${data[@]+"${data[@]}"} >>"$out/$file" 2>&1
   local status=$?
   [ "$status" = 124 ] && echo "cut off after $seconds s (--seconds)" >>"$out/$file"
   [ "$status" = 0 ] || wrong=1
@@ -114,6 +115,28 @@ trained() { # file, flags of train.py
   local file=$1
   shift
   within "$file" "$python" "$here/scripts/train.py" --dataset="$dataset" "$@"
+}
+
+# Is a run that is killed in its first epoch and started again the run that was not?
+resumed() {
+  local settings=(--recipe=sgd_dropout_cnn --epochs="$(size 1 2)" --overwrite
+    --checkpoint_every=20updates)
+  trained resumed.txt "${settings[@]}" --workdir="$out/whole"
+  "$python" "$here/scripts/train.py" --dataset="$dataset" "${settings[@]}" \
+    --workdir="$out/killed" ${data[@]+"${data[@]}"} >>"$out/resumed.txt" 2>&1 &
+  local child=$!
+  until compgen -G "$out/killed/checkpoints/0*[0-9]/manifest.json" >/dev/null || ! kill -0 $child; do
+    sleep 0.01
+  done
+  kill -KILL $child
+  wait $child 2>/dev/null
+  trained resumed.txt "${settings[@]/--overwrite/--resume=must}" --workdir="$out/killed"
+  if cmp "$out"/{whole,killed}/params.safetensors >>"$out/resumed.txt" 2>&1; then
+    echo "killed and resumed: the same bits" | tee -a "$out/resumed.txt"
+  else
+    echo "killed and resumed: other bits (docs/reliability.md)" | tee -a "$out/resumed.txt"
+    wrong=1
+  fi
 }
 
 # How many runs of the default recipe fit side by side, and what a seed then costs.
