@@ -117,17 +117,19 @@ trained() { # file, flags of train.py
   within "$file" "$python" "$here/scripts/train.py" --dataset="$dataset" "$@"
 }
 
-# Is a run that is killed in its first epoch and started again the run that was not?
+# Is a run that is killed in its first epoch and started again the run that was not? XLA
+# times its kernels at each start and takes the fastest: not here.
 resumed() {
+  local XLA_FLAGS="--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
+  export XLA_FLAGS
   local settings=(--recipe=sgd_dropout_cnn --epochs="$(size 1 2)" --overwrite
     --checkpoint_every=20updates)
   trained resumed.txt "${settings[@]}" --workdir="$out/whole"
   "$python" "$here/scripts/train.py" --dataset="$dataset" "${settings[@]}" \
     --workdir="$out/killed" ${data[@]+"${data[@]}"} >>"$out/resumed.txt" 2>&1 &
   local child=$!
-  until compgen -G "$out/killed/checkpoints/0*[0-9]/manifest.json" >/dev/null || ! kill -0 $child; do
-    sleep 0.01
-  done
+  local saved="$out/killed/checkpoints/0*[0-9]/manifest.json"
+  until compgen -G "$saved" >/dev/null || ! kill -0 $child; do sleep 0.01; done
   kill -KILL $child
   wait $child 2>/dev/null
   trained resumed.txt "${settings[@]/--overwrite/--resume=must}" --workdir="$out/killed"

@@ -50,7 +50,7 @@ if backend := os.environ.get("MPLBACKEND"):
 from absl import app, flags, logging
 
 from cnnjax.base import streams
-from cnnjax.base.errors import InputError
+from cnnjax.base.errors import InputError, out_of_memory
 from cnnjax.base.printable import one_line
 from cnnjax.base.signals import StoppedError, end_at_once
 from cnnjax.devices import peers
@@ -197,6 +197,8 @@ def _telling(name: str) -> Iterator[None]:
         refused = error.filename is None and error.errno in streams.REFUSALS
         _leave(_tell(name, f"{'cannot write to stdout: ' if refused else ''}{error}"))
     except Exception as error:
+        if told := out_of_memory(error):
+            _leave(_tell(name, told))
         if not jax.distributed.is_initialized():
             raise
         if isinstance(error, jax.errors.JaxRuntimeError):

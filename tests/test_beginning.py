@@ -27,7 +27,7 @@ from cnnjax.checkpoints import Snapshot, Store, manifest, policy
 from cnnjax.checkpoints.policy import Every, Timer, parse_every
 from cnnjax.checkpoints.store import name_of, name_of_ended
 from cnnjax.data.fingerprints import fingerprint
-from cnnjax.experiments.beginning import Beginning, look
+from cnnjax.experiments.beginning import REPEATING, Beginning, look
 from cnnjax.experiments.experiment import prepare
 from cnnjax.experiments.journal import Journal
 from cnnjax.experiments.overrides import override
@@ -116,14 +116,21 @@ def experiment_of(data: str = "own", **changes: Any):
     return prepare(override(TINY, **settings), dataset)
 
 
-def case_of(folder: Path, *, data: str = "own", seeds=(0,), **changes: Any) -> Case:
+def case_of(
+    folder: Path,
+    *,
+    data: str = "own",
+    seeds=(0,),
+    environment=ENVIRONMENT,
+    **changes: Any,
+) -> Case:
     dataset = {"own": DATASET, "other": OTHER_DATA}[data]
     journal = Journal(
         workdir=Workdir(folder),
         experiment=experiment_of(data, **changes),
         seeds=seeds,
         clock=Clock(),
-        environment=ENVIRONMENT,
+        environment=environment,
         how={"evaluate_every": 1},
         data=fingerprint(dataset),
     )
@@ -303,6 +310,28 @@ def test_another_machine_may_go_on_within_rounding(begun):
     (line,) = beginning.told
     assert "platform was 'cpu', is 'gpu'" in line
     assert "date" not in line
+
+
+def told_on_a_gpu(folder: Path, flags: str, later: str) -> tuple[str, ...]:
+    """Return what is said where a run goes on, on a GPU, with flags of XLA."""
+    environment = {**ENVIRONMENT, "platform": "gpu", "xla_flags": flags}
+    case = case_of(folder, environment=environment)
+    case.start()
+    case.save(1)
+    return case.look(environment={**environment, "xla_flags": later}).told
+
+
+def test_a_gpu_repeats_its_bits_only_with_flags_of_xla(tmp_path):
+    """XLA times its kernels at each start: measured on an H200."""
+    deterministic, _ = REPEATING
+    for number, flags in enumerate(("", deterministic)):
+        (line,) = told_on_a_gpu(tmp_path / str(number), flags, flags)
+        assert "XLA times its kernels at each start" in line
+        assert f"XLA_FLAGS='{' '.join(REPEATING)}'" in line
+    flags = " ".join((*REPEATING, "--another=1"))
+    assert told_on_a_gpu(tmp_path / "repeating", flags, flags) == ()
+    (line,) = told_on_a_gpu(tmp_path / "later", "", flags)
+    assert "xla_flags was '', is '--xla_gpu_deterministic_ops=true" in line
 
 
 def test_a_damaged_checkpoint_is_told_and_an_older_one_used(begun):

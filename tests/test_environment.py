@@ -51,6 +51,20 @@ def refusal(done) -> str:
     return done.stderr
 
 
+@pytest.mark.parametrize(
+    ("takes", "named"),
+    [
+        ("jax.numpy.zeros(2**45)", "Out of memory allocating 140737488355328 bytes"),
+        ("bytearray(2**60)", "MemoryError"),
+    ],
+)
+def test_memory_that_runs_out_is_told_in_a_line(takes, named, run):
+    """XLA's own error has a traceback, and on a GPU forty lines."""
+    before = f"import jax, cnnjax\ncnnjax.experiments.prepare = lambda *_, **__: {takes}"
+    told = refusal(run("train", *SHORT, before=before))
+    assert f"error: not enough memory ({named}); smaller batches" in told
+
+
 FULL = "os.dup2(os.open('/dev/full', os.O_WRONLY), 1)"
 CLOSED = "os.close({0}); sys.std{1} = None"
 

@@ -37,6 +37,26 @@ def expect(what: str, got: object, holds: bool) -> None:
         raise InputError(f"expected {what}, got {shown(got)}")
 
 
+def out_of_memory(error: Exception) -> str | None:
+    """Say in a line that memory has run out, if that is what Python or XLA says.
+
+    >>> out_of_memory(RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"))
+    'not enough memory (Out of memory allocating 9 bytes); ...'
+    >>> out_of_memory(RuntimeError("INTERNAL: no")) is None
+    True
+    """
+    first, _, _ = str(error).strip().partition("\n")
+    told, exhausted, why = first.partition("RESOURCE_EXHAUSTED:")
+    if not exhausted and not isinstance(error, MemoryError):
+        return None
+    why = (why if exhausted else told).strip(" :.") or type(error).__name__
+    return (
+        f"not enough memory ({why}); smaller batches or microbatches need less, and on "
+        "a GPU that other programs use, XLA_PYTHON_CLIENT_PREALLOCATE=false takes only "
+        "what is needed"
+    )
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> InputError:
     """Build the error for an unknown name; its message suggests the nearest names.
 

@@ -38,6 +38,8 @@ from harness import (
     wait_for,
 )
 
+from cnnjax.devices.launcher import free_address
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
@@ -47,9 +49,11 @@ SAME = "all in the same bits"
 ALONE = ("jit", "factored", "vmap", "shard_map", "seeds", "seeds_in_groups")
 T = TypeVar("T")
 TOGETHER = (*COMMON, "--strategy=sharded")
+# What is written does not depend on the network: one that compiles soon.
 TOGETHER_BRIEFLY = (
-    *("--dataset=digits", "--num_train=128", "--recipe=sgd_dropout_cnn", "--epochs=1"),
-    *("--batch_size=64", "--checkpoint_every=1updates", "--strategy=sharded"),
+    *("--dataset=digits", "--num_train=128", "--recipe=momentum_mlp_per_sample"),
+    *("--epochs=1", "--batch_size=64", "--checkpoint_every=1updates"),
+    *("--strategy=sharded", "--num_processes=2"),
 )
 
 
@@ -80,8 +84,8 @@ class Soak:
     def together(self) -> str:
         """Kill process 0 of two, which writes, before every change of the folder."""
         flags, folder = TOGETHER_BRIEFLY, self.folder / "together"
-        course = Course("together", flags, folder, launched)
-        told = self._killed_at_changes([course])
+        course = Course("together", flags, folder, self._forked_together)
+        told = self._killed_at_changes([course], side_by_side=1)
         return f"killed before a change of the folder: {told}; {SAME}"
 
     def full(self) -> str:
@@ -154,7 +158,9 @@ class Soak:
         assert done.returncode == 0, done.stdout[-3000:]
         return f"fuzzed, 20,000 inputs a reader: {done.stdout.splitlines()[-1]}"
 
-    def _killed_at_changes(self, courses: Sequence[Course]) -> str:
+    def _killed_at_changes(
+        self, courses: Sequence[Course], side_by_side: int = SIDE_BY_SIDE
+    ) -> str:
         total = courses[0].changes()
 
         def kill(place: int) -> bool:
@@ -162,7 +168,7 @@ class Soak:
             return disturbances.kill_at_change(course, place)
 
         places = range(1, total + 1, max(1, round(1 / self.scale)))
-        killed = self._side_by_side(courses, kill, places)
+        killed = self._side_by_side(courses, kill, places, side_by_side)
         names = " and ".join(course.name for course in courses)
         return f"{names} at {sum(killed)} of {total}"
 
@@ -190,11 +196,15 @@ class Soak:
         return counts
 
     def _side_by_side(
-        self, courses: Sequence[Course], do: Callable[[int], T], numbers: Iterable[int]
+        self,
+        courses: Sequence[Course],
+        do: Callable[[int], T],
+        numbers: Iterable[int],
+        most: int = SIDE_BY_SIDE,
     ) -> list[T]:
         for course in courses:
             _ = course.expected  # before the threads ask for it
-        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        with ThreadPoolExecutor(most) as pool:
             return list(pool.map(do, numbers))
 
     def _rng(self, number: int) -> random.Random:
@@ -218,6 +228,26 @@ class Soak:
             done = forks.run(Path(argv[0]), *argv[1:], cwd=cwd, COLUMNS="80")
         finally:
             self._free.put(forks)
+        return Ended(done.returncode, done.stdout, done.stderr, 0.0)
+
+    def _forked_together(self, argv, cwd: Path) -> Ended:
+        """Run as two processes; return how process 0 ended."""
+        address = f"--coordinator_address={free_address()}"
+        with ThreadPoolExecutor(len(self._forks)) as pool:
+            first, *others = [
+                pool.submit(
+                    forks.run,
+                    *(Path(argv[0]), *argv[1:], address, f"--process_index={index}"),
+                    cwd=cwd,
+                    COLUMNS="80",
+                    **QUICKLY,
+                )
+                for index, forks in enumerate(self._forks)
+            ]
+            done = first.result()
+            for other in others:
+                told = other.result()
+                assert bool(told.returncode) == bool(done.returncode), told.stderr
         return Ended(done.returncode, done.stdout, done.stderr, 0.0)
 
 
