@@ -60,7 +60,8 @@ def refusal(done) -> str:
 )
 def test_memory_that_runs_out_is_told_in_a_line(takes, named, run):
     """XLA's own error has a traceback, and on a GPU forty lines."""
-    before = f"import jax, cnnjax\ncnnjax.experiments.prepare = lambda *_, **__: {takes}"
+    instead = f"cnnjax.experiments.prepare = lambda *_, **__: {takes}"
+    before = f"import jax, cnnjax\n{instead}"
     told = refusal(run("train", *SHORT, before=before))
     assert f"error: not enough memory ({named}); smaller batches" in told
 

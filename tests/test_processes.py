@@ -83,8 +83,8 @@ def train(folder: Path, name: str, *flags: str, launcher=LAUNCH) -> dict:
     return load_file(folder / name / "params.safetensors")
 
 
-# Adam would hide a wrong scale, and divides rounding by as small a number. Few updates: in
-# a thousand pooling windows, rounding decides sooner or later which pixel is the largest.
+# Adam would hide a wrong scale, and divides rounding by as small a number. Few updates:
+# of many pooling windows, rounding decides in one or another which pixel is largest.
 SGD = ("--algorithm=sgd", "--learning_rate=0.05", "--num_train=300")
 
 

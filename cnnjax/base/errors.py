@@ -40,8 +40,8 @@ def expect(what: str, got: object, holds: bool) -> None:
 def out_of_memory(error: Exception) -> str | None:
     """Say in a line that memory has run out, if that is what Python or XLA says.
 
-    >>> out_of_memory(RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"))
-    'not enough memory (Out of memory allocating 9 bytes); ...'
+    >>> out_of_memory(RuntimeError("RESOURCE_EXHAUSTED: Out of memory; tried 9 GiB"))
+    'not enough memory (Out of memory; tried 9 GiB); ...'
     >>> out_of_memory(RuntimeError("INTERNAL: no")) is None
     True
     """
