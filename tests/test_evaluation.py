@@ -22,7 +22,12 @@ from cnnjax.models.losses import softmax_cross_entropy
 from cnnjax.models.stack import Activation, Dense, Dropout, Flatten
 from cnnjax.results.workdir import open_workdir
 from cnnjax.strategies import STRATEGIES, Options
-from cnnjax.training.evaluation import BATCH_SIZE, make_evaluate, make_predict
+from cnnjax.training.evaluation import (
+    BATCH_SIZE,
+    make_evaluate,
+    make_predict,
+    map_examples,
+)
 from cnnjax.types import Examples
 
 COUNT = 21  # a number that float32 holds has 24 bits
@@ -192,3 +197,20 @@ def test_what_was_given_may_be_changed_afterwards():
     after = evaluate(params), predict(params)
     assert after[0] == before[0]
     np.testing.assert_array_equal(after[1], before[1])
+
+
+@pytest.mark.parametrize(
+    "count", [0, 1, BATCH_SIZE, BATCH_SIZE + 1, 2 * BATCH_SIZE + 3]
+)
+def test_a_function_of_one_example_is_applied_to_each_and_compiled_once(count):
+    """`lax.map` with a `batch_size` has it twice: for the batches, and for the rest."""
+    traced = []
+
+    def product(example):
+        traced.append(example.shape)
+        return example @ jnp.array([1.0, 10.0])
+
+    inputs = jnp.arange(2.0 * count).reshape(count, 2)
+    outputs = jax.jit(lambda inputs: map_examples(product, inputs))(inputs)
+    np.testing.assert_array_equal(outputs, inputs[:, 0] + 10 * inputs[:, 1])
+    assert traced == [(2,)]

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
-from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int, Num
 
 from cnnjax import devices
@@ -19,7 +18,7 @@ from cnnjax.base.settings import check_settings
 from cnnjax.data.arrays import as_array, as_held
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.experiments.matching import check_pixels
-from cnnjax.training.evaluation import BATCH_SIZE, make_predict
+from cnnjax.training.evaluation import make_predict, map_examples
 from cnnjax.types import NO_PREDICTION, Params
 
 
@@ -71,7 +70,7 @@ def _of_each(
     inputs: Num[Array, "examples *example"],
 ) -> Float[Array, "examples classes"]:
     """Apply a network to a stack of raw examples, in small batches."""
-    return lax.map(functools.partial(apply_fn, params), inputs, batch_size=BATCH_SIZE)
+    return map_examples(functools.partial(apply_fn, params), inputs)
 
 
 def predict_test(

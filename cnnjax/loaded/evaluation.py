@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float, Int, Num
 
 from cnnjax.base.errors import expect
@@ -22,7 +21,7 @@ from cnnjax.statistics.classification import (
     per_class,
     wilson,
 )
-from cnnjax.training.evaluation import BATCH_SIZE
+from cnnjax.training.evaluation import map_examples
 from cnnjax.types import NO_PREDICTION, Params
 
 
@@ -111,8 +110,7 @@ class Evaluation(NamedTuple):
 def _each(
     apply_fn: Callable[..., Array], params: Params, inputs: Num[Array, "n *example"]
 ) -> Float[Array, "n outputs"]:
-    size = min(BATCH_SIZE, len(inputs))
-    return lax.map(functools.partial(apply_fn, params), inputs, batch_size=size)
+    return map_examples(functools.partial(apply_fn, params), inputs)
 
 
 def outputs_of(

@@ -120,9 +120,12 @@ def train_one(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> Tol
         teller.say(line)
     with clock.part("predict"):
         params = devices.to_host(run.params)
-        inputs = experiment.test.inputs[shown]
-        prediction = predictions.predict(experiment, params, inputs)
         predicted = predictions.predict_test(experiment, params)
+        if predicted is None:  # a regression
+            inputs = experiment.test.inputs[shown]
+            prediction = predictions.predict(experiment, params, inputs)
+        else:
+            prediction = predicted[shown]
     keeper.check()
     journal.end(None if run.divergence else params, predicted)
     journal.draw(draw_curves)

@@ -138,18 +138,34 @@ def make_predict(
     check_settings()
     function("apply_fn", apply_fn)
     examples = check_examples(examples)
-    num_examples = len(examples.labels)
     held = jnp.array(examples.inputs)  # a copy, which the caller cannot change
 
     @jax.jit
     def classes(params: Params, inputs: Num[Array, "examples *example"]) -> Array:
-        return lax.map(
-            lambda example: predicted_class(apply_fn(params, example)),
-            inputs,
-            batch_size=min(BATCH_SIZE, num_examples),
-        )
+        def class_of(example: Num[Array, "*example"]) -> Array:
+            return predicted_class(apply_fn(params, example))
+
+        return map_examples(class_of, inputs)
 
     def predict(params: Params) -> Int[np.ndarray, " examples"]:
         return np.asarray(classes(params, held))
 
     return predict
+
+
+def map_examples(
+    function_of_one: Callable[[Array], Array],
+    inputs: Num[Array, "examples *example"],
+) -> Array:
+    """Apply a function of one example to each of several, in batches of one size.
+
+    The last batch is filled up with the first examples, whose outputs are cut off:
+    `lax.map` with a `batch_size` would compile the function twice, for the batches and
+    for the rest.
+    """
+    num_examples, *shape = inputs.shape
+    batches = max(1, num_batches(num_examples, BATCH_SIZE))
+    size = -(-num_examples // batches)
+    whole = jnp.concatenate([inputs, inputs[: batches * size - num_examples]])
+    outputs = lax.map(jax.vmap(function_of_one), whole.reshape(batches, size, *shape))
+    return outputs.reshape(batches * size, *outputs.shape[2:])[:num_examples]
