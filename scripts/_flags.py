@@ -17,7 +17,7 @@ from cnnjax.base.compile_cache import CompileCache
 from cnnjax.base.errors import InputError, expect, unknown_name
 from cnnjax.checkpoints.policy import FORMS, parse_every
 from cnnjax.checkpoints.store import KEEP
-from cnnjax.data.dataset import Dataset
+from cnnjax.data import Dataset, load_dataset
 from cnnjax.data.order import Shuffle
 from cnnjax.devices.cluster import (
     HEARTBEAT_SECONDS,
@@ -27,6 +27,7 @@ from cnnjax.devices.cluster import (
 )
 from cnnjax.devices.processes import expect_one
 from cnnjax.experiments import ensembles, recipes
+from cnnjax.experiments.adapting import adapted
 from cnnjax.experiments.beginning import Resume
 from cnnjax.experiments.fastest import plain_form
 from cnnjax.experiments.overrides import override
@@ -259,6 +260,16 @@ def placement() -> Placement:
         model_devices=FLAGS.model_devices,
         microbatch_size=FLAGS.microbatch_size,
     )
+
+
+def load(recipe: recipes.Recipe) -> tuple[recipes.Recipe, Dataset]:
+    """Read the recipe's data set; return the recipe adapted to it, and the data set.
+
+    Raises:
+        InputError: the files are missing, or cannot be used.
+    """
+    dataset = load_dataset(recipe.dataset, data_dir=FLAGS.data_dir)
+    return adapted(recipe, dataset), dataset
 
 
 def settle(

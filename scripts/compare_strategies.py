@@ -19,7 +19,7 @@ import _script
 from _progress import STEPS, Bar
 from absl import flags
 
-from cnnjax import data, experiments, faults, strategies
+from cnnjax import experiments, faults, strategies
 from cnnjax.base.compile_cache import CompileCache
 from cnnjax.base.errors import expect
 from cnnjax.experiments.experiment import Experiment, with_strategy
@@ -47,8 +47,7 @@ def main(args: list[str]) -> None:
     _flags.start_jax()
     find_devices()
     CompileCache()
-    recipe = _flags.recipe_from_flags()
-    dataset = data.load_dataset(recipe.dataset, data_dir=FLAGS.data_dir)
+    recipe, dataset = _flags.load(_flags.recipe_from_flags())
     options = _flags.placement().options_for(recipe)
     experiment = experiments.prepare(recipe, dataset, seed=FLAGS.seed, options=options)
     size = experiment.loop.batch_size

@@ -20,7 +20,7 @@ import _progress
 import _script
 from absl import flags
 
-from cnnjax import data, experiments
+from cnnjax import experiments
 from cnnjax.base.clock import Clock
 from cnnjax.base.compile_cache import CompileCache
 from cnnjax.base.signals import Stop
@@ -73,7 +73,7 @@ def prepare(clock: Clock, cache: CompileCache) -> tuple[Journal, Prepare]:
     """
     recipe, seeds = _flags.recipe_from_flags(or_auto=True), _flags.seeds()
     with clock.part("load"):
-        dataset = data.load_dataset(recipe.dataset, data_dir=FLAGS.data_dir)
+        recipe, dataset = _flags.load(recipe)
     with clock.part("advice" if FLAGS.strategy == _flags.AUTO else "prepare"):
         recipe, options = _flags.settle(recipe, dataset, cache)
     with clock.part("prepare"):

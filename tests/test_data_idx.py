@@ -433,8 +433,14 @@ IN_PYTHON = "write it in the expected format, or make a cnnjax.Dataset of it in 
 UNPACK = "unpack it, and give the files that are in it"
 # What a file is that is whole, but none of images (above) or none of labels (below).
 NO_IMAGES = {
-    "float32": (idx(PIXELS, ">f4"), "got float32 with 3 axes (7 x 28 x 28); write pi"),
-    "channels first": (idx(PIXELS[:, None]), "uint8 with 4 axes (7 x 1 x 28 x 28)"),
+    "standardized": (
+        idx(PIXELS / 99 - 1, ">f4"),
+        "got float32 from -1 to 1.57576 that",
+    ),
+    "channels first": (
+        idx(PIXELS[:, None]),
+        "(7 x 1 x 28 x 28); put the channels last: np.moveaxis(images, 1, -1)",
+    ),
     "flat": (idx(PIXELS.reshape(7, -1)), "got uint8 with 2 axes (7 x 784)"),
     "labels": (idx(np.arange(7)), "got uint8 with 1 axis (7)"),
     "16 bits": (idx(PIXELS * 100, ">i2"), "expected pixels from 0 to 255, got 0 to "),
@@ -451,9 +457,8 @@ NO_IMAGES = {
     "zeros": (bytes(16), "got a file that begins with the bytes 00000000; check that"),
 }
 NO_LABELS = {
-    "QMNIST": (idx(np.ones((7, 8)), ">i4"), "with 2 axes (7 x 8); write only the fi"),
-    "a column": (idx(np.ones((7, 1))), "got uint8 with 2 axes (7 x 1); write only"),
-    "float64": (idx(np.ones(7), ">f8"), "got float64 with 1 axis (7); write only"),
+    "one-hot": (idx(np.ones((7, 10))), "got uint8 with 2 axes (7 x 10); write only"),
+    "fractions": (idx(np.full(7, 0.5), ">f8"), "got float64 with 1 axis (7); write"),
     "negative": (idx(np.arange(7) - 1, ">i4"), "from 0 to 999999, got -1 to 5"),
     "too large": (
         idx(np.full(7, 2**31 - 1), ">i4"),

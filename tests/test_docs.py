@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cnnjax.experiments.beginning import REPEATING
 from cnnjax.experiments.recipes import RECIPES
 from cnnjax.faults import FAULTS
 from cnnjax.strategies import STRATEGIES
@@ -249,10 +250,11 @@ def test_make_has_the_targets():
 
 @pytest.fixture(scope="module")
 def flags_there(parse) -> set[str]:
-    """The flags of all scripts and benchmarks."""
+    """The flags of all scripts and benchmarks, and those of XLA that we name."""
     paths = [p for f in ("scripts", "benchmarks") for p in (ROOT / f).glob("[a-z]*.py")]
     scripts = [str(p) for p in paths if "__main__" in p.read_text()]
-    return {flag for script in scripts for flag in parse(script).stdout.split()}
+    ours = {flag for script in scripts for flag in parse(script).stdout.split()}
+    return ours | {FLAG.match(flag)[1] for flag in REPEATING}
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)

@@ -259,3 +259,23 @@ def test_tfds_values(prepared, name, place, odd, as_key):
         read_or_refused("tfds:toy", folder.parents[1])
     finally:
         (folder / name).write_bytes(contents[name])
+
+
+def npz_of(**arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()
+
+
+PIXELS = RNG.integers(0, 256, (6, 5, 4), np.uint8)
+NPZ = npz_of(x_train=PIXELS, y_train=np.arange(6) % 3)
+
+
+@FUZZED
+@given(data=st.data())
+def test_npz(folder, data):
+    content = data.draw(damaged(NPZ, places=tuple(range(60))))
+    write(folder / "npz", {"own.npz": content})
+    read = read_or_refused("npz:own.npz", folder / "npz")
+    if read is not None:  # a checksum is in the file
+        np.testing.assert_array_equal(read.train.inputs[..., 0], PIXELS)

@@ -353,6 +353,7 @@ def damaged(tmp_path_factory):
         "no_gzip": {**zipped, images: b"<html>moved</html>"},
         "labels": {**zipped, labels: gzip.compress(wrong_labels)},
         "size": test_data_idx.make_files(size=(20, 20)),
+        "tiny": test_data_idx.make_files(size=(4, 4)),
         "csv": {"Housing.csv": (HOUSING + "1,2,3,4,many,6\n").encode()},
         "csv_columns": {"Housing.csv": b"price,area\n1,2\n"},
         "empty": {},
@@ -386,7 +387,10 @@ BAD = {
     "no gzip": ([*IDX_SET, "--data_dir=no_gzip"], "train-images-idx3-ubyte.gz"),
     "labels": (["--dataset=kmnist", "--data_dir=labels"], "labels 0 to 9, got 11"),
     "checksum": (["--dataset=mnist", "--data_dir=size"], "mnist"),
-    "image size": (["--dataset=idx", "--data_dir=size"], "expects inputs of shape"),
+    "image size": (
+        [*IDX_SET, "--data_dir=tiny", "--recipe=sgd_dropout_cnn"],
+        "conv",
+    ),
     "csv": (
         ["--recipe=tanh_mlp_housing_narrow", "--data_dir=csv"],
         "many",

@@ -56,14 +56,14 @@ def expand_home(folder: str, *, what: str = "data_dir") -> Path:
         ) from error
 
 
-def open_folder(data_dir: str) -> Path:
+def open_folder(data_dir: str, *, what: str = "data_dir") -> Path:
     """Return the path of a folder that exists and can be entered.
 
     Raises:
         InputError: it is not a folder, or cannot be entered; the message has the
             reason.
     """
-    root = expand_home(data_dir)
+    root = expand_home(data_dir, what=what)
     try:
         if len(str(root).splitlines()) > 1:
             raise ValueError("its name has several lines; rename it")
@@ -75,7 +75,7 @@ def open_folder(data_dir: str) -> Path:
         why = reason(root, error)
     except ValueError as error:  # or a null character
         why = str(error)
-    raise InputError(f"expected data_dir to be a folder, got {str(root)!r}: {why}")
+    raise InputError(f"expected {what} to be a folder, got {str(root)!r}: {why}")
 
 
 def search_folders(name: str, data_dir: str) -> tuple[Path, Path]:

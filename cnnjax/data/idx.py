@@ -13,8 +13,16 @@ import numpy as np
 
 from cnnjax.base.errors import InputError
 from cnnjax.data.dataset import Dataset
-from cnnjax.data.files import File, is_file, misspelled, search_folders
+from cnnjax.data.files import (
+    File,
+    is_file,
+    misspelled,
+    open_folder,
+    search_folders,
+)
 from cnnjax.data.idx_file import parse_idx, read_idx_file
+from cnnjax.data.idx_sets import choose
+from cnnjax.data.pixels import as_classes, as_images
 from cnnjax.types import Examples
 
 # Training images and labels, then test images and labels: always in this order.
@@ -24,50 +32,76 @@ FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-CHANNELS = (1, 3, 4)
-MOST_CLASSES = 1_000_000  # larger labels are refused: each class has a name in memory
+QMNIST_COLUMNS = 8
+TORCHVISION = {
+    "mnist": "MNIST/raw",
+    "fashion_mnist": "FashionMNIST/raw",
+    "kmnist": "KMNIST/raw",
+}
 
 
-def load_idx(data_dir: str | None = None) -> Dataset:
-    """Read any four idx files; the classes are 0 to the largest label.
+def load_idx(data_dir: str | None = None, name: str = "") -> Dataset:
+    """Read four idx files of images and labels, of any number of classes and any size.
 
-    The number of classes is one more than that label.
+    They may have any name of `idx_sets`, be in a folder below, raw or gzipped. Where
+    the classes have no known names, they are 0 to the largest label.
+
+    Args:
+        data_dir: the folder.
+        name: which of several sets, as "emnist-letters"; "": the only one.
 
     Returns:
         uint8 images [examples, height, width, channels] and int32 labels [examples].
 
     Raises:
-        InputError: files that are missing, damaged, of another kind, or do not match.
+        InputError: files that are missing, damaged, of another kind, or do not match;
+            or several sets, and no name.
     """
     if data_dir is None:
         raise InputError(
             "dataset idx is never downloaded: give the folder of your four idx files "
             "with --data_dir"
         )
-    files = [read_idx_file(path) for path in find_idx_files("idx", data_dir)]
+    folder = open_folder(data_dir)
+    found = choose(folder / "idx", name) or choose(folder, name)
+    paths = found.paths if found else find_idx_files("idx", data_dir)
+    files = [read_idx_file(path) for path in paths]
     train, test = parse_idx_files(files)
     num_classes = 1 + int(max(train.labels.max(), test.labels.max()))
+    known = found.class_names if found else None
+    if known is None or num_classes > len(known):
+        known = tuple(str(label) for label in range(num_classes))
+    if found and found.transposed:
+        train, test = (_upright(examples) for examples in (train, test))
     return Dataset(
-        name="idx",
+        name=f"idx:{name}" if name else "idx",
         train=train,
         test=test,
-        class_names=tuple(str(label) for label in range(num_classes)),
+        class_names=known,
         files=digests_of(files),
     )
+
+
+def _upright(examples: Examples) -> Examples:
+    """Exchange rows and columns."""
+    turned = np.ascontiguousarray(np.swapaxes(examples.inputs, 1, 2))
+    return examples._replace(inputs=turned)
 
 
 def find_idx_files(name: str, data_dir: str) -> list[Path]:
     """Return the paths of the four files, all from one folder, in the order of `FILES`.
 
     Each can be raw or gzipped, and named `-idx3-ubyte` or `.idx3-ubyte`. The folder is
-    `data_dir/name` or `data_dir`.
+    `data_dir/name`, torchvision's `data_dir/MNIST/raw` or `data_dir`; 7-Zip unpacks
+    each file into a folder of its name.
 
     Raises:
         InputError: no folder has all four; the message lists the missing files.
     """
     folders = search_folders(name, data_dir)
     incomplete = []
-    for folder in folders:
+    first, root = folders
+    for folder in (first, root / TORCHVISION.get(name, name), root):
         paths = [_find(folder, file) for file in FILES]
         missing = [file for file, path in zip(FILES, paths, strict=True) if not path]
         if not missing:
@@ -107,7 +141,9 @@ def digests_of(files: list[File]) -> dict[str, str]:
 
 
 def _find(folder: Path, file: str) -> Path | None:
-    for spelling in _spellings([file]):
+    spellings = _spellings([file])
+    unpacked = [f"{inside}/{name}" for inside in spellings for name in spellings]
+    for spelling in (*spellings, *unpacked):
         if is_file(folder / spelling):
             return folder / spelling
     return None
@@ -119,7 +155,10 @@ def _spellings(files: Iterable[str]) -> list[str]:
 
 
 def _parse_pair(images_file: File, labels_file: File) -> Examples:
-    images, labels = _images(images_file), _labels(labels_file)
+    images = as_images(
+        parse_idx(images_file, kind="images"), where=str(images_file.path)
+    )
+    labels = _labels(labels_file)
     if len(images) != len(labels):
         raise InputError(
             f"expected one label per image, got {len(images)} images in "
@@ -128,44 +167,11 @@ def _parse_pair(images_file: File, labels_file: File) -> Examples:
     return Examples(images, labels)
 
 
-def _images(file: File) -> np.ndarray:
-    array = parse_idx(file, kind="images")
-    images = array[..., None] if array.ndim == 3 else array
-    if images.ndim != 4 or images.shape[-1] not in CHANNELS or images.dtype.kind == "f":
-        raise InputError(
-            f"{file.path}: expected images of unsigned bytes, images x height x width, "
-            f"or these x 1, 3 or 4 channels, got {_type(array)}; write pixels 0 to 255 "
-            "in that order"
-        )
-    _check_range(images, 255, of=f"{file.path}: expected pixels")
-    return images.astype(np.uint8, copy=False)
-
-
 def _labels(file: File) -> np.ndarray:
     labels = parse_idx(file, kind="labels")
-    if labels.ndim != 1 or labels.dtype.kind == "f":
-        way_out = "write only the classes, as integers"
-        if labels.ndim == 2 and labels.shape[1] == 8:
-            way_out = "write only the first of QMNIST's 8 columns, the class"
-        raise InputError(
-            f"{file.path}: expected labels as integers, one per image, got "
-            f"{_type(labels)}; {way_out}"
-        )
-    _check_range(labels, MOST_CLASSES - 1, of=f"{file.path}: expected labels")
-    return labels.astype(np.int32)
-
-
-def _check_range(array: np.ndarray, largest: int, *, of: str) -> None:
-    if array.dtype == np.uint8:
-        return
-    low, high = array.min(), array.max()
-    if low < 0 or high > largest:
-        raise InputError(f"{of} from 0 to {largest}, got {low} to {high}")
-
-
-def _type(array: np.ndarray) -> str:
-    axes = f"{array.ndim} ax{'i' if array.ndim == 1 else 'e'}s"
-    return f"{array.dtype.name} with {axes} ({' x '.join(map(str, array.shape))})"
+    if labels.ndim == 2 and labels.shape[1] == QMNIST_COLUMNS:
+        labels = labels[:, 0]  # the class; then writers, forms and places
+    return as_classes(labels, where=str(file.path))
 
 
 def _size(examples: Examples) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from cnnjax.base.errors import InputError, shown
 from cnnjax.data.files import read_file
-from cnnjax.data.idx import MOST_CLASSES
+from cnnjax.data.pixels import MOST_CLASSES
 
 PLAIN = re.compile(r"[\w{}+-][\w{}.+-]{0,99}", re.ASCII)  # no folder, and not ".."
 MOST_BYTES, MOST_LEVELS = 2**24, 50  # of a file; of nested brackets

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cnnjax.base.arguments import instance_of
+from cnnjax.experiments.adapting import adaptations
 from cnnjax.experiments.experiment import Experiment
+from cnnjax.experiments.recipes import RECIPES
 from cnnjax.experiments.runs import Run
 from cnnjax.faults import get_fault
 from cnnjax.models.stack import ModelConfig, layer_rows
@@ -68,7 +70,9 @@ def run_text(experiment: Experiment, seeds: str) -> str:
             recipe.model.dtype,
         )
     )
-    return f"{run}\n{strategy_text(experiment)}"
+    changes = adaptations(recipe, RECIPES.get(recipe.name, recipe))
+    adapted = [wrap(f"adapted to the data set: {', '.join(changes)}")] * bool(changes)
+    return "\n".join([run, *adapted, strategy_text(experiment)])
 
 
 def strategy_text(experiment: Experiment) -> str:
