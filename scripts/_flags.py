@@ -39,8 +39,8 @@ from cnnjax.models.stack import MatmulPrecision
 from cnnjax.results.workdir import Workdir, open_workdir
 from cnnjax.telling.folder import Keeping
 from cnnjax.telling.layout import wrap
+from cnnjax.training.algorithms import ALGORITHMS
 from cnnjax.training.divergence import OnNan
-from cnnjax.training.optimizers import ALGORITHMS
 from cnnjax.training.schedules import SCHEDULES, CosineUnit
 
 FLAGS = flags.FLAGS
@@ -48,7 +48,8 @@ AUTO = "auto"  # of --strategy
 OVERRIDES = (
     *("precision", "epochs", "batch_size", "num_train", "shuffle", "matmul_precision"),
     *("initializer", "algorithm", "learning_rate", "l2", "momentum", "b1", "b2", "eps"),
-    *("schedule", "min_learning_rate", "cosine_epochs", "cosine_unit"),
+    *("nesterov", "weight_decay", "max_norm", "label_smoothing"),
+    *("schedule", "min_learning_rate", "warmup_epochs", "cosine_epochs", "cosine_unit"),
     *("pct_start", "div_factor", "final_div_factor", "strategy"),
 )
 
@@ -94,12 +95,20 @@ def define_recipe(*, compares: bool = False) -> None:
     choice("algorithm", None, list(ALGORITHMS), "Optimizer.")
     number("learning_rate", None, "Learning rate; with a schedule, the highest.")
     number("l2", None, "L2 coefficient, added as l2 * weight to a weight's gradient.")
-    number("momentum", None, "SGD's momentum.")
+    meaning = "AdamW's or Muon's decay of weights, which the moments do not see."
+    number("weight_decay", None, meaning)
+    meaning = "Clip the gradient of an update to this norm over all parameters."
+    number("max_norm", None, meaning)
+    meaning = "Share of a label that all classes get, in the training loss."
+    number("label_smoothing", None, meaning)
+    number("momentum", None, "Momentum of SGD or Muon.")
+    flags.DEFINE_bool("nesterov", None, "Nesterov's momentum, of SGD.")
     number("b1", None, "Adam's beta1.")
     number("b2", None, "Adam's beta2.")
     number("eps", None, "Adam's epsilon, outside the root.")
     choice("schedule", None, list(SCHEDULES), "Schedule of the learning rate.")
     number("min_learning_rate", None, "Learning rate at the end of a cosine.")
+    number("warmup_epochs", None, "Epochs in which a warmup_cosine rises.")
     number("pct_start", None, "Share of the updates in which a one_cycle rises.")
     number("div_factor", None, "Largest rate of a one_cycle / its first rate.")
     number("final_div_factor", None, "First rate of a one_cycle / its last.")

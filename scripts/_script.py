@@ -64,7 +64,7 @@ ALIASES = {
     "batch_size": ("batch", "bs", "batchsize", "minibatch_size"),
     "data_dir": ("data", "data_path", "data_root", "datadir"),
     "epochs": ("epoch", "n_epochs", "num_epochs"),
-    "l2": ("wd", "weight_decay"),
+    "l2": ("l2_reg", "wd"),
     "learning_rate": ("eta", "lr", "step_size"),
     "num_devices": ("devices", "gpus", "n_devices", "num_gpus"),
     "num_processes": ("nproc", "nprocs", "world_size"),
@@ -79,10 +79,10 @@ ALIASES = {
 GROUPS = {
     "data": "dataset data_dir num_train",
     "training": "recipe epochs batch_size shuffle initializer seed num_seeds "
-    "group_size evaluate_every on_nan precision matmul_precision fault",
-    "optimizer": "algorithm learning_rate l2 momentum b1 b2 eps schedule "
-    "min_learning_rate cosine_epochs cosine_unit pct_start div_factor "
-    "final_div_factor",
+    "group_size evaluate_every on_nan precision matmul_precision label_smoothing fault",
+    "optimizer": "algorithm learning_rate l2 weight_decay max_norm momentum nesterov "
+    "b1 b2 eps schedule min_learning_rate warmup_epochs cosine_epochs cosine_unit "
+    "pct_start div_factor final_div_factor",
     "devices": "strategy num_devices model_devices microbatch_size",
     "cluster": "coordinator_address num_processes process_index distributed "
     "heartbeat_seconds join_seconds",

@@ -26,7 +26,8 @@ from cnnjax.models.stack import (
     ModelConfig,
     layer_rows,
 )
-from cnnjax.training.optimizers import OptimizerConfig, Sgd
+from cnnjax.training.algorithms import Sgd
+from cnnjax.training.optimizers import OptimizerConfig
 from cnnjax.types import Batch, Examples, LossFn, ValueAndGradFn
 
 # Small, but with every kind of layer: dropout, a pool, two kinds of kernel.

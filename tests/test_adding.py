@@ -27,7 +27,7 @@ from cnnjax.models.losses import LOSSES, OutputLoss, predicted_class
 from cnnjax.models.stack import Dense
 from cnnjax.results.schema import EPOCH, record
 from cnnjax.strategies import STRATEGIES, Options, Row, names_of
-from cnnjax.training.optimizers import ALGORITHMS
+from cnnjax.training.algorithms import ALGORITHMS
 from cnnjax.training.schedules import SCHEDULES
 
 FORMS = ("jit", "vmap", "factored", "shard_map")

@@ -26,13 +26,9 @@ from cnnjax.experiments.experiment import keys_of, prepare
 from cnnjax.experiments.overrides import override
 from cnnjax.laws.comparison import largest_error
 from cnnjax.strategies import STRATEGIES
+from cnnjax.training.algorithms import Sgd
 from cnnjax.training.epochs import train
-from cnnjax.training.optimizers import (
-    OptimizerConfig,
-    Sgd,
-    make_optimizer,
-    make_schedule,
-)
+from cnnjax.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
 from cnnjax.training.updates import LoopConfig, LoopKeys
 from cnnjax.types import Examples
 

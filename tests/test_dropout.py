@@ -16,13 +16,9 @@ from cnnjax.experiments.experiment import keys_of
 from cnnjax.models.initializers import PYTORCH
 from cnnjax.models.stack import Dropout, Flatten, ModelConfig
 from cnnjax.strategies import STRATEGIES, Options
+from cnnjax.training.algorithms import Sgd
 from cnnjax.training.epochs import train
-from cnnjax.training.optimizers import (
-    OptimizerConfig,
-    Sgd,
-    make_optimizer,
-    make_schedule,
-)
+from cnnjax.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
 from cnnjax.training.updates import LoopConfig, LoopKeys
 from cnnjax.types import Batch, Examples
 

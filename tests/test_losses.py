@@ -6,14 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import TINY, experiment_of
+from batches import TINY, experiment_of, random_dataset
 from scipy.special import log_softmax
 
 from cnnjax.base.errors import InputError
+from cnnjax.experiments.experiment import prepare
+from cnnjax.experiments.overrides import override
+from cnnjax.experiments.recipes import get_recipe
 from cnnjax.models.losses import (
     get_loss,
     mean_squared_error,
     predicted_class,
+    smoothed,
     softmax_cross_entropy,
 )
 from cnnjax.types import NO_PREDICTION
@@ -112,3 +116,43 @@ def test_mean_squared_error_is_a_mean_over_targets():
 def test_an_unknown_loss_is_refused():
     with pytest.raises(InputError, match="unknown loss 'mse'"):
         get_loss("mse")
+
+
+@pytest.mark.parametrize("amount", [0.1, 0.7])
+def test_smoothed_labels_share_with_every_class(amount):
+    """Against the cross-entropy with the smoothed target, and finite differences."""
+    logits, label = np.array([0.3, -1.2, 2.0, 0.0]), 1
+    target = np.full(4, amount / 4) + (1 - amount) * np.eye(4)[label]
+
+    def by_hand(logits):
+        return float(-target @ (logits - np.log(np.sum(np.exp(logits)))))
+
+    with jax.enable_x64(True):
+        loss_fn = smoothed(softmax_cross_entropy, amount)
+        of_first = jax.value_and_grad(lambda z: loss_fn(z, label)[0])
+        loss, gradient = of_first(jnp.asarray(logits))
+        assert loss_fn(jnp.asarray(logits), label)[1] == {"accuracy": 0.0}
+    np.testing.assert_allclose(loss, by_hand(logits), rtol=1e-12)
+    differences = [
+        (by_hand(logits + step) - by_hand(logits - step)) / 2e-6
+        for step in 1e-6 * np.eye(4)
+    ]
+    np.testing.assert_allclose(gradient, differences, atol=1e-8)
+
+
+def test_labels_are_smoothed_in_training_and_not_in_the_test():
+    """Every rule differentiates the smoothed loss: they share one objective."""
+    recipe = override(TINY, label_smoothing=0.3)
+    plain, own = (prepare(r, random_dataset(r)) for r in (TINY, recipe))
+    example = plain.train.inputs[0], plain.train.labels[0], jax.random.key(0)
+    losses = {
+        name: float(one(plain.params, *example)[0])
+        for name, one in (
+            *(("plain", plain.loss_fn), ("own", own.loss_fn)),
+            *(("tested", own.test_loss_fn), ("plain test", plain.test_loss_fn)),
+        )
+    }
+    assert losses["tested"] == losses["plain test"]
+    assert losses["own"] != losses["plain"]
+    with pytest.raises(InputError, match="label_smoothing of 0 for a regression"):
+        override(get_recipe("tanh_mlp_housing_narrow"), label_smoothing=0.1)

@@ -16,15 +16,9 @@ import pytest
 from cnnjax.base.errors import InputError
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipes import RECIPES
-from cnnjax.training.optimizers import (
-    Adam,
-    OptimizerConfig,
-    Sgd,
-    is_weight,
-    make_optimizer,
-    make_schedule,
-)
-from cnnjax.training.schedules import Constant, Cosine, OneCycle
+from cnnjax.training.algorithms import Adam, AdamW, Muon, Sgd, is_weight
+from cnnjax.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
+from cnnjax.training.schedules import Constant, Cosine, OneCycle, WarmupCosine
 
 CONFIG = RECIPES["adam_cosine_cnn"].optimizer
 
@@ -145,6 +139,8 @@ SCHEDULES = {
     "by step": Cosine(cosine_epochs=2, cosine_unit="step"),
     "one cycle": OneCycle(pct_start=0.4, div_factor=4.0, final_div_factor=50.0),
     "one cycle without a rise": OneCycle(pct_start=0.05),
+    "warm-up": WarmupCosine(warmup_epochs=0.7, min_learning_rate=0.01),
+    "hardly a warm-up": WarmupCosine(warmup_epochs=0.0),
 }
 EPOCHS = 3  # of STEPS_PER_EPOCH updates
 
@@ -166,11 +162,29 @@ def rate_by_hand(config: OptimizerConfig, step: int) -> float:
                 return first + (most - first) * step / top
             left = max(1 - (step - top) / (total - 1 - top), 0)
             return first / final + (most - first / final) * left
+        case WarmupCosine(warmup_epochs=epochs, min_learning_rate=low):
+            total, most = EPOCHS * STEPS_PER_EPOCH, config.learning_rate
+            warm = max(1, round(epochs * STEPS_PER_EPOCH))
+            if step < warm:
+                return most * (step + 1) / warm
+            done = min(1, (step - warm) / (total - warm))
+            return low + (most - low) * (1 + math.cos(math.pi * done)) / 2
 
 
 def updated_by_hand(config: OptimizerConfig, start: dict, grads: list[dict]) -> dict:
-    """Adam (Kingma and Ba, algorithm 1), or momentum; L2 in the kernels' gradients."""
+    """Adam (Kingma and Ba, algorithm 1), or momentum; L2 in the kernels' gradients.
+
+    AdamW: Loshchilov and Hutter, algorithm 2; Nesterov: PyTorch's SGD.
+    """
     ended = {}
+    if (most := config.max_norm) is not None:
+        norms = [math.sqrt(sum(np.sum(g**2) for g in of.values())) for of in grads]
+        assert min(norms) < most < max(norms), "some are clipped, some are not"
+        shares = [min(1.0, most / norm) for norm in norms]
+        grads = [
+            {name: share * g for name, g in of.items()}
+            for share, of in zip(shares, grads, strict=True)
+        ]
     for (layer, leaf), values in start.items():
         decay = config.l2 if leaf == "kernel" else 0.0
         ended[layer, leaf] = np.empty_like(values)
@@ -180,9 +194,15 @@ def updated_by_hand(config: OptimizerConfig, start: dict, grads: list[dict]) -> 
                 g = float(of_step[layer, leaf][place]) + decay * x
                 rate = rate_by_hand(config, t - 1)
                 match config.algorithm:
-                    case Sgd(momentum=momentum):
+                    case Sgd(momentum=momentum, nesterov=nesterov):
                         m = momentum * m + g
-                        x -= rate * m
+                        x -= rate * (g + momentum * m if nesterov else m)
+                    case AdamW(b1=b1, b2=b2, eps=eps, weight_decay=weight_decay):
+                        m = b1 * m + (1 - b1) * g
+                        v = b2 * v + (1 - b2) * g**2
+                        unbiased = m / (1 - b1**t), v / (1 - b2**t)
+                        own = weight_decay * x if leaf == "kernel" else 0.0
+                        x -= rate * (unbiased[0] / (math.sqrt(unbiased[1]) + eps) + own)
                     case Adam(b1=b1, b2=b2, eps=eps):
                         m = b1 * m + (1 - b1) * g
                         v = b2 * v + (1 - b2) * g**2
@@ -203,8 +223,11 @@ def as_tree(leaves: dict) -> dict:
 @pytest.mark.parametrize("l2", [0.0, 0.3])
 @pytest.mark.parametrize(
     "algorithm",
-    [Sgd(), Sgd(momentum=0.8), Adam(), Adam(b1=0.7, b2=0.8, eps=0.01)],
-    ids=["sgd", "momentum", "adam", "other adam"],
+    [
+        *(Sgd(), Sgd(momentum=0.8), Sgd(momentum=0.8, nesterov=True)),
+        *(Adam(), Adam(b1=0.7, b2=0.8, eps=0.01), AdamW(weight_decay=0.2)),
+    ],
+    ids=["sgd", "momentum", "nesterov", "adam", "other adam", "adamw"],
 )
 def test_every_leaf_follows_the_published_equations(algorithm, l2, schedule):
     config = OptimizerConfig(
@@ -216,6 +239,24 @@ def test_every_leaf_follows_the_published_equations(algorithm, l2, schedule):
         {name: scale * rng.standard_normal(shape) for name, shape in NETWORK.items()}
         for scale in (1.0, 3.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.1, 0.1, 0.1)
     )
+    check_by_hand(config, start, grads)
+
+
+def test_the_norm_of_all_leaves_is_clipped_before_the_l2():
+    """Mistakes: each leaf by its own norm, or the sum with the L2."""
+    config = OptimizerConfig(
+        algorithm=Sgd(momentum=0.8), learning_rate=0.05, l2=0.3, max_norm=3.0
+    )
+    rng = np.random.default_rng(0)
+    start, *grads = (
+        {name: scale * rng.standard_normal(shape) for name, shape in NETWORK.items()}
+        for scale in (1.0, 3.0, 0.1, 1.0)
+    )
+    check_by_hand(config, start, grads)
+
+
+def check_by_hand(config: OptimizerConfig, start: dict, grads: list[dict]) -> None:
+    """Compare with one number after another."""
     expected = updated_by_hand(config, start, grads)
     with jax.enable_x64(True):
         rates = make_schedule(config, steps_per_epoch=STEPS_PER_EPOCH, epochs=EPOCHS)
@@ -292,7 +333,13 @@ def test_an_l2_without_a_kernel_to_shrink_is_refused(params, leaves):
         ({"eps": 0.0}, "eps above 0, got 0.0"),
         ({"cosine_epochs": 0}, "cosine_epochs of at least 1, got 0"),
         ({"min_learning_rate": 1.0}, "min_learning_rate at most 0.001, got 1.0"),
-        ({"algorithm": "adamw"}, "unknown algorithm 'adamw'; did you mean adam"),
+        ({"algorithm": "adamm"}, "unknown algorithm 'adamm'; did you mean adam"),
+        ({"max_norm": 0.0}, "max_norm above 0, got 0.0"),
+        ({"algorithm": "sgd", "nesterov": True}, "momentum above 0 with nesterov, got"),
+        ({"algorithm": "adamw", "weight_decay": -1.0}, "weight_decay finite and at le"),
+        ({"weight_decay": 0.1}, "with Adam and Cosine, has no weight_decay to set"),
+        ({"label_smoothing": 1.0}, r"label_smoothing in \[0, 1\), got 1.0"),
+        ({"warmup_epochs": 2.0}, "with Adam and Cosine, has no warmup_epochs to set"),
         ({"momentum": 0.9}, "with Adam and Cosine, has no momentum to set"),
         ({"schedule": "constant", "cosine_epochs": 3}, "has no cosine_epochs to set"),
     ],
@@ -312,3 +359,63 @@ def test_a_change_of_kind_keeps_the_rest():
     assert changed.optimizer.schedule == CONFIG.schedule
     same = override(RECIPES["adam_cosine_cnn"], schedule="cosine", cosine_epochs=5)
     assert same.optimizer.schedule == Cosine(cosine_epochs=5, min_learning_rate=1e-5)
+
+
+def orthogonal(matrix: np.ndarray) -> np.ndarray:
+    """Five steps of the Newton-Schulz iteration, as K. Jordan wrote it."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrix / (np.linalg.norm(matrix) + 1e-8)
+    tall = x.shape[0] > x.shape[1]
+    x = x.T if tall else x
+    for _ in range(5):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.T if tall else x
+
+
+def muon_by_hand(start: np.ndarray, grads: list[np.ndarray], config: OptimizerConfig):
+    """Nesterov's momentum, unbiased as in Optax; then the nearest orthogonal matrix."""
+    beta, x = config.algorithm.momentum, start.copy()
+    m = np.zeros_like(x)
+    for t, g in enumerate(grads, start=1):
+        m = beta * m + (1 - beta) * g
+        ahead = beta * m / (1 - beta ** (t + 1)) + (1 - beta) * g / (1 - beta**t)
+        matrix = ahead.reshape(-1, x.shape[-1])
+        inputs, outputs = matrix.shape
+        step = math.sqrt(max(1.0, outputs / inputs)) * orthogonal(matrix)
+        own = config.algorithm.weight_decay * x
+        x = x - config.learning_rate * (step.reshape(x.shape) + own)
+    return x
+
+
+def nadam_by_hand(start: np.ndarray, grads: list[np.ndarray], *, rate: float):
+    """Adam that looks ahead by Nesterov's momentum: Dozat, 2016, as in Optax."""
+    x, m, v = start.copy(), np.zeros_like(start), np.zeros_like(start)
+    for t, g in enumerate(grads, start=1):
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        ahead = 0.9 * m / (1 - 0.9 ** (t + 1)) + 0.1 * g / (1 - 0.9**t)
+        x = x - rate * ahead / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    return x
+
+
+def test_muon_makes_each_kernel_orthogonal_as_one_matrix():
+    """A convolution's kernel is one matrix, too; a bias takes NAdam's update."""
+    config = OptimizerConfig(algorithm=Muon(weight_decay=0.1), learning_rate=0.05)
+    rng = np.random.default_rng(0)
+    start, *grads = (
+        {name: rng.standard_normal(shape) for name, shape in NETWORK.items()}
+        for _ in range(4)
+    )
+    with jax.enable_x64(True):
+        optimizer = make_optimizer(config, optax.constant_schedule(0.05))
+        params, state = as_tree(start), optimizer.init(as_tree(start))
+        for of_step in grads:
+            updates, state = optimizer.update(as_tree(of_step), state, params)
+            params = optax.apply_updates(params, updates)
+    for (layer, leaf), values in start.items():
+        of_leaf = [of_step[layer, leaf] for of_step in grads]
+        if leaf == "kernel":
+            expected = muon_by_hand(values, of_leaf, config)
+        else:
+            expected = nadam_by_hand(values, of_leaf, rate=0.05)
+        np.testing.assert_allclose(params[layer][leaf], expected, rtol=1e-6)

@@ -10,13 +10,9 @@ from cnnjax import devices
 from cnnjax.data.order import epoch_order
 from cnnjax.experiments.experiment import keys_of
 from cnnjax.strategies import STRATEGIES, Options
+from cnnjax.training.algorithms import Sgd
 from cnnjax.training.epochs import train
-from cnnjax.training.optimizers import (
-    OptimizerConfig,
-    Sgd,
-    make_optimizer,
-    make_schedule,
-)
+from cnnjax.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
 from cnnjax.training.schedules import Cosine
 from cnnjax.training.updates import LoopConfig, LoopKeys
 from cnnjax.types import Examples

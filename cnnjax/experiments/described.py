@@ -14,7 +14,8 @@ from cnnjax.models.initializers import Initializer
 from cnnjax.models.kinds import KINDS as LAYERS
 from cnnjax.models.stack import ModelConfig
 from cnnjax.results.plain import from_plain
-from cnnjax.training.optimizers import ALGORITHMS, OptimizerConfig
+from cnnjax.training.algorithms import ALGORITHMS
+from cnnjax.training.optimizers import OptimizerConfig
 from cnnjax.training.schedules import SCHEDULES
 
 # What a description may be made of: nothing else is made, whatever a file says.

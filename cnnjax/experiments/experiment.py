@@ -23,7 +23,7 @@ from cnnjax.experiments.fastest import Form, form_of
 from cnnjax.experiments.matching import check_pixels, check_shapes
 from cnnjax.experiments.recipe import Recipe
 from cnnjax.gradients.objective import Objective, make_objective
-from cnnjax.models.losses import LOSSES
+from cnnjax.models.losses import LOSSES, LossOfOutput, smoothed
 from cnnjax.strategies import NO_OPTIONS, Options, make_strategy
 from cnnjax.training.loop import LoopConfig, LoopKeys
 from cnnjax.training.optimizers import make_optimizer, make_schedule
@@ -171,12 +171,20 @@ def with_strategy(experiment: Experiment, name: str, options: Options) -> Experi
 
 def objective_of(recipe: Recipe) -> Objective:
     """Build the network and the losses of a recipe."""
+    loss = LOSSES[recipe.loss]
     return make_objective(
         recipe.model,
-        LOSSES[recipe.loss],
+        loss,
         scale_of(recipe),
+        trained=trained_of(recipe, loss.of_output),
         augment=augment_of(recipe),
     )
+
+
+def trained_of(recipe: Recipe, measured: LossOfOutput) -> LossOfOutput:
+    """Return the loss to train: that which is measured, or with smoothed labels."""
+    amount = recipe.label_smoothing
+    return smoothed(measured, amount) if amount > 0.0 else measured
 
 
 def scale_of(recipe: Recipe) -> Callable[[Num[Array, "*example"]], Array]:

@@ -10,7 +10,7 @@ from cnnjax.base.errors import InputError, nearest
 from cnnjax.experiments.recipes import Recipe
 from cnnjax.models.initializers import INITIALIZERS
 from cnnjax.models.stack import float_type
-from cnnjax.training.optimizers import ALGORITHMS
+from cnnjax.training.algorithms import ALGORITHMS
 from cnnjax.training.schedules import SCHEDULES, Cosine
 
 _PARTS = ("model", "optimizer")  # parts whose fields can be named directly
@@ -25,9 +25,9 @@ def override(recipe: Recipe, **changes: Any) -> Recipe:
     - `precision` sets both dtypes of the model; "bfloat16" sets only that of the
       arithmetic, and parameters and gradients stay float32;
     - `initializer` can be a name of `initializers.INITIALIZERS`;
-    - `algorithm` ("adam", "sgd") and `schedule` ("constant", "cosine", "one_cycle")
-      change the kind;
-      a new cosine uses the recipe's epochs, unless `cosine_epochs` is given, too;
+    - `algorithm` (a name of `algorithms.ALGORITHMS`) and `schedule` (one of
+      `schedules.SCHEDULES`) change the kind; a new cosine uses the recipe's epochs,
+      unless `cosine_epochs` is given, too;
     - `algorithm`, `schedule`, `model` and `optimizer` can also be given as values,
       which replace that part; other fields given are then set in the new part.
 

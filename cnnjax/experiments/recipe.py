@@ -14,12 +14,14 @@ from cnnjax.base.arguments import (
     several,
     whole,
 )
+from cnnjax.base.errors import expect
 from cnnjax.data.augmentation import Augmentation
 from cnnjax.data.order import Shuffle
 from cnnjax.data.preprocessing import UNIT_SCALE, Preprocessing
 from cnnjax.data.splits import OFFICIAL, Split
 from cnnjax.models.losses import LOSSES
 from cnnjax.models.stack import ModelConfig
+from cnnjax.training.algorithms import FRACTION
 from cnnjax.training.optimizers import OptimizerConfig
 
 # Instead of a strategy: the fastest form known (see `experiments.fastest`).
@@ -35,6 +37,7 @@ class Recipe:
     model: ModelConfig
     loss: str  # a name of losses.LOSSES
     optimizer: OptimizerConfig
+    label_smoothing: float = 0.0  # in training; the test measures the plain loss
     dataset: str  # the dataset of the publication
     split: Split = OFFICIAL
     num_train: int | None = None  # None: all training examples of the split
@@ -59,6 +62,7 @@ class Recipe:
             model=instance_of(ModelConfig),
             loss=named(LOSSES),
             optimizer=instance_of(OptimizerConfig),
+            label_smoothing=FRACTION,
             dataset=instance_of(str),
             split=instance_of(*get_args(Split)),
             num_train=optional(whole),
@@ -69,3 +73,5 @@ class Recipe:
             shuffle=named(get_args(Shuffle)),
             strategy=instance_of(str),
         )
+        plain = LOSSES[self.loss].classifies or self.label_smoothing == 0.0
+        expect("label_smoothing of 0 for a regression", self.label_smoothing, plain)

@@ -26,7 +26,8 @@ from cnnjax.experiments.networks import (
     tanh_mlp,
 )
 from cnnjax.experiments.recipe import Recipe
-from cnnjax.training.optimizers import Adam, OptimizerConfig, Sgd
+from cnnjax.training.algorithms import Adam, Sgd
+from cnnjax.training.optimizers import OptimizerConfig
 from cnnjax.training.schedules import Cosine, OneCycle
 
 # Mean and standard deviation of all training pixels / 255, to four digits. The widely

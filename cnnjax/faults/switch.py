@@ -12,6 +12,7 @@ from cnnjax.experiments.experiment import (
     augment_of,
     check_division_of,
     scale_of,
+    trained_of,
 )
 from cnnjax.experiments.recipes import Recipe
 from cnnjax.faults.catalogue import corrupted, get_fault
@@ -104,7 +105,7 @@ def wrong_objective(recipe: Recipe, faults: Sequence[Fault]) -> Objective:
         corrupted("layer", recipe.model, faults),
         loss._replace(of_output=measured),
         scale_of(recipe),
-        trained=corrupted("loss", measured, faults),
+        trained=trained_of(recipe, corrupted("loss", measured, faults)),
         augment=augment_of(recipe),
     )
     if all(fault.place != "parameters" for fault in faults):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Float, Int, Integer, Key, Num, Shaped
@@ -33,6 +34,24 @@ def softmax_cross_entropy(
     predicted = predicted_class(logits).astype(jnp.int32)
     correct = predicted == number.astype(jnp.int32)
     return loss, {"accuracy": correct.astype(logits.dtype)}
+
+
+def smoothed(loss_of_output: LossOfOutput, amount: float) -> LossOfOutput:
+    """Return a cross-entropy whose label shares `amount` of itself with all classes.
+
+        loss = (1 - amount) loss + amount (log sum_j exp(logits[j]) - mean_j logits[j])
+
+    It is the cross-entropy with a target of 1 - amount + amount / classes for the label
+    and amount / classes for every other. The metrics stay. Source: Szegedy et al.,
+    "Rethinking the Inception Architecture for Computer Vision", 2016, arXiv:1512.00567.
+    """
+
+    def of_output(logits: Float[Array, " classes"], label: Label) -> Loss:
+        loss, metrics = loss_of_output(logits, label)
+        uniform = jax.nn.logsumexp(logits) - jnp.mean(logits)
+        return (1.0 - amount) * loss + amount * uniform, metrics
+
+    return of_output
 
 
 def predicted_class(logits: Float[Array, " classes"]) -> Int[Array, ""]:

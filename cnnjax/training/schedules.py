@@ -144,10 +144,59 @@ class OneCycle:
         return lambda step: jnp.interp(step, steps, rates)
 
 
+@dataclass(frozen=True, kw_only=True)
+class WarmupCosine:
+    """Raise the learning rate linearly to max, then lower it along a cosine to min.
+
+        lr(t) = max (t + 1) / W                                      for t < W
+        lr(t) = min + (max - min) (1 + cos(pi (t - W) / (T - W))) / 2   from t = W
+
+    W is the number of updates of `warmup_epochs`, at least 1 and at most T, those of
+    the whole training. The first update already learns. Sources: the warm-up of Goyal
+    et al., "Accurate, Large Minibatch SGD", 2017, arXiv:1706.02677; the cosine as in
+    `Cosine`, with the unit "step".
+    """
+
+    warmup_epochs: float = 1.0
+    min_learning_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise InputError for invalid values."""
+        settle(self, warmup_epochs=NOT_NEGATIVE, min_learning_rate=NOT_NEGATIVE)
+
+    def rates(
+        self, learning_rate: float, *, steps_per_epoch: int, epochs: int | None
+    ) -> optax.Schedule:
+        """Build the schedule for `epochs` of this many updates.
+
+        Raises:
+            InputError: the number of epochs is not known, or a learning rate below
+                `min_learning_rate`.
+        """
+        if epochs is None:
+            raise InputError(
+                "expected epochs, over which WarmupCosine extends, got none"
+            )
+        low = self.min_learning_rate
+        expect(f"min_learning_rate at most {learning_rate}", low, low <= learning_rate)
+        total = steps_per_epoch * epochs
+        warm = max(1, min(total, round(self.warmup_epochs * steps_per_epoch)))
+
+        def rate(step: Any) -> Any:
+            done = jnp.asarray(step, float)  # the widest type that JAX has here
+            rising = learning_rate * (done + 1) / warm
+            share = jnp.clip((done - warm) / max(1, total - warm), 0.0, 1.0)
+            falling = low + (learning_rate - low) * (1 + jnp.cos(jnp.pi * share)) / 2
+            return jnp.where(done < warm, rising, falling)
+
+        return rate
+
+
 SCHEDULES: dict[str, type] = {
     "constant": Constant,
     "cosine": Cosine,
     "one_cycle": OneCycle,
+    "warmup_cosine": WarmupCosine,
 }
 
 
