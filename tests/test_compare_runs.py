@@ -13,6 +13,7 @@ import compare_runs
 import numpy as np
 import pytest
 from absl import flags
+from run_folders import write_run
 
 from cnnjax.base.errors import InputError
 from cnnjax.results.outcomes import read_outcome
@@ -28,24 +29,6 @@ SCRIPT = Path(__file__).parent.parent / "scripts" / "compare_runs.py"
 MEAN_SQUARED = "mean_squared_error"
 HIGH = {0: 0.985, 1: 0.984, 2: 0.986, 3: 0.985}
 LOW = {1: 0.967, 2: 0.969, 3: 0.966, 4: 0.967, 5: 0.968}
-
-
-def write_run(folder: Path, scores: dict[int, float], **fields) -> str:
-    """Write what train.py leaves of a run of one seed or, in seeds.jsonl, of many."""
-    metric = fields.pop("metric", "test_accuracy")
-    loss = "softmax_cross_entropy" if metric == "test_accuracy" else MEAN_SQUARED
-    recipe = {"name": "adam_cosine_cnn", "loss": loss, **fields.pop("settings", {})}
-    config = {"recipe": recipe, "faults": fields.pop("faults", [])}
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(config))
-    of_seed = fields.pop("of_seed", {})
-    rows = [{"seed": s, metric: scores[s], **of_seed.get(s, {})} for s in scores]
-    result = {"recipe": "adam_cosine_cnn", "dataset": "mnist", **rows[0], **fields}
-    (folder / "result.json").write_text(json.dumps(result))
-    if len(rows) > 1:
-        lines = "".join(f"{json.dumps(row)}\n" for row in rows)
-        (folder / "seeds.jsonl").write_text(lines)
-    return str(folder)
 
 
 def write_predictions(run: str, labels, predictions, *, seed: int = 0) -> None:
