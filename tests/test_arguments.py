@@ -23,7 +23,7 @@ from strategy_table import DIVIDED
 import cnnjax
 from cnnjax import devices, faults, statistics
 from cnnjax.data import order, preprocessing, splits
-from cnnjax.experiments import ensembles
+from cnnjax.experiments import adapting, ensembles
 from cnnjax.gradients import microbatches, reductions
 from cnnjax.models import initializers, layers, stack
 from cnnjax.results import workdir
@@ -92,10 +92,10 @@ TABLE: list[tuple[str, str | None]] = [
     ("override(recipe, precision=np.int32)", "unknown precision 'int32'; known: bf"),
     ("override(recipe, matmul_precision='low')", "unknown matmul_precision 'low'"),
     ("override(recipe, initializer=3)", "initializer of kind Initializer, got 3"),
-    ("override(recipe, algorithm=3)", "algorithm of kind Adam or Sgd, got 3"),
+    ("override(recipe, algorithm=3)", "kind Adam or AdamW or Sgd or Muon, or"),
     (
         "override(recipe, schedule=Sgd())",
-        "schedule of kind Constant or Cosine or OneCycle, or one with rates, got",
+        "kind Constant or Cosine or OneCycle or WarmupCosine, or one with rates, got",
     ),
     ("override(recipe, model='cnn')", "model of kind ModelConfig, got 'cnn'"),
     ("override(recipe, optimizer=Adam())", "optimizer of kind OptimizerConfig, got A"),
@@ -186,6 +186,21 @@ TABLE: list[tuple[str, str | None]] = [
     ("Adam(eps=1e-46)", "eps above 0, got 1e-46, which is 0.0 in float32"),
     ("Adam(eps=1e-40)", "eps above 0, got 1e-40, which is 0.0 in float32"),
     ("Adam(eps=1e-37)", ACCEPTED),
+    ("AdamW(weight_decay=-0.1)", "weight_decay finite and at least 0, got -0.1"),
+    ("AdamW(weight_decay='much')", "weight_decay finite and at least 0, a number, got"),
+    ("Muon(momentum=1.0)", "momentum in [0, 1), got 1.0"),
+    ("Muon(weight_decay=np.inf)", "weight_decay finite and at least 0, got inf"),
+    ("Sgd(nesterov=True)", "momentum above 0 with nesterov, got 0.0"),
+    ("Sgd(momentum=0.9, nesterov=1)", "nesterov of kind bool, got 1"),
+    ("WarmupCosine(warmup_epochs=-1)", "warmup_epochs finite and at least 0, got -1"),
+    ("override(recipe, max_norm=0)", "max_norm above 0, got 0"),
+    ("override(recipe, max_norm=np.nan)", "max_norm above 0, got nan"),
+    ("override(recipe, label_smoothing=1)", "label_smoothing in [0, 1), got 1"),
+    ("override(recipe, label_smoothing='0.1')", "label_smoothing in [0, 1), a number"),
+    ("adapted(recipe, 'digits')", "dataset (see load_dataset) of kind Dataset, got 'd"),
+    ("adapted('cnn', data)", "recipe (see get_recipe) of kind Recipe, got 'cnn'"),
+    ("load_dataset('npz:')", "unknown dataset 'npz:'; did you mean npz:FILE?"),
+    ("load_dataset('folder:/nowhere')", "what follows folder: to be a folder, got '/n"),
     ("Sgd(momentum=1 - 1e-8)", "momentum in [0, 1), got 0.99999999, which is 1.0 in"),
     ("Sgd(momentum=1e-50)", "momentum in [0, 1), got 1e-50, which is 0.0 in float32"),
     ("override(recipe, learning_rate=1e-46)", "0, got 1e-46, which is 0.0 in float32"),
@@ -527,7 +542,7 @@ def names_of_the_table() -> dict:
     names = {name: getattr(cnnjax, name) for name in cnnjax.__all__}
     modules = (evaluation, epochs, initializers, layers, optimizers, stack)
     modules = (*modules, microbatches, devices, ensembles, faults, updates, workdir)
-    modules = (*modules, schedules)
+    modules = (*modules, schedules, adapting)
     for module in (*modules, statistics, order, preprocessing, splits):
         names = {**vars(module), **names}
     recipe = batches.TINY

@@ -12,13 +12,32 @@ from jaxtyping import PyTree
 from cnnjax.base.arguments import at_least, function, instance_of, optional, settle
 from cnnjax.base.errors import InputError, shown
 from cnnjax.training.algorithms import (
+    ALGORITHMS,
     POSITIVE,
+    Adam,
+    AdamW,
     Algorithm,
+    Muon,
+    Sgd,
     as_algorithm,
     is_weight,
 )
 from cnnjax.training.schedules import CONSTANT, NOT_NEGATIVE, Schedule, as_schedule
 from cnnjax.types import Params
+
+__all__ = [
+    "ALGORITHMS",
+    "Adam",
+    "AdamW",
+    "Algorithm",
+    "Muon",
+    "OptimizerConfig",
+    "Sgd",
+    "check_weights",
+    "is_weight",
+    "make_optimizer",
+    "make_schedule",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
