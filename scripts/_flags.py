@@ -48,7 +48,7 @@ AUTO = "auto"  # of --strategy
 OVERRIDES = (
     *("precision", "epochs", "batch_size", "num_train", "shuffle", "matmul_precision"),
     *("initializer", "algorithm", "learning_rate", "l2", "momentum", "b1", "b2", "eps"),
-    *("nesterov", "weight_decay", "max_norm", "label_smoothing"),
+    *("nesterov", "weight_decay", "max_norm", "label_smoothing", "average_decay"),
     *("schedule", "min_learning_rate", "warmup_epochs", "cosine_epochs", "cosine_unit"),
     *("pct_start", "div_factor", "final_div_factor", "strategy"),
 )
@@ -99,6 +99,8 @@ def define_recipe(*, compares: bool = False) -> None:
     number("weight_decay", None, meaning)
     meaning = "Clip the gradient of an update to this norm over all parameters."
     number("max_norm", None, meaning)
+    meaning = "Test and keep a moving average of the parameters, with this decay."
+    number("average_decay", None, meaning)
     meaning = "Share of a label that all classes get, in the training loss."
     number("label_smoothing", None, meaning)
     number("momentum", None, "Momentum of SGD or Muon.")

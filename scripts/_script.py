@@ -61,10 +61,12 @@ HERE = Path(__file__).parent
 # What others call the flags of these scripts.
 ALIASES = {
     "algorithm": ("optim", "optimizer"),
+    "average_decay": ("ema", "ema_decay"),
     "batch_size": ("batch", "bs", "batchsize", "minibatch_size"),
     "data_dir": ("data", "data_path", "data_root", "datadir"),
     "epochs": ("epoch", "n_epochs", "num_epochs"),
     "l2": ("l2_reg", "wd"),
+    "max_norm": ("clip", "clip_grad_norm", "grad_clip", "gradient_clipping"),
     "learning_rate": ("eta", "lr", "step_size"),
     "num_devices": ("devices", "gpus", "n_devices", "num_gpus"),
     "num_processes": ("nproc", "nprocs", "world_size"),
@@ -82,7 +84,7 @@ GROUPS = {
     "group_size evaluate_every on_nan precision matmul_precision label_smoothing fault",
     "optimizer": "algorithm learning_rate l2 weight_decay max_norm momentum nesterov "
     "b1 b2 eps schedule min_learning_rate warmup_epochs cosine_epochs cosine_unit "
-    "pct_start div_factor final_div_factor",
+    "pct_start div_factor final_div_factor average_decay",
     "devices": "strategy num_devices model_devices microbatch_size",
     "cluster": "coordinator_address num_processes process_index distributed "
     "heartbeat_seconds join_seconds",

@@ -92,7 +92,7 @@ TABLE: list[tuple[str, str | None]] = [
     ("override(recipe, precision=np.int32)", "unknown precision 'int32'; known: bf"),
     ("override(recipe, matmul_precision='low')", "unknown matmul_precision 'low'"),
     ("override(recipe, initializer=3)", "initializer of kind Initializer, got 3"),
-    ("override(recipe, algorithm=3)", "kind Adam or AdamW or Sgd or Muon, or"),
+    ("override(recipe, algorithm=3)", "algorithm of kind Adam or AdamW or Sgd or Muon"),
     (
         "override(recipe, schedule=Sgd())",
         "kind Constant or Cosine or OneCycle or WarmupCosine, or one with rates, got",

@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from batches import random_dataset
+from batches import TINY, random_dataset
 from sklearn import metrics
 
 import cnnjax
@@ -166,6 +166,21 @@ def test_a_run_that_is_not_finished_has_its_newest_checkpoint(learned, tmp_path)
     shutil.rmtree(copy / CHECKPOINTS)
     with pytest.raises(InputError, match=r"has no params\.safetensors and no good"):
         load_run(copy)
+
+
+def test_the_average_of_a_run_is_read_and_goes_on(tmp_path):
+    """Mistake: the parameters of its checkpoint, which were not tested."""
+    recipe = override(TINY, strategy="jit", epochs=1, average_decay=0.9)
+    dataset = random_dataset(recipe, train=40, test=23)
+    folder = tmp_path / "run"
+    ended = trained(folder, recipe, dataset)
+    assert largest_error(load_run(folder).params, ended.params) == 0.0
+    longer = load_run(folder).continue_(epochs=2, dataset=dataset)
+    whole = run(prepare(override(recipe, epochs=2), dataset))
+    assert largest_error(longer.params, whole.params) == 0.0
+    (folder / "result.json").unlink()
+    (folder / "params.safetensors").unlink()
+    assert largest_error(load_run(folder).params, ended.params) == 0.0
 
 
 def test_reading_changes_nothing(learned, tmp_path):

@@ -25,7 +25,8 @@ from cnnjax.types import Params
 
 MOST_BYTES = 2**31  # of params.safetensors
 FILE = "params.safetensors"
-STATE = "state/params"  # of a checkpoint's arrays
+# Of a checkpoint's arrays: the parameters, or their average where the run has one.
+STATE, AVERAGE = "state/params", "state/opt_state/average"
 
 
 class Settings(NamedTuple):
@@ -127,9 +128,11 @@ def _from_checkpoint(folder: Path, settings: Settings) -> tuple[PyTree, str]:
             f"{where} has no {FILE} and no good checkpoint{why}; train it first"
         )
     arrays = found.snapshot.arrays
+    averages = settings.recipe.optimizer.average_decay is not None
+    place = AVERAGE if averages else STATE
     own = {
-        name.removeprefix(f"{STATE}/"): array
+        name.removeprefix(f"{place}/"): array
         for name, array in arrays.items()
-        if name.startswith(f"{STATE}/")
+        if name.startswith(f"{place}/")
     }
     return nested(own), f"{CHECKPOINTS}/{found.name}"

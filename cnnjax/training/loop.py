@@ -21,6 +21,7 @@ from cnnjax.base.arguments import (
 from cnnjax.base.errors import InputError, expect
 from cnnjax.base.leaves import first_difference
 from cnnjax.data.order import Shuffle
+from cnnjax.training.averages import kept_params
 from cnnjax.training.records import EpochRecord
 from cnnjax.types import Metrics, Params, TrainState
 
@@ -90,8 +91,8 @@ class LoopState(NamedTuple):
 
     @property
     def params(self) -> Params:
-        """Return the parameters."""
-        return self.state.params
+        """Return the parameters to test and to keep (see `averages`)."""
+        return kept_params(self.state)
 
 
 @dataclass(frozen=True, kw_only=True)

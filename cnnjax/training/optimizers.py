@@ -22,7 +22,14 @@ from cnnjax.training.algorithms import (
     as_algorithm,
     is_weight,
 )
-from cnnjax.training.schedules import CONSTANT, NOT_NEGATIVE, Schedule, as_schedule
+from cnnjax.training.averages import with_average
+from cnnjax.training.schedules import (
+    CONSTANT,
+    INSIDE,
+    NOT_NEGATIVE,
+    Schedule,
+    as_schedule,
+)
 from cnnjax.types import Params
 
 __all__ = [
@@ -49,6 +56,8 @@ class OptimizerConfig:
     schedule: Schedule = CONSTANT
     l2: float = 0.0  # gradient of a weight += l2 * weight; not for biases
     max_norm: float | None = None  # of the gradient, over all leaves; None: any
+    # Of a moving average of the parameters (see `averages`); None: no average.
+    average_decay: float | None = None
 
     def __post_init__(self) -> None:
         """Raise InputError for invalid values."""
@@ -59,6 +68,7 @@ class OptimizerConfig:
             schedule=as_schedule,
             l2=NOT_NEGATIVE,
             max_norm=optional(POSITIVE),
+            average_decay=optional(INSIDE),
         )
         # A schedule refuses the learning rates that it cannot have.
         self.schedule.rates(self.learning_rate, steps_per_epoch=1, epochs=1)
@@ -103,7 +113,7 @@ def make_optimizer(
         g = g + l2 w                        for the weights
 
     The L2 is coupled: Adam gets g + l2 w (unlike AdamW). It is not part of the reported
-    loss.
+    loss. With `average_decay`, it also averages the parameters: see `averages`.
 
     Raises:
         InputError: not an `OptimizerConfig`, or a schedule that is not a function; from
@@ -121,4 +131,6 @@ def make_optimizer(
         steps.insert(0, optax.add_decayed_weights(config.l2, mask=shrunk))
     if config.max_norm is not None:
         steps.insert(0, optax.clip_by_global_norm(config.max_norm))
-    return optax.chain(*steps) if len(steps) > 1 else steps[0]
+    optimizer = optax.chain(*steps) if len(steps) > 1 else steps[0]
+    decay = config.average_decay
+    return optimizer if decay is None else with_average(optimizer, decay)
