@@ -14,3 +14,9 @@ class Mutant(NamedTuple):
     old: str  # in the file exactly once
     new: str
     likely: tuple[str, ...]  # the test files that should catch it
+
+
+# In more than one mutant.
+SGD_RULE = """return optax.sgd(
+            schedule, momentum=self.momentum or None, nesterov=self.nesterov
+        )"""

@@ -6,6 +6,7 @@ it come with it and are run first; whether any test at all does is the question.
 
 from __future__ import annotations
 
+import mutant
 from mutant import Mutant
 from mutants_blind import BLIND_MUTANTS
 
@@ -29,26 +30,99 @@ FUZZED = ("tests/test_fuzz_data.py", "tests/test_data_idx.py")
 CHECKPOINTS = ("tests/test_checkpoints.py",)
 WORKDIR = ("tests/test_workdir.py", "tests/test_evaluation.py")
 
+AVERAGES = ("tests/test_averages.py",)
+
 MUTANTS = (
     # Optimizers and schedules.
+    Mutant(
+        "clipped_number_by_number",
+        "Each number of the gradient is clipped, and not its norm.",
+        "cnnjax/training/optimizers.py",
+        "optax.clip_by_global_norm(config.max_norm)",
+        "optax.clip(config.max_norm)",
+        OPTIMIZERS,
+    ),
+    Mutant(
+        "clipped_after_the_l2",
+        "What is clipped is the sum of the gradient and the L2.",
+        "cnnjax/training/optimizers.py",
+        "steps.insert(0, optax.clip_by_global_norm",
+        "steps.insert(len(steps) - 1, optax.clip_by_global_norm",
+        OPTIMIZERS,
+    ),
+    Mutant(
+        "decay_of_biases",
+        "AdamW's weight decay is on biases, too.",
+        "cnnjax/training/algorithms.py",
+        "mask=is_weight,",
+        "mask=None,",
+        OPTIMIZERS,
+    ),
+    Mutant(
+        "kernels_as_they_lie",
+        "Muon takes the last two axes of a kernel as its matrix.",
+        "cnnjax/training/algorithms.py",
+        "inputs = tuple(range(leaf.ndim - 1))",
+        "inputs = (leaf.ndim - 2,)",
+        OPTIMIZERS,
+    ),
+    Mutant(
+        "warmup_begins_at_zero",
+        "The first update of a warm-up learns nothing.",
+        "cnnjax/training/schedules.py",
+        "learning_rate * (done + 1) / warm",
+        "learning_rate * done / warm",
+        OPTIMIZERS,
+    ),
+    Mutant(
+        "smoothing_for_the_others",
+        "A smoothed label shares with the other classes only.",
+        "cnnjax/models/losses.py",
+        "jax.nn.logsumexp(logits) - jnp.mean(logits)",
+        "jax.nn.logsumexp(logits) - (jnp.sum(logits) - logits[label]) / "
+        "(logits.size - 1)",
+        ("tests/test_losses.py",),
+    ),
+    Mutant(
+        "smoothed_in_the_test",
+        "The test measures the loss of smoothed labels.",
+        "cnnjax/gradients/objective.py",
+        "        test_loss_fn=measured,\n",
+        "        test_loss_fn=replace(own, augment=None),\n",
+        ("tests/test_losses.py",),
+    ),
+    Mutant(
+        "average_of_one_decay",
+        "The first parameters weigh in the average for as long as the decay says.",
+        "cnnjax/training/averages.py",
+        "jnp.minimum(decay, t / (t + 9.0))",
+        "jnp.asarray(decay, t.dtype)",
+        AVERAGES,
+    ),
+    Mutant(
+        "average_is_not_tested",
+        "The parameters are tested and kept, and not their average.",
+        "cnnjax/training/loop.py",
+        "return kept_params(self.state)",
+        "return self.state.params",
+        AVERAGES,
+    ),
     Mutant(
         "l2_after_momentum",
         "Of SGD, the L2 is added to the velocity and not to the gradient.",
         "cnnjax/training/optimizers.py",
-        "    return optax.chain(optax.add_decayed_weights(config.l2, mask=shrunk), "
-        "rule)\n",
-        "    decay = optax.add_decayed_weights(config.l2, mask=shrunk)\n"
-        "    if isinstance(config.algorithm, Sgd):\n"
-        "        trace = optax.trace(config.algorithm.momentum)\n"
-        "        rate = optax.scale_by_learning_rate(schedule)\n"
-        "        return optax.chain(trace, decay, rate)\n"
-        "    return optax.chain(decay, rule)\n",
+        "        steps.insert(0, optax.add_decayed_weights(config.l2, mask=shrunk))\n",
+        "        steps.insert(0, optax.add_decayed_weights(config.l2, mask=shrunk))\n"
+        "        if isinstance(config.algorithm, Sgd):\n"
+        "            trace = optax.trace(config.algorithm.momentum)\n"
+        "            rate = optax.scale_by_learning_rate(schedule)\n"
+        "            steps = [trace, steps[0], rate]\n",
         OPTIMIZERS,
     ),
     Mutant(
         "l2_of_first_layer",
         "The L2 is only on the kernel of a network's first layer.",
-        "cnnjax/training/optimizers.py",
+        "cnnjax/training/algorithms.py",
         'simple=True) == "kernel"',
         'simple=True) == "kernel" and path[0].key.endswith("_0")',
         OPTIMIZERS,
@@ -56,7 +130,7 @@ MUTANTS = (
     Mutant(
         "l2_of_dense_kernels",
         "The L2 is on the kernels of dense layers only.",
-        "cnnjax/training/optimizers.py",
+        "cnnjax/training/algorithms.py",
         "lambda path, _: keystr",
         "lambda path, leaf: leaf.ndim == 2 and keystr",
         OPTIMIZERS,
@@ -64,23 +138,23 @@ MUTANTS = (
     Mutant(
         "rate_in_velocity",
         "The velocity adds up rates times gradients, so old rates outlive a schedule.",
-        "cnnjax/training/optimizers.py",
-        "return optax.sgd(schedule, momentum=self.momentum or None)",
+        "cnnjax/training/algorithms.py",
+        mutant.SGD_RULE,
         "return optax.chain(optax.sgd(schedule), optax.trace(self.momentum))",
         OPTIMIZERS,
     ),
     Mutant(
         "nesterov",
         "Momentum is Nesterov's.",
-        "cnnjax/training/optimizers.py",
-        "momentum=self.momentum or None",
+        "cnnjax/training/algorithms.py",
+        "momentum=self.momentum or None, nesterov=self.nesterov",
         "momentum=self.momentum or None, nesterov=True",
         OPTIMIZERS,
     ),
     Mutant(
         "second_moment_never_falls",
         "Adam divides by the largest second moment so far: AMSGrad.",
-        "cnnjax/training/optimizers.py",
+        "cnnjax/training/algorithms.py",
         "optax.adam(schedule",
         "optax.amsgrad(schedule",
         OPTIMIZERS,
@@ -88,7 +162,7 @@ MUTANTS = (
     Mutant(
         "eps_in_the_root",
         "Adam adds eps inside the root.",
-        "cnnjax/training/optimizers.py",
+        "cnnjax/training/algorithms.py",
         "b2=self.b2, eps=self.eps)",
         "b2=self.b2, eps=0.0, eps_root=self.eps)",
         OPTIMIZERS,
@@ -96,7 +170,7 @@ MUTANTS = (
     Mutant(
         "moments_not_corrected",
         "Adam's moments are not corrected for their start at zero.",
-        "cnnjax/training/optimizers.py",
+        "cnnjax/training/algorithms.py",
         "        return optax.adam(schedule, b1=self.b1, b2=self.b2, eps=self.eps)\n",
         "        rms = optax.scale_by_rms(self.b2, self.eps, eps_in_sqrt=False)\n"
         "        first = optax.ema(self.b1, debias=False)\n"

@@ -6,6 +6,7 @@ what the tests do not see of them says something of the tests.
 
 from __future__ import annotations
 
+import mutant
 from mutant import Mutant
 
 LAYERS = ("tests/test_layers.py",)
@@ -156,8 +157,8 @@ BLIND_MUTANTS = (
     Mutant(
         "dampened_momentum",
         "The velocity is a mean of gradients: momentum v + (1 - momentum) g.",
-        "cnnjax/training/optimizers.py",
-        "return optax.sgd(schedule, momentum=self.momentum or None)",
+        "cnnjax/training/algorithms.py",
+        mutant.SGD_RULE,
         "velocity = optax.ema(self.momentum, debias=False)\n"
         "        rate = optax.scale_by_learning_rate(schedule)\n"
         "        return optax.chain(velocity, rate)",
