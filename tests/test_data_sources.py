@@ -16,12 +16,16 @@ NAMES = ("digits", "mnist", "fashion_mnist", "kmnist", "idx", "cifar10", "housin
 
 
 def test_names():
-    assert dataset_names() == (*NAMES, "tfds:NAME")
+    of_many = ("idx:NAME", "npz:FILE", "folder:FOLDER", "tfds:NAME")
+    assert dataset_names() == (*NAMES, *of_many)
 
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("mnits", "mnist"), ("cifar-10", "cifar10"), ("tfds:", "tfds:NAME")],
+    [
+        *(("mnits", "mnist"), ("cifar-10", "cifar10"), ("tfds:", "tfds:NAME")),
+        *(("npz:", "npz:FILE"), ("folder", "folder:FOLDER")),
+    ],
 )
 def test_unknown_name_names_the_nearest(name, hint):
     with pytest.raises(InputError) as caught:
@@ -125,7 +129,8 @@ def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(
 def test_tfds_names_are_passed_on(monkeypatch):
     digits = load_dataset("digits")
     answers = {("emnist/letters:3.1.0", "somewhere"): digits}
-    monkeypatch.setattr(sources, "load_tfds", lambda *args: answers[args])
+    family = ("NAME", lambda *args: answers[args])
+    monkeypatch.setitem(sources.FAMILIES, "tfds:", family)
     name = "tfds:emnist/letters:3.1.0"
     assert load_dataset(name, data_dir="somewhere") is digits
 

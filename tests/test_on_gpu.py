@@ -12,7 +12,15 @@ import pytest
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "on_gpu.sh"
 REHEARSAL = ("--platform=cpu", "--quick")
-PARTS = ("strategies", "fast", "throughput", "seeds", "per_example", "accuracy")
+PARTS = (
+    "strategies",
+    "resumed",
+    "fast",
+    "throughput",
+    "seeds",
+    "per_example",
+    "accuracy",
+)
 pytestmark = pytest.mark.xdist_group("on_gpu")
 
 
@@ -34,7 +42,10 @@ def run(*flags: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     [
         ((), "expected a folder for the results, got none"),
         (("out", "there"), "expected one folder, got out and there"),
-        (("out", "--parts=fast,slow"), "unknown part 'slow'; known: strategies,fast"),
+        (
+            ("out", "--parts=fast,slow"),
+            "unknown part 'slow'; known: strategies,resumed",
+        ),
         (("out", "--dry_run"), "unknown flag --dry_run"),
     ],
 )

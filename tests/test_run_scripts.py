@@ -1,8 +1,9 @@
-"""`evaluate.py`, `predict.py` and `export.py`, as a user calls them."""
+"""`evaluate.py`, `predict.py`, `export.py` and `page.py`, as a user calls them."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import own_digits
@@ -83,6 +84,36 @@ def test_own_pictures_are_shown_and_named(call):
     assert all(len(row["guesses"]) == 3 for row in rows)
 
 
+def test_a_page_of_a_run_is_one_file_that_fetches_nothing(call, folder):
+    result = json.loads((folder / "run" / "result.json").read_text())
+    assert lines_of(call("page", "run")) == ["run/report.html"]
+    page = (folder / "run" / "report.html").read_text()
+    assert f"<strong>{100 * result['test_accuracy']:.2f} %</strong> of the" in page
+    for name in ("Curves", "Confusion", "Calibration", "Classes", "Network"):
+        assert f">{name}</h2>" in page
+    assert page.count("<img ") == page.count('src="data:image/png;base64,') == 5
+    assert page.count("<script>") == page.count("<script") == 1
+    assert "http:" not in page
+    assert "https:" not in page
+    assert "optimizer.algorithm.momentum" in page
+    assert "--recipe=momentum_mlp_per_sample" in page
+    assert lines_of(call("page", "run", "--out=a.html", "--part=train")) == ["a.html"]
+
+
+def test_names_in_a_page_are_no_html(call, folder, tmp_path):
+    run = shutil.copytree(folder / "run", tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    config["recipe"]["name"] = "<script>alert(1)</script>"
+    config["recipe"]["summary"] = "<img src=x onerror=alert(1)>"
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "result.json").unlink()  # it has the digest of the file
+    assert call("page", str(run), f"--out={tmp_path / 'a.html'}").returncode == 0
+    page = (tmp_path / "a.html").read_text()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<img src=x" not in page
+
+
 def test_an_export_is_told(call, folder):
     text = lines_of(call("export", "run", "--to=to", "--formats=numpy,safetensors"))
     assert text[-3].startswith("numpy        weights.npz, network.py: loaded again, ")
@@ -131,6 +162,13 @@ def test_an_export_is_told(call, folder):
         ),
         (("export", "run", "--to="), "expected a folder for --to, got ''"),
         (("export", "run", "--to=bad.png"), "bad.png"),
+        (("page",), "expected the workdir of one run, got 0"),
+        (("page", "own"), "own holds no run of train.py: it has no config.json"),
+        (
+            ("page", "run", "--out=a.pdf"),
+            "expected an HTML file for --out, got",
+        ),
+        (("page", "run", "--out=bad.png/a.html"), "bad.png"),
     ],
 )
 def test_bad_input_is_told_in_one_line(call_of, said, call, folder):

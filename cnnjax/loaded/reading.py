@@ -38,6 +38,7 @@ class Settings(NamedTuple):
     microbatch_size: int | None
     data: dict[str, Any]  # sha256 of what was read, by name
     class_names: tuple[str, ...]  # empty: a regression, or a run of before
+    command: tuple[str, ...] = ()  # that trained it
 
 
 def read_settings(folder: Path) -> Settings:
@@ -61,7 +62,8 @@ def read_settings(folder: Path) -> Settings:
     faults = tuple(config.get("faults", ()))
     size, data = config.get("microbatch_size"), config.get("data", {})
     names = tuple(config.get("class_names", ()))
-    return Settings(recipe, tuple(seeds), faults, size, data, names)
+    words = tuple(config.get("command", ()))
+    return Settings(recipe, tuple(seeds), faults, size, data, names, words)
 
 
 def choose_seed(folder: Path, seeds: tuple[int, ...], seed: int | None) -> int:

@@ -30,6 +30,7 @@ FILES = (  # in the order in which an earlier run's are removed
     "predictions.csv",
     "params.safetensors",
     "curves.png",
+    "report.html",  # scripts/page.py makes it
 )
 CHECKPOINTS = "checkpoints"  # the folder of what it takes to resume
 PROBE_BYTES = 2**26  # the system's figure of free space knows no quota

@@ -68,10 +68,10 @@ def draw_listing(runs: Sequence[Listed], *, title: str) -> bytes | None:
         axes = figure.add_subplot(1, len(measures), index + 1)
         for number, (name, of) in enumerate(curves.items()):
             points = of.get(measure, [])
-            line = {"color": f"C{number % 10}", "ls": "-" if number < 10 else "--"}
+            form = ".-" if number < 10 else ".--"
             if points:
-                line |= {"marker": ".", "label": literal(name)}
-                axes.plot(*zip(*points, strict=True), **line)
+                (line,) = axes.plot(*zip(*points, strict=True), form)
+                line.set(color=f"C{number % 10}", label=literal(name))
         label_epochs(axes)
         axes.set_ylabel(f"test {word(measure)}")
         if measure == "loss":

@@ -44,11 +44,11 @@ def with_average(
         return Averaged(optimizer.init(params), average, jnp.zeros((), jnp.int32))
 
     def update(
-        grads: Updates, state: OptState, params: Params | None = None
+        updates: Updates, state: OptState, params: Params | None = None
     ) -> tuple[Updates, OptState]:
         assert params is not None
         assert isinstance(state, Averaged)
-        changes, inner = optimizer.update(grads, state.inner, params)
+        changes, inner = optimizer.update(updates, state.inner, params)
         t = jnp.asarray(state.updates + 1, float)  # the widest type that JAX has here
         d = jnp.minimum(decay, t / (t + 9.0))
 
