@@ -128,9 +128,13 @@ resumed() {
   "$python" "$here/scripts/train.py" --dataset="$dataset" "${settings[@]}" \
     --workdir="$out/killed" ${data[@]+"${data[@]}"} >>"$out/resumed.txt" 2>&1 &
   local child=$!
-  local saved="$out/killed/checkpoints/0*[0-9]/manifest.json"
-  until compgen -G "$saved" >/dev/null || ! kill -0 $child; do sleep 0.01; done
-  kill -KILL $child
+  local saved="$out/killed/checkpoints/0*[0-9]/manifest.json" end=$((SECONDS + seconds))
+  until compgen -G "$saved" >/dev/null || [ "$SECONDS" -ge "$end" ]; do sleep 0.01; done
+  if ! kill -KILL $child 2>/dev/null; then
+    echo "it ended before it was killed" | tee -a "$out/resumed.txt"
+    wrong=1
+    return
+  fi
   wait $child 2>/dev/null
   trained resumed.txt "${settings[@]/--overwrite/--resume=must}" --workdir="$out/killed"
   if cmp "$out"/{whole,killed}/params.safetensors >>"$out/resumed.txt" 2>&1; then

@@ -46,7 +46,8 @@ def main(args: list[str]) -> None:
     expect("a PNG file for --curves", picture, is_png)
     runs = sorted(find_runs(args[0]), key=ORDERS[FLAGS.sort])
     if FLAGS.json:
-        print(*(json.dumps(listing_json(run)) for run in runs), sep="\n")
+        lines = (json.dumps(listing_json(run), allow_nan=False) for run in runs)
+        print(*lines, sep="\n")
     else:
         print(*listing_lines(runs), sep="\n")
     if picture is not None:

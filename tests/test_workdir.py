@@ -16,6 +16,7 @@ from cnnjax.base import durable
 from cnnjax.base.errors import InputError, unknown_name
 from cnnjax.models.stack import Dense
 from cnnjax.results import workdir
+from cnnjax.results.fields import read_result
 from cnnjax.telling import axes, examples
 from cnnjax.telling.plots import draw_curves
 from cnnjax.types import Examples
@@ -125,3 +126,16 @@ def test_an_unknown_name_is_answered_with_the_nearest():
     assert message == (
         "unknown dataset 'mnits'; did you mean mnist? known: digits, mnist"
     )
+
+
+def test_a_page_made_while_a_run_trains_can_be_made_again(tmp_path):
+    """Mistake: result.json has the page's sha256, and the run is refused ever after."""
+    own = workdir.Workdir(tmp_path)
+    own.start({"recipe": {}}, room=1)
+    own.write_bytes("report.html", b"a page")
+    own.write_result({"epochs": 1})
+    assert "metrics.jsonl" in (tmp_path / "result.json").read_text()
+    own.write_bytes("report.html", b"another page")
+    assert read_result(tmp_path)["epochs"] == 1
+    own.start({"recipe": {}}, room=1)  # a new run: the page was of the other
+    assert not (tmp_path / "report.html").exists()

@@ -17,7 +17,7 @@ import numpy as np
 from cnnjax.base.errors import InputError, expect
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.files import expand_home, open_folder
-from cnnjax.data.pictures import SUFFIXES, as_image, read_picture
+from cnnjax.data.pictures import as_image, find_pictures, read_picture
 from cnnjax.types import Examples
 
 PREFIX = "folder:"
@@ -57,7 +57,7 @@ def load_folder(name: str, data_dir: str | None = None) -> Dataset:
     if "train" in inside and test_folder is not None:
         parts = [inside["train"], test_folder]
     classes = _classes(parts)
-    found = [[_pictures(part / one) for one in classes] for part in parts]
+    found = [[find_pictures(part / one) for one in classes] for part in parts]
     pixels = [_read([p for of in part for p in of], shape) for part in found]
     grey = all(_is_grey(images) for images, _ in pixels)
     examples = [
@@ -116,12 +116,6 @@ def _folders(root: Path) -> list[Path]:
     what = f"at most {MOST_CLASSES} sub-folders in {root}"
     expect(what, len(folders), len(folders) <= MOST_CLASSES)
     return folders
-
-
-def _pictures(folder: Path) -> list[Path]:
-    found = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES]
-    expect(f"pictures ({', '.join(SUFFIXES)}) in {folder}", "none", bool(found))
-    return found
 
 
 def _read(

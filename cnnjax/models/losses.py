@@ -37,13 +37,14 @@ def softmax_cross_entropy(
 
 
 def smoothed(loss_of_output: LossOfOutput, amount: float) -> LossOfOutput:
-    """Return a cross-entropy whose label shares `amount` of itself with all classes.
+    """Return the loss of ONE example whose label shares `amount` with all classes.
 
         loss = (1 - amount) loss + amount (log sum_j exp(logits[j]) - mean_j logits[j])
 
-    It is the cross-entropy with a target of 1 - amount + amount / classes for the label
-    and amount / classes for every other. The metrics stay. Source: Szegedy et al.,
-    "Rethinking the Inception Architecture for Computer Vision", 2016, arXiv:1512.00567.
+    It is the cross-entropy, in nats, of logits [classes] with a target of 1 - amount +
+    amount / classes for the label and amount / classes for every other. The metrics
+    stay. Source: Szegedy et al., "Rethinking the Inception Architecture for Computer
+    Vision", 2016, arXiv:1512.00567.
     """
 
     def of_output(logits: Float[Array, " classes"], label: Label) -> Loss:

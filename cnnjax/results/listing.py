@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnnjax.base.errors import InputError, expect
-from cnnjax.results.fields import read_config, read_epochs, read_result
+from cnnjax.base.intake import read_text
+from cnnjax.results.fields import field, parse, read_config, read_epochs
 from cnnjax.results.folders import folder_named
 from cnnjax.results.outcomes import by_path, read_outcome
 from cnnjax.results.schema import CONFIG, EPOCH, RESULT
@@ -76,15 +77,21 @@ def read_listed(path: Path, name: str) -> Listed:
             begun = {row.get("seed", seed) for row in rows}
             done = max((row["epoch"] for row in rows), default=0)
             return known._replace(epochs=done, seeds=len(begun))
-        outcome, result = read_outcome(str(path)), read_result(path)
+        outcome, file = read_outcome(str(path)), path / RESULT.file
+        result = parse(file, read_text(file))  # its seal has been compared
+
+        def noted(name: str) -> Any:
+            there = result.get(name) is not None
+            return field(file, result, name, schema=RESULT) if there else None
+
         lost = bool(outcome.diverged)
         return known._replace(
             state="diverged" if lost else "finished",
-            epochs=result.get("epochs") or 0,
+            epochs=noted("epochs") or 0,
             seeds=len(outcome.scores),
             metric=outcome.metric,
             score=statistics.fmean(outcome.scores.values()),
-            train_seconds=result.get("train_seconds"),
+            train_seconds=noted("train_seconds"),
         )
     except InputError as error:
         return Listed(path, name, "damaged", why=str(error))

@@ -30,8 +30,9 @@ FILES = (  # in the order in which an earlier run's are removed
     "predictions.csv",
     "params.safetensors",
     "curves.png",
-    "report.html",  # scripts/page.py makes it
+    "report.html",  # scripts/page.py makes it, at any time
 )
+NOT_SEALED = ("result.json", "report.html")  # the seal itself, and what may be anew
 CHECKPOINTS = "checkpoints"  # the folder of what it takes to resume
 PROBE_BYTES = 2**26  # the system's figure of free space knows no quota
 
@@ -118,7 +119,7 @@ class Workdir(NamedTuple):
         """
         if self.path is None:
             return
-        names = [name for name in self.found() if name != "result.json"]
+        names = [name for name in self.found() if name not in NOT_SEALED]
         with writing(self.path / "result.json"):
             whole = seal.sealed(self.path, result, names)
         self.write_json("result.json", whole)

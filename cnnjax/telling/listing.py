@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from cnnjax.base.printable import printable
 from cnnjax.results.fields import read_epochs
 from cnnjax.results.listing import Listed, varied
+from cnnjax.results.plain import plain
 from cnnjax.telling.axes import label_epochs, literal, log_y, scale_of, word
 from cnnjax.telling.layout import WIDTH, row, wrap
 from cnnjax.telling.text import metric_text
@@ -44,7 +45,7 @@ def listing_lines(runs: Sequence[Listed]) -> list[str]:
 
 def listing_json(run: Listed) -> dict[str, Any]:
     """Return a run as JSON has it."""
-    return {**run._asdict(), "path": str(run.path), "settings": dict(run.settings)}
+    return plain({**run._asdict(), "path": str(run.path)})
 
 
 def draw_listing(runs: Sequence[Listed], *, title: str) -> bytes | None:
