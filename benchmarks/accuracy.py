@@ -30,8 +30,8 @@ from tables import counted
 
 from cnnjax.base.errors import InputError, expect, unknown_name
 from cnnjax.experiments.experiment import Experiment
-from cnnjax.measuring.timing import spread
 from cnnjax.results.environment import describe_environment
+from cnnjax.studies.measuring.timing import spread
 from cnnjax.telling import text
 from cnnjax.telling.layout import flow, wrap
 

@@ -22,14 +22,14 @@ import machine
 from absl import flags
 
 from cnnjax.base.errors import expect
-from cnnjax.checkpoints.keeper import Keeper
-from cnnjax.checkpoints.policy import parse_every
-from cnnjax.checkpoints.store import Store
 from cnnjax.experiments import runs
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.experiments.groups import compile_group
-from cnnjax.measuring.timing import spread
+from cnnjax.results.checkpoints.keeper import Keeper
+from cnnjax.results.checkpoints.policy import parse_every
+from cnnjax.results.checkpoints.store import Store
 from cnnjax.results.environment import describe_environment
+from cnnjax.studies.measuring.timing import spread
 from cnnjax.telling import text
 from cnnjax.telling.layout import wrap
 from cnnjax.training.updates import Updates

@@ -18,7 +18,7 @@ import machine
 from case import Tree
 from contenders import ContenderError, Entry, Process, Task
 
-from cnnjax.measuring.timing import interleave, steps_that_fill
+from cnnjax.studies.measuring.timing import interleave, steps_that_fill
 from cnnjax.telling.layout import wrap
 
 Row = dict[str, Any]  # one contender

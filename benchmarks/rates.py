@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cnnjax.measuring.timing import Spread
+from cnnjax.studies.measuring.timing import Spread
 
 Row = dict[str, Any]  # one contender
 BATCH_GRADIENT = "cnnjax jit"  # per-example tasks are compared with it too

@@ -27,9 +27,9 @@ from race import Racer, race
 
 from cnnjax.base.errors import InputError, expect, unknown_name
 from cnnjax.experiments.experiment import Experiment
-from cnnjax.measuring.timing import spread
 from cnnjax.models.stack import Conv, Dense
 from cnnjax.results.environment import describe_environment
+from cnnjax.studies.measuring.timing import spread
 from cnnjax.telling import text
 from cnnjax.telling.layout import wrap
 

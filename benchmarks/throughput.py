@@ -32,9 +32,9 @@ from results import Results
 from cnnjax.base.errors import InputError, expect, unknown_name
 from cnnjax.experiments import recipes
 from cnnjax.experiments.experiment import Experiment
-from cnnjax.measuring.advice_text import advice_line
-from cnnjax.measuring.timing import spread
 from cnnjax.results.environment import describe_environment
+from cnnjax.studies.measuring.advice_text import advice_line
+from cnnjax.studies.measuring.timing import spread
 from cnnjax.telling import text
 from cnnjax.telling.layout import wrap
 

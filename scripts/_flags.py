@@ -15,8 +15,6 @@ from absl import flags
 from cnnjax import devices, experiments, faults, strategies
 from cnnjax.base.compile_cache import CompileCache
 from cnnjax.base.errors import InputError, expect, unknown_name
-from cnnjax.checkpoints.policy import FORMS, parse_every
-from cnnjax.checkpoints.store import KEEP
 from cnnjax.data import Dataset, load_dataset
 from cnnjax.data.order import Shuffle
 from cnnjax.devices.cluster import (
@@ -33,10 +31,12 @@ from cnnjax.experiments.fastest import plain_form
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.placement import Placement
 from cnnjax.experiments.recipe import FASTEST
-from cnnjax.measuring import advice_cache
 from cnnjax.models import initializers
 from cnnjax.models.stack import MatmulPrecision
+from cnnjax.results.checkpoints.policy import FORMS, parse_every
+from cnnjax.results.checkpoints.store import KEEP
 from cnnjax.results.workdir import Workdir, open_workdir
+from cnnjax.studies.measuring import advice_cache
 from cnnjax.telling.folder import Keeping
 from cnnjax.telling.layout import wrap
 from cnnjax.training.algorithms import ALGORITHMS

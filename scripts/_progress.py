@@ -13,9 +13,9 @@ import _script  # noqa: F401  # before what imports JAX
 from tqdm import tqdm
 
 from cnnjax.experiments.experiment import Experiment
-from cnnjax.measuring import advice
-from cnnjax.measuring.advice_text import advice_lines
-from cnnjax.measuring.candidates import candidates_for
+from cnnjax.studies.measuring import advice
+from cnnjax.studies.measuring.advice_text import advice_lines
+from cnnjax.studies.measuring.candidates import candidates_for
 
 POLL_SECONDS = 1.0
 STEPS = "{desc} |{bar}| {n_fmt}/{total_fmt}, {elapsed}"

@@ -21,6 +21,8 @@ if "ipykernel" not in sys.modules and sys.argv[0].endswith(".py"):
     with contextlib.suppress(ValueError):  # not in the main thread
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda number, _: os._exit(128 + number))
+from cnnjax.base import program
+
 try:
     import jax
 except Exception as error:
@@ -32,7 +34,7 @@ except Exception as error:
         raise
     name = max(refused, key=len)
     told = f"{name}={ours[name]}: {said}; unset it, or change it"
-    print(f"{Path(sys.argv[0]).name}: error: {ascii(told)[1:-1]}", file=sys.stderr)
+    print(f"{program.name()}: error: {ascii(told)[1:-1]}", file=sys.stderr)
     sys.exit(2)
 if backend := os.environ.get("MPLBACKEND"):
     try:
@@ -42,7 +44,7 @@ if backend := os.environ.get("MPLBACKEND"):
         del os.environ["MPLBACKEND"]
         told = f"MPLBACKEND={ascii(backend)[1:-1]}: Matplotlib has no such backend"
         told += "; left out"
-        print(f"{Path(sys.argv[0]).name}: warning: {told}", file=sys.stderr)
+        print(f"{program.name()}: warning: {told}", file=sys.stderr)
         for name in list(sys.modules):  # what is half imported
             if name.partition(".")[0] == "matplotlib":
                 del sys.modules[name]
@@ -98,7 +100,7 @@ def run(main: Callable[[list[str]], None]) -> None:
 
     Nothing of the script is left behind: a notebook may run it again.
     """
-    name = Path(sys.argv[0]).name
+    name = program.name()
     streams.mend()
     earlier = {}
     with contextlib.suppress(ValueError):  # not in the main thread
@@ -151,7 +153,8 @@ def help_text(about: str) -> str:
         group: [_help_of(own[name]) for name in names if name in own]
         for group, names in groups.items()
     }
-    return usage(about, {group: lines for group, lines in shown.items() if lines})
+    groups_shown = {group: lines for group, lines in shown.items() if lines}
+    return usage(program.as_called(about), groups_shown)
 
 
 def _help_of(flag: flags.Flag) -> Flag:

@@ -1,4 +1,4 @@
-"""Hold every strategy and per-example rule against its serial reference.
+"""Hold every strategy and rule against its serial reference.
 
     python scripts/compare_strategies.py --num_devices=4
 

@@ -1,4 +1,4 @@
-"""Evaluate a run of train.py on examples that it was not trained on.
+"""Evaluate a run on examples that it was not trained on.
 
     python scripts/evaluate.py runs/digits
     python scripts/evaluate.py runs/mnist --data_dir=DIR --pictures=DIR

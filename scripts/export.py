@@ -1,4 +1,4 @@
-"""Export the network of a run for other programs, and check each export.
+"""Export the network of a run, and check each export.
 
     python scripts/export.py runs/digits --to=exported
 
@@ -19,8 +19,8 @@ from absl import flags
 
 from cnnjax.base.errors import InputError, expect
 from cnnjax.base.printable import printable
-from cnnjax.exports import FORMATS, export_run
 from cnnjax.loaded import load_run
+from cnnjax.loaded.exports import FORMATS, export_run
 from cnnjax.results.folders import folder_named
 from cnnjax.telling.loaded import loaded_text
 

@@ -1,6 +1,6 @@
-"""Start a script as several processes on this machine, to try it out.
+"""Start a script as several processes on this machine.
 
-    python scripts/launch_local.py -- scripts/train.py --strategy=sharded
+    python scripts/launch_local.py -- train --strategy=sharded
 
 Shows what process 0 prints, and of the others why they failed. Ends with the status of
 the process that failed first, or 128 + the signal that it was lost by.
@@ -35,6 +35,8 @@ def main(args: list[str]) -> None:
     """Start, watch, and end with the status of the first that failed."""
     if not args:
         raise InputError("expected a script after --, as in -- scripts/train.py")
+    ours = Path(__file__).with_name(f"{args[0]}.py")
+    args = [str(ours), *args[1:]] if ours.is_file() else args
     expect("a script to start", args[0], Path(args[0]).is_file())
     with Stop() as stop, stop.deferred():
         status = launch(

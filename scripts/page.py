@@ -1,4 +1,4 @@
-"""Make a page of a run of train.py: curves, classes, mistakes, filters, settings.
+"""Make a page of a run: curves, classes, mistakes, settings.
 
     python scripts/page.py runs/digits
 

@@ -1,4 +1,4 @@
-"""Prepare MNIST, Fashion-MNIST or KMNIST for TFDS from its idx files.
+"""Prepare MNIST or one of its kin for TFDS from idx files.
 
 No TensorFlow is needed. Example:
 

@@ -1,4 +1,4 @@
-"""List all recipes, and what was published of them: five systems, run by run.
+"""List all recipes, and what was published of their five systems.
 
     python scripts/recipes.py --systems=A,C --figures
 

@@ -23,6 +23,7 @@ import _progress
 import _script
 from absl import flags
 
+from cnnjax.base import program
 from cnnjax.base.errors import InputError, expect
 from cnnjax.base.printable import printable
 from cnnjax.results.folders import folder_named
@@ -93,15 +94,14 @@ def main(args: list[str]) -> None:
             scale=FLAGS.scale,
             data_dir=FLAGS.data_dir,
             to=to,
-            command=["python", *sys.argv],
+            command=program.shell(program.words()),
         )
         if FLAGS.report_only and not campaign.trained:
             raise InputError(f"nothing to report: no finished run in {to}")
         try:
             failed = [] if FLAGS.report_only else train(campaign, cores)
         except SystemExit:
-            line = "stopped; the same command goes on where it stopped"
-            print(f"reproduce.py: {line}", file=sys.stderr)
+            program.say("stopped; the same command goes on where it stopped")
             raise
         campaign.report()
     print(f"report in {printable(str(to / 'report.md'))}")

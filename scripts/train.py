@@ -23,13 +23,14 @@ from absl import flags
 from cnnjax import experiments
 from cnnjax.base.clock import Clock
 from cnnjax.base.compile_cache import CompileCache
+from cnnjax.base.program import words
 from cnnjax.base.signals import Stop
-from cnnjax.checkpoints.keeper import Keeper
 from cnnjax.data.fingerprints import fingerprint
 from cnnjax.devices import peers, processes
 from cnnjax.experiments import groups
 from cnnjax.experiments.journal import Journal
 from cnnjax.faults import switch_in
+from cnnjax.results.checkpoints.keeper import Keeper
 from cnnjax.results.environment import describe_environment, find_devices
 from cnnjax.telling import training
 from cnnjax.telling.folder import opened
@@ -55,7 +56,7 @@ def main(args: list[str]) -> None:
         journal, prepare_fn = processes.together(
             lambda: prepare(clock, cache), same=lambda p: _flags.same(p[0].experiment)
         )
-        with opened(journal, keeping, sys.argv, stop=stop) as (keeper, beginning):
+        with opened(journal, keeping, words(), stop=stop) as (keeper, beginning):
             print(*beginning.told, sep="\n", end="\n" * bool(beginning.told))
             status = beginning.status
             if status is None:

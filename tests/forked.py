@@ -64,8 +64,13 @@ def run_script(call: dict) -> None:
         if value is not None:
             os.environ[name] = value
     sys.argv = call["argv"]
-    sys.path[0] = os.path.dirname(sys.argv[0])
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    folder, name = os.path.split(sys.argv[0])
+    if name == "__main__.py":  # as by python -m
+        sys.path[0] = os.path.dirname(folder)
+        runpy.run_module(os.path.basename(folder), run_name="__main__")
+    else:
+        sys.path[0] = folder
+        runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def main() -> None:

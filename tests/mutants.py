@@ -917,7 +917,7 @@ MUTANTS = (
     Mutant(
         "checkpoint_without_its_epoch",
         "The epochs done are not restored: they are trained again.",
-        "cnnjax/checkpoints/snapshot.py",
+        "cnnjax/results/checkpoints/snapshot.py",
         'epoch=facts["epoch"],',
         "epoch=0,",
         CHECKPOINTS,
@@ -925,7 +925,7 @@ MUTANTS = (
     Mutant(
         "checkpoint_one_batch_behind",
         "The updates done are counted one short: a batch is trained twice.",
-        "cnnjax/checkpoints/snapshot.py",
+        "cnnjax/results/checkpoints/snapshot.py",
         'update=facts["update"],',
         'update=max(facts["update"] - 1, 0),',
         CHECKPOINTS,
@@ -933,7 +933,7 @@ MUTANTS = (
     Mutant(
         "checkpoint_of_any_seed",
         "The random keys of a checkpoint are not compared with the run's.",
-        "cnnjax/checkpoints/snapshot.py",
+        "cnnjax/results/checkpoints/snapshot.py",
         "same = name in arrays and np.array_equal(arrays[name], data)",
         "same = name in arrays",
         CHECKPOINTS,
@@ -941,7 +941,7 @@ MUTANTS = (
     Mutant(
         "checkpoint_of_deleted_arrays",
         "A snapshot shares the memory of arrays that the next update overwrites.",
-        "cnnjax/checkpoints/snapshot.py",
+        "cnnjax/results/checkpoints/snapshot.py",
         "np.array(leaf, copy=True) for name, leaf in named(trees).items()",
         "np.asarray(leaf) for name, leaf in named(trees).items()",
         CHECKPOINTS,
@@ -949,7 +949,7 @@ MUTANTS = (
     Mutant(
         "checkpoint_of_the_right_size",
         "Of a checkpoint's files, only the sizes are compared.",
-        "cnnjax/checkpoints/manifest.py",
+        "cnnjax/results/checkpoints/manifest.py",
         "if got != expected:",
         'if got["bytes"] != expected["bytes"]:',
         CHECKPOINTS,

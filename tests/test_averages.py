@@ -9,7 +9,6 @@ import optax
 import pytest
 from batches import TINY, random_dataset
 
-from cnnjax.checkpoints import snapshot
 from cnnjax.devices import make_mesh, to_host
 from cnnjax.experiments.ended import state_like
 from cnnjax.experiments.ensembles import run_seeds
@@ -17,6 +16,7 @@ from cnnjax.experiments.experiment import prepare
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.runs import run
 from cnnjax.laws.comparison import largest_error
+from cnnjax.results.checkpoints import snapshot
 from cnnjax.strategies import Options
 from cnnjax.training.averages import kept_params, with_average
 from cnnjax.training.step import init_state

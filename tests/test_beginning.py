@@ -23,14 +23,14 @@ from cnnjax.base import digests, signals
 from cnnjax.base.clock import Clock
 from cnnjax.base.errors import InputError
 from cnnjax.base.signals import NEVER, Stop, StoppedError
-from cnnjax.checkpoints import Snapshot, Store, manifest, policy
-from cnnjax.checkpoints.policy import Every, Timer, parse_every
-from cnnjax.checkpoints.store import name_of, name_of_ended
 from cnnjax.data.fingerprints import fingerprint
 from cnnjax.experiments.beginning import REPEATING, Beginning, look
 from cnnjax.experiments.experiment import prepare
 from cnnjax.experiments.journal import Journal
 from cnnjax.experiments.overrides import override
+from cnnjax.results.checkpoints import Snapshot, Store, manifest, policy
+from cnnjax.results.checkpoints.policy import Every, Timer, parse_every
+from cnnjax.results.checkpoints.store import name_of, name_of_ended
 from cnnjax.results.fields import read_result
 from cnnjax.results.outcomes import read_outcome
 from cnnjax.results.workdir import CHECKPOINTS, Workdir

@@ -27,17 +27,17 @@ from cnnjax.base import digests
 from cnnjax.base.clock import Clock
 from cnnjax.base.errors import InputError
 from cnnjax.base.signals import Stop, StoppedError
-from cnnjax.checkpoints import Snapshot, Store, keeper, manifest, restore, take
-from cnnjax.checkpoints.keeper import Keeper
-from cnnjax.checkpoints.manifest import DamagedError
-from cnnjax.checkpoints.policy import Every
-from cnnjax.checkpoints.store import name_of, name_of_ended
 from cnnjax.experiments.ended import keys_of_group, state_like
 from cnnjax.experiments.ensembles import SeedCallbacks, run_seeds
 from cnnjax.experiments.experiment import Experiment, prepare
 from cnnjax.experiments.groups import compile_group
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.runs import Run, run, run_group
+from cnnjax.results.checkpoints import Snapshot, Store, keeper, manifest, restore, take
+from cnnjax.results.checkpoints.keeper import Keeper
+from cnnjax.results.checkpoints.manifest import DamagedError
+from cnnjax.results.checkpoints.policy import Every
+from cnnjax.results.checkpoints.store import name_of, name_of_ended
 from cnnjax.training.loop import LoopKeys, LoopState
 from cnnjax.training.updates import Updates
 
@@ -894,15 +894,15 @@ def test_seeds_go_on_where_they_were_stopped(folder, tmp_path):
 
 IMPORTS = """
 import sys, numpy
-import cnnjax, cnnjax.checkpoints, cnnjax.checkpoints.keeper, cnnjax.telling.folder
+import cnnjax, cnnjax.results.checkpoints.keeper, cnnjax.telling.folder
 def imported():
     return sorted(name for name in sys.modules if name.split(".")[0] == "orbax")
 assert not imported(), imported()[:5]
 from pathlib import Path
-store = cnnjax.checkpoints.Store(Path(sys.argv[1]) / "checkpoints")
+store = cnnjax.results.checkpoints.Store(Path(sys.argv[1]) / "checkpoints")
 assert store.names() == [] and store.newest(on_damaged=print) is None
 assert not imported(), imported()[:5]
-store.save("0000000-000000001-000000000", cnnjax.checkpoints.Snapshot(
+store.save("0000000-000000001-000000000", cnnjax.results.checkpoints.Snapshot(
     {"a": numpy.zeros(3)}, {}))
 store.wait()
 assert imported()

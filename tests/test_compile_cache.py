@@ -17,8 +17,8 @@ from cnnjax.base.compile_cache import CompileCache
 from cnnjax.data.sources import load_dataset
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipes import get_recipe
-from cnnjax.measuring import advice, advice_cache
-from cnnjax.measuring.timing import Spread
+from cnnjax.studies.measuring import advice, advice_cache
+from cnnjax.studies.measuring.timing import Spread
 
 # Compiles some programs, and says how they came; in a process of its own.
 PROGRAM = """

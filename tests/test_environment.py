@@ -312,8 +312,8 @@ def test_what_is_a_convenience_makes_no_difference(environment, run):
 
 
 ADVICE = """
-from cnnjax.measuring import advice
-from cnnjax.measuring.timing import Spread
+from cnnjax.studies.measuring import advice
+from cnnjax.studies.measuring.timing import Spread
 def advise(*_, **__):
     found = advice.Tried(advice.Candidate("jit"), Spread(1.0, 1.0, 1.0, 1), 1.0, 0.0)
     return advice.Advice((found,), 8)

@@ -14,15 +14,15 @@ from jax import export
 from test_loaded import small, trained
 
 from cnnjax.base.errors import InputError
-from cnnjax.checkpoints.snapshot import like_tree
 from cnnjax.experiments.experiment import prepare
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipes import RECIPES
-from cnnjax.exports import checked, export_run, numpy_form, onnx_form, stablehlo
 from cnnjax.laws.comparison import largest_error
 from cnnjax.loaded import load_run
+from cnnjax.loaded.exports import checked, export_run, numpy_form, onnx_form, stablehlo
 from cnnjax.loaded.inputs import examples_to_try
 from cnnjax.models.stack import Activation, Conv, Dense, Flatten
+from cnnjax.results.checkpoints.snapshot import like_tree
 from cnnjax.training.step import init_state, make_train_step
 from cnnjax.types import Batch
 

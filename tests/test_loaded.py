@@ -18,9 +18,6 @@ from sklearn import metrics
 import cnnjax
 from cnnjax.base.clock import Clock
 from cnnjax.base.errors import InputError
-from cnnjax.checkpoints.keeper import Keeper
-from cnnjax.checkpoints.policy import Every
-from cnnjax.checkpoints.store import Store
 from cnnjax.data.fingerprints import fingerprint
 from cnnjax.experiments.described import recipe_of
 from cnnjax.experiments.experiment import prepare
@@ -32,6 +29,9 @@ from cnnjax.experiments.runs import run
 from cnnjax.laws.comparison import largest_error
 from cnnjax.loaded import load_run
 from cnnjax.loaded.evaluation import Evaluation
+from cnnjax.results.checkpoints.keeper import Keeper
+from cnnjax.results.checkpoints.policy import Every
+from cnnjax.results.checkpoints.store import Store
 from cnnjax.results.environment import describe_environment
 from cnnjax.results.plain import plain
 from cnnjax.results.workdir import CHECKPOINTS, Workdir

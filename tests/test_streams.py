@@ -95,8 +95,8 @@ def test_what_is_written_names_nobody(run, tmp_path):
     """No name, home or secret of the environment."""
     advice = f"""
 sys.path.append({str(ROOT / "tests")!r})
-from cnnjax.measuring import advice
-from cnnjax.measuring.timing import Spread
+from cnnjax.studies.measuring import advice
+from cnnjax.studies.measuring.timing import Spread
 def advise(*_, **__):
     found = advice.Tried(advice.Candidate("jit"), Spread(1.0, 1.0, 1.0, 1), 1.0, 0.0)
     return advice.Advice((found,), 8)

@@ -27,12 +27,12 @@ from cnnjax.faults import FAULTS
 from cnnjax.gradients.reductions import REDUCTIONS
 from cnnjax.gradients.rules import ROUTES
 from cnnjax.laws.equivalence import Agreement, RuleAgreement
-from cnnjax.measuring.advice import Advice, Tried
-from cnnjax.measuring.advice_text import advice_lines
-from cnnjax.measuring.candidates import Candidate
-from cnnjax.measuring.timing import Spread
 from cnnjax.statistics import mean_interval
 from cnnjax.strategies import STRATEGIES
+from cnnjax.studies.measuring.advice import Advice, Tried
+from cnnjax.studies.measuring.advice_text import advice_lines
+from cnnjax.studies.measuring.candidates import Candidate
+from cnnjax.studies.measuring.timing import Spread
 from cnnjax.telling import agreements, examples, layout, seeds, text
 from cnnjax.telling.epochs import MOST_FAST_ROWS, EpochTable
 from cnnjax.training.records import EpochRecord

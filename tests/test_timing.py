@@ -13,11 +13,11 @@ from cnnjax import experiments, load_dataset, override
 from cnnjax.base.errors import InputError
 from cnnjax.experiments import experiment as experiment_room
 from cnnjax.experiments import recipes
-from cnnjax.measuring import advice, candidates, timing
-from cnnjax.measuring.advice import Advice, Tried
-from cnnjax.measuring.advice_text import advice_lines
-from cnnjax.measuring.candidates import Candidate
-from cnnjax.measuring.timing import Spread
+from cnnjax.studies.measuring import advice, candidates, timing
+from cnnjax.studies.measuring.advice import Advice, Tried
+from cnnjax.studies.measuring.advice_text import advice_lines
+from cnnjax.studies.measuring.candidates import Candidate
+from cnnjax.studies.measuring.timing import Spread
 
 
 def test_spread_is_median_and_quartiles():

@@ -16,9 +16,9 @@ import pytest
 from harness import goes_on_from, start, wait_for
 from published_runs import write_houses
 
-from cnnjax.checkpoints.store import Store
 from cnnjax.data import load_dataset
 from cnnjax.data.fingerprints import fingerprint
+from cnnjax.results.checkpoints.store import Store
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = ROOT / "scripts"
@@ -178,7 +178,7 @@ def test_seeds_say_where_they_go_on(train, tmp_path):
     """One that had ended is not trained again."""
     flags = ("--num_seeds=2", EVERY, "--workdir=w")
     stop = (
-        "from cnnjax.checkpoints.keeper import Keeper\nold = Keeper.on_state\n"
+        "from cnnjax.results.checkpoints.keeper import Keeper\nold = Keeper.on_state\n"
         "def on_state(self, at, keys, group=0, last=None):\n"
         "    old(self, at, keys, group, last)\n"
         "    if group == 1 and at.epoch == 1: self.close(); os._exit(9)\n"
@@ -232,7 +232,8 @@ def test_a_disk_that_is_full_at_the_very_end_keeps_the_network(file, train, tmp_
 def test_no_room_for_a_checkpoint_keeps_those_before(train, tmp_path):
     """The one that is being written is lost, and the run ends in one line."""
     full = (
-        "import errno\nfrom cnnjax.checkpoints import manifest\nold = manifest.write\n"
+        "import errno\nfrom cnnjax.results.checkpoints import manifest\n"
+        "old = manifest.write\n"
         "def write(path, snapshot):\n"
         "    if snapshot.facts['epoch'] == 2:\n"
         "        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"

@@ -26,9 +26,9 @@ from cnnjax.gradients.reductions import REDUCTIONS
 from cnnjax.gradients.rules import ROUTES
 from cnnjax.gradients.shares import ShareFn, each_over, with_per_example
 from cnnjax.laws.programs import temporary_bytes
-from cnnjax.measuring.timing import time_stages
 from cnnjax.models.stack import Conv, Dense, ModelConfig
 from cnnjax.strategies import STRATEGIES, Options
+from cnnjax.studies.measuring.timing import time_stages
 from cnnjax.training.records import EpochRecord
 from cnnjax.training.step import init_state, make_train_step
 from cnnjax.training.updates import Feed, compile_updates, make_batch_fn

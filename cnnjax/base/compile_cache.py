@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import jax
 
-from cnnjax.base.printable import one_line
+from cnnjax.base import program
 
 # What JAX says of each program whose entry it cannot use: by hundreds, if the disk is
 # full. Entries are files whose names begin with the program's.
@@ -24,9 +23,7 @@ COMPLAINT = re.compile(
 
 
 def _warn(line: str) -> None:
-    with contextlib.suppress(OSError):
-        name = Path(sys.argv[0]).name
-        print(one_line(f"{name}: warning: {line}"), file=sys.stderr, flush=True)
+    program.say(f"warning: {line}")
 
 
 class CompileCache:
@@ -108,11 +105,11 @@ def _why_unusable(folder: Path) -> str:
     return "" if os.access(folder, os.W_OK | os.X_OK) else "it cannot be written"
 
 
-def _remove_entries(folder: Path, program: str) -> None:
+def _remove_entries(folder: Path, prefix: str) -> None:
     """Remove the entries of a program: JAX never writes over one that is there."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
-            if path.name.startswith(f"{program}-"):
+            if path.name.startswith(f"{prefix}-"):
                 with contextlib.suppress(OSError):
                     path.rmdir() if path.is_dir() else path.unlink()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -18,7 +18,7 @@ ROOMS = {
     "experiments": "ensembles matching networks overrides recipes runs",
     "gradients": "factors microbatches padding reductions",
     "laws": "comparison equivalence law majorant programs references",
-    "measuring": "advice timing",
+    "studies.measuring": "advice timing",
     "models": "contract initializers layers losses stack",
     "results": "environment fields outcomes workdir",
     "statistics": "effects intervals mcnemar permutations",
@@ -26,9 +26,24 @@ ROOMS = {
     "telling": "plots text",
     "training": "epochs evaluation optimizers records updates",
 }
+# {room: the room that it lies in now}, and the modules in it
+MOVED_ROOMS = {"checkpoints": "results", "exports": "loaded", "measuring": "studies"}
+THEIR_MODULES = {
+    "checkpoints": "arrays keeper manifest policy snapshot store",
+    "exports": "checked numpy_form onnx_form stablehlo",
+    "measuring": "advice advice_cache advice_text candidates timing",
+}
 MOVED = {
     f"cnnjax.{name}": f"cnnjax.{room}.{name}"
     for room, names in ROOMS.items()
+    for name in names.split()
+}
+MOVED |= {
+    f"cnnjax.{room}": f"cnnjax.{within}.{room}" for room, within in MOVED_ROOMS.items()
+}
+MOVED |= {
+    f"cnnjax.{room}.{name}": f"cnnjax.{MOVED_ROOMS[room]}.{room}.{name}"
+    for room, names in THEIR_MODULES.items()
     for name in names.split()
 }
 MOVED |= {
@@ -97,16 +112,41 @@ class Forwarding(MetaPathFinder, Loader):
         module.__spec__ = self._spec
 
 
+class Renaming(MetaPathFinder):
+    """Give a module, as it is imported, a `__getattr__` that finds old names."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the spec that the other finders find, with a loader that does so."""
+        if name not in RENAMED:
+            return None
+        others = (finder for finder in sys.meta_path if finder is not self)
+        specs = (finder.find_spec(name, path, target) for finder in others)
+        spec = next(filter(None, specs), None)
+        if spec is not None and spec.loader is not None:
+            run = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                run(module)
+                vars(module)["__getattr__"] = getter(name)
+
+            vars(spec.loader)["exec_module"] = exec_module
+        return spec
+
+
 def forward() -> None:
-    """Register the finder of old modules after all others, and old names in modules."""
+    """Register both finders before all others.
+
+    In a room that has moved, those would find the modules a second time.
+    """
     if not any(isinstance(finder, Forwarding) for finder in sys.meta_path):
-        sys.meta_path.append(Forwarding())
-    for name, renamed in RENAMED.items():
-        vars(importlib.import_module(name))["__getattr__"] = getter(name, renamed)
+        sys.meta_path[:0] = [Renaming(), Forwarding()]
 
 
-def getter(module: str, renamed: Mapping[str, str]) -> Callable[[str], Any]:
+def getter(module: str) -> Callable[[str], Any]:
     """Build the `__getattr__` of a module, which finds old names."""
+    renamed = RENAMED[module]
 
     def __getattr__(old: str) -> Any:  # noqa: N807
         if old not in renamed:

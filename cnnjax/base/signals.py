@@ -8,8 +8,9 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Self
+
+from cnnjax.base import program
 
 ASKING = [
     getattr(signal, name)
@@ -99,8 +100,7 @@ class Stop:
 
 def end_at_once(number: int, told: str = "") -> None:
     """Say that a signal came, and end the process without a clean-up."""
-    name = Path(sys.argv[0]).name
-    line = f"{name}: stopped by {signal.Signals(number).name}{told}\n"
+    line = f"{program.name()}: stopped by {signal.Signals(number).name}{told}\n"
     with contextlib.suppress(OSError):
         os.write(2, line.encode(errors="replace"))
     os._exit(128 + number)

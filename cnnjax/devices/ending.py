@@ -8,8 +8,9 @@ import os
 import signal
 import sys
 import threading
-from pathlib import Path
 from typing import NoReturn
+
+from cnnjax.base import program
 
 # Of a process that ends because another was lost: a temporary failure, try again.
 LOST_STATUS = 75
@@ -46,7 +47,6 @@ def delay_aborts() -> None:
 
 
 def _say(said: str) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        print(f"{Path(sys.argv[0]).name}: {said}", file=sys.stderr, flush=True)
+    program.say(said)
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()

@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import IO, NamedTuple
 
+from cnnjax.base.program import say
 from cnnjax.base.signals import NEVER, Stop
 from cnnjax.devices import proxies
 from cnnjax.devices.blame import Verdict, blame, is_stopped
@@ -164,7 +165,7 @@ def watch(
             overdue = [i for i, process in enumerate(processes) if is_stopped(process)]
             verdict = blame(statuses, stopped=overdue)
             if verdict.lost:
-                _say(f"{verdict.lost}; the others end, too")
+                say(f"{verdict.lost}; the others end, too")
             for one in started:
                 one.lifeline.tell(verdict.lost or f"process {verdict.blamed[0]} failed")
             for index in overdue:
@@ -175,7 +176,7 @@ def watch(
             deadline = time.monotonic() + heartbeat_seconds + MARGIN_SECONDS
     late = [index for index, process in enumerate(processes) if process.poll() is None]
     for index in late:
-        _say(f"process {index} has not ended in time, and is killed")
+        say(f"process {index} has not ended in time, and is killed")
     return verdict if verdict.blamed else Verdict(late, 128 + signal.SIGKILL, "killed")
 
 
@@ -210,11 +211,7 @@ def tell_why(blamed: list[int], voice: Voice, started: list[Started]) -> None:
         if lines and lines[-1] not in said:
             said.append(lines[-1])
             if index:
-                _say(f"process {index} failed, saying:")
+                say(f"process {index} failed, saying:")
             print(b"\n".join(lines).decode(errors="replace"), file=sys.stderr)
     if not said:
-        _say(f"process {blamed[0]} failed, saying nothing")
-
-
-def _say(line: str) -> None:
-    print(f"launch_local.py: {line}", file=sys.stderr, flush=True)
+        say(f"process {blamed[0]} failed, saying nothing")

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnnjax.base.errors import InputError, expect, shown
-from cnnjax.checkpoints.store import Store
 from cnnjax.data.fingerprints import changed
 from cnnjax.experiments.experiment import Experiment
+from cnnjax.results.checkpoints.store import Store
 from cnnjax.results.fields import read_config, read_result
 from cnnjax.results.folders import shown_path
 from cnnjax.results.outcomes import by_path

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from cnnjax.checkpoints.snapshot import (
+from cnnjax.devices import to_host
+from cnnjax.experiments.experiment import Experiment
+from cnnjax.experiments.groups import of_all, runs_of
+from cnnjax.experiments.runs import Run
+from cnnjax.experiments.seed_run import SeedRun
+from cnnjax.results.checkpoints.snapshot import (
     Snapshot,
     like_tree,
     named,
     restore_records,
     take_records,
 )
-from cnnjax.devices import to_host
-from cnnjax.experiments.experiment import Experiment
-from cnnjax.experiments.groups import of_all, runs_of
-from cnnjax.experiments.runs import Run
-from cnnjax.experiments.seed_run import SeedRun
 from cnnjax.training.divergence import Divergence
 from cnnjax.training.loop import LoopKeys
 from cnnjax.training.step import init_state

@@ -15,13 +15,13 @@ from typing import NamedTuple
 from cnnjax.base.arguments import at_least, function, several, whole_number
 from cnnjax.base.clock import Clock, given_or_new
 from cnnjax.base.errors import expect
-from cnnjax.checkpoints.keeper import Keeper
 from cnnjax.experiments.ended import ended_of, keys_of_group, snapshot_of, state_like
 from cnnjax.experiments.experiment import LAST_SEED, Experiment
 from cnnjax.experiments.groups import compile_group
 from cnnjax.experiments.predictions import predict_test
 from cnnjax.experiments.runs import Run, run_group
 from cnnjax.experiments.seed_run import SeedRun
+from cnnjax.results.checkpoints.keeper import Keeper
 from cnnjax.training.callbacks import check_callbacks, ignore
 from cnnjax.training.divergence import OnNan
 from cnnjax.training.loop import LoopState

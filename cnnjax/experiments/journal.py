@@ -10,12 +10,12 @@ import numpy as np
 
 from cnnjax.base.clock import Clock
 from cnnjax.base.trees import nbytes
-from cnnjax.checkpoints.store import KEEP
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.experiments.runs import Run
 from cnnjax.experiments.seed_run import SeedRun
 from cnnjax.experiments.summaries import Summary, measures, seed_record, summarize
 from cnnjax.results import schema
+from cnnjax.results.checkpoints.store import KEEP
 from cnnjax.results.plain import plain
 from cnnjax.results.workdir import Workdir
 from cnnjax.training.records import EpochRecord

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from cnnjax.base.errors import InputError, expect
-from cnnjax.checkpoints.snapshot import restore
-from cnnjax.checkpoints.store import Store
 from cnnjax.experiments.beginning import same_rates
 from cnnjax.experiments.ended import state_like
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.experiments.runs import Run, run
 from cnnjax.faults import switch_in
 from cnnjax.loaded.reading import Settings
+from cnnjax.results.checkpoints.snapshot import restore
+from cnnjax.results.checkpoints.store import Store
 from cnnjax.results.folders import shown_path
 from cnnjax.results.workdir import CHECKPOINTS
 

@@ -14,10 +14,10 @@ from cnnjax import models
 from cnnjax.base.errors import InputError, expect
 from cnnjax.base.intake import read_bytes
 from cnnjax.base.leaves import first_difference
-from cnnjax.checkpoints.snapshot import nested
-from cnnjax.checkpoints.store import Store
 from cnnjax.experiments.described import recipe_of
 from cnnjax.experiments.recipe import Recipe
+from cnnjax.results.checkpoints.snapshot import nested
+from cnnjax.results.checkpoints.store import Store
 from cnnjax.results.fields import read_config
 from cnnjax.results.folders import shown_path
 from cnnjax.results.workdir import CHECKPOINTS

@@ -7,10 +7,10 @@ import datetime
 import json
 import os
 import platform
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from cnnjax.base import program
 from cnnjax.base.errors import InputError
 from cnnjax.results.folders import shown_path
 
@@ -66,7 +66,7 @@ def alone_in(workdir: Path) -> Iterator[None]:
 def _sign(lock: int) -> None:
     """Write into a lock who holds it; what the disk refuses is not worth a run."""
     told = {
-        "program": Path(sys.argv[0]).name,
+        "program": program.name(),
         "process": os.getpid(),
         "machine": platform.node(),
         "since": datetime.datetime.now().isoformat(" ", timespec="seconds"),

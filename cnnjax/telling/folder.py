@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from cnnjax.base.signals import Stop
-from cnnjax.checkpoints.keeper import Keeper
-from cnnjax.checkpoints.policy import Every
-from cnnjax.checkpoints.store import Store
 from cnnjax.devices import agreement, processes
 from cnnjax.experiments.beginning import Beginning, Resume, look
 from cnnjax.experiments.journal import Journal
+from cnnjax.results.checkpoints.keeper import Keeper
+from cnnjax.results.checkpoints.policy import Every
+from cnnjax.results.checkpoints.store import Store
 from cnnjax.results.fields import read_result
 from cnnjax.results.lock import alone_in
 from cnnjax.results.workdir import CHECKPOINTS

@@ -11,11 +11,11 @@ import numpy as np
 from cnnjax import devices
 from cnnjax.base.compile_cache import CompileCache
 from cnnjax.base.printable import printable
-from cnnjax.checkpoints.keeper import Keeper, position_text
 from cnnjax.experiments import ensembles, predictions, runs
 from cnnjax.experiments.ended import state_like
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.experiments.journal import Journal
+from cnnjax.results.checkpoints.keeper import Keeper, position_text
 from cnnjax.telling import divergence, examples, seeds, text
 from cnnjax.telling.epochs import EpochTable, warning
 from cnnjax.telling.plots import draw_curves, draw_seeds

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from safetensors.numpy import load_file
 
 from cnnjax.base.durable import SUFFIX
-from cnnjax.checkpoints.store import Store
+from cnnjax.results.checkpoints.store import Store
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cnnjax.base import program
 from cnnjax.loaded import Evaluation, LoadedRun
 from cnnjax.models.stack import layer_rows
 from cnnjax.results.outcomes import by_path
@@ -147,7 +148,7 @@ def _machine(run: LoadedRun) -> str:
         sections.append(fold("Machine and versions", table(("what", "value"), rows)))
     words = list(run.settings.command)
     if words:
-        lines = _block(command(["python", *words]))
+        lines = _block(command(program.shell(words)))
         sections.append(f"## How to train it again\n\n{lines}")
     return "\n\n".join(sections)
 

@@ -18,15 +18,15 @@ from cnnjax.base.intake import read_text
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipes import Recipe
-from cnnjax.measuring.advice import Advice
-from cnnjax.measuring.advice_text import advice_line
-from cnnjax.measuring.candidates import candidates_for
 from cnnjax.results.environment import describe_environment
 from cnnjax.results.fields import LARGEST, parse
 from cnnjax.results.lock import alone_in
 from cnnjax.results.plain import plain
 from cnnjax.results.workdir import Workdir
 from cnnjax.strategies import STRATEGIES, Options
+from cnnjax.studies.measuring.advice import Advice
+from cnnjax.studies.measuring.advice_text import advice_line
+from cnnjax.studies.measuring.candidates import candidates_for
 
 FILE = "advice.json"
 MOST_BYTES = 2**22

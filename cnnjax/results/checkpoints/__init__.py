@@ -7,7 +7,7 @@ store.py      checkpoints by name: saved in the background, found again, pruned
 keeper.py     when to save, when to stop, and where to resume
 """
 
-from cnnjax.checkpoints.snapshot import Snapshot, restore, take
-from cnnjax.checkpoints.store import Store
+from cnnjax.results.checkpoints.snapshot import Snapshot, restore, take
+from cnnjax.results.checkpoints.store import Store
 
 __all__ = ["Snapshot", "Store", "restore", "take"]

@@ -14,9 +14,9 @@ import numpy as np
 from jax import export
 from jaxtyping import Array, Num
 
-from cnnjax.checkpoints.snapshot import like_tree, named
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.loaded import LoadedRun
+from cnnjax.results.checkpoints.snapshot import like_tree, named
 from cnnjax.strategies import make_strategy
 from cnnjax.training.step import init_state, make_train_step
 from cnnjax.types import Batch

@@ -19,8 +19,12 @@ from cnnjax.experiments.experiment import Experiment
 from cnnjax.gradients.shares import serial_value_and_grad
 from cnnjax.laws.comparison import TOLERANCES, largest_error
 from cnnjax.laws.references import first_batches
-from cnnjax.measuring.candidates import Candidate, candidates_for, with_candidate
-from cnnjax.measuring.timing import (
+from cnnjax.studies.measuring.candidates import (
+    Candidate,
+    candidates_for,
+    with_candidate,
+)
+from cnnjax.studies.measuring.timing import (
     Spread,
     interleave,
     seconds_of,

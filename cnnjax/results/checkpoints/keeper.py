@@ -14,10 +14,10 @@ from safetensors.numpy import load, save
 from cnnjax.base import durable
 from cnnjax.base.errors import InputError
 from cnnjax.base.signals import NEVER, Stop, StoppedError
-from cnnjax.checkpoints.policy import Every, Timer
-from cnnjax.checkpoints.snapshot import Snapshot, restore, take
-from cnnjax.checkpoints.store import Store, name_of, name_of_ended
 from cnnjax.devices import agreement
+from cnnjax.results.checkpoints.policy import Every, Timer
+from cnnjax.results.checkpoints.snapshot import Snapshot, restore, take
+from cnnjax.results.checkpoints.store import Store, name_of, name_of_ended
 from cnnjax.results.folders import shown_path
 from cnnjax.training.loop import LoopKeys, LoopState
 from cnnjax.types import TrainState

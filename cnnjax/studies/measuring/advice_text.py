@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from cnnjax.measuring.advice import Advice, Tried, repaid_after
+from cnnjax.studies.measuring.advice import Advice, Tried, repaid_after
 from cnnjax.telling.layout import row
 
 HEAD = ("strategy", "examples/s", "ms/update", "ready (s)", "break-even")

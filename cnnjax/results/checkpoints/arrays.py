@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cnnjax.checkpoints.snapshot import named, nested
+from cnnjax.results.checkpoints.snapshot import named, nested
 
 
 def write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:

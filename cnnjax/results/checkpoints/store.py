@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from cnnjax.base import durable
 from cnnjax.base.errors import InputError
-from cnnjax.checkpoints import manifest
-from cnnjax.checkpoints.manifest import DamagedError
-from cnnjax.checkpoints.snapshot import Snapshot
+from cnnjax.results.checkpoints import manifest
+from cnnjax.results.checkpoints.manifest import DamagedError
+from cnnjax.results.checkpoints.snapshot import Snapshot
 from cnnjax.results.folders import shown_path
 
 # group of seeds, epochs done, updates of the next epoch done: in the order of training

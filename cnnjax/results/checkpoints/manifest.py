@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from cnnjax.base import digests, durable
-from cnnjax.checkpoints import arrays as stored
-from cnnjax.checkpoints.snapshot import Snapshot
+from cnnjax.results.checkpoints import arrays as stored
+from cnnjax.results.checkpoints.snapshot import Snapshot
 
 FILE = "manifest.json"
 ARRAYS = "arrays"  # the folder of Orbax's files

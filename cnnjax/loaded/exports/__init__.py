@@ -6,6 +6,6 @@ onnx_form.py    an ONNX model, by jax2onnx
 checked.py      write an export, load it in a fresh process, compare the outputs
 """
 
-from cnnjax.exports.checked import FORMATS, Export, export_run
+from cnnjax.loaded.exports.checked import FORMATS, Export, export_run
 
 __all__ = ["FORMATS", "Export", "export_run"]

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from cnnjax.base.errors import InputError, unknown_name
-from cnnjax.checkpoints.snapshot import named
-from cnnjax.exports import numpy_form, onnx_form, stablehlo
 from cnnjax.loaded import LoadedRun
+from cnnjax.loaded.exports import numpy_form, onnx_form, stablehlo
 from cnnjax.loaded.inputs import examples_to_try, input_dtype
+from cnnjax.results.checkpoints.snapshot import named
 from cnnjax.results.folders import shown_path, writing
 from cnnjax.results.workdir import Workdir
 
