@@ -93,8 +93,9 @@ def test_a_run_knows_how_it_is_made_again(forks, tmp_path):
 
 
 def test_words_are_those_of_a_shell(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["scripts/train.py", "--epochs=1"])
-    assert program.shell(program.words()) == ["python", "scripts/train.py", "--epochs=1"]
+    words = ["scripts/train.py", "--epochs=1"]
+    monkeypatch.setattr(sys, "argv", words)
+    assert program.shell(program.words()) == ["python", *words]
     assert program.as_called("python scripts/train.py") == "python scripts/train.py"
     assert program.name() == "train.py"
 
