@@ -27,6 +27,7 @@ COMMANDS = {
     "export": "export",
     "runs": "runs",
     "compare": "compare_runs",
+    "sweep": "sweep",
     "recipes": "recipes",
     "strategies": "compare_strategies",
     "reproduce": "reproduce",

@@ -6,6 +6,7 @@ A script defines the groups that it wants as it is imported, and adopts them:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, get_args
 
 import _progress
@@ -178,6 +179,11 @@ def define_cluster() -> None:
     meaning += f"{JOIN_SECONDS}, on one machine {LOCAL_JOIN_SECONDS}; at most 10 times "
     meaning += "--heartbeat_seconds."
     whole("join_seconds", None, meaning, lower_bound=1)
+
+
+def parsers() -> dict[str, Callable[[str], Any]]:
+    """Return what reads a value of each flag that overrides a field of the recipe."""
+    return {name: FLAGS[name].parser.parse for name in OVERRIDES}
 
 
 def seeds() -> range:

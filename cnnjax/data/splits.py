@@ -8,7 +8,13 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
-from cnnjax.base.arguments import settle, single, whole_number
+from cnnjax.base.arguments import (
+    instance_of,
+    optional,
+    settle,
+    single,
+    whole_number,
+)
 from cnnjax.base.errors import InputError
 from cnnjax.data.dataset import Dataset
 from cnnjax.types import Examples
@@ -21,18 +27,39 @@ class Official:
 
 @dataclass(frozen=True)
 class HoldOut:
-    """Shuffle the training set once, hold a fraction out, and ignore the test set."""
+    """Shuffle the training set once, hold a fraction out, and ignore the test set.
+
+    With `of`, another split has come first: a fraction of what it trains on is held
+    out, and what it tests on is ignored, too. So settings are chosen (a validation
+    split), and what they are tested on at the end has had no part in the choice.
+    """
 
     fraction: float
+    of: HoldOut | None = None
 
     def __post_init__(self) -> None:
         """Raise InputError for a fraction that is not between 0 and 1."""
-        settle(self, fraction=single("in (0, 1)", lambda part: 0.0 < part < 1.0))
+        settle(
+            self,
+            fraction=single("in (0, 1)", lambda part: 0.0 < part < 1.0),
+            of=optional(instance_of(HoldOut)),
+        )
 
 
 Split = Official | HoldOut
 
 OFFICIAL = Official()
+
+
+def validation_split(split: Split, fraction: float) -> HoldOut:
+    """Return the split that holds a fraction of the training examples of `split` out.
+
+    The test examples of `split` are not used by it.
+
+    Raises:
+        InputError: the fraction is not between 0 and 1.
+    """
+    return HoldOut(fraction, split if isinstance(split, HoldOut) else None)
 
 
 def split_dataset(
@@ -62,35 +89,43 @@ def count_train(dataset: Dataset, split: Split, *, num_train: int | None = None)
     """Return the number of training examples that `split_dataset` returns."""
     if num_train is not None:
         return num_train
-    available = len(dataset.train.labels)
-    return available - _num_held_out(split, available)
+    return _num_kept(split, len(dataset.train.labels))
 
 
-def _num_held_out(split: Split, num_examples: int) -> int:
-    if isinstance(split, HoldOut):
-        return round(split.fraction * num_examples)
-    return 0
+def _num_kept(split: Split | None, num_examples: int) -> int:
+    if not isinstance(split, HoldOut):
+        return num_examples
+    available = _num_kept(split.of, num_examples)
+    return available - round(split.fraction * available)
 
 
 def _divide(
     dataset: Dataset, split: Split, *, key: Key[Array, ""]
 ) -> tuple[Examples, Examples]:
     if isinstance(split, HoldOut):
-        order = np.asarray(jax.random.permutation(key, len(dataset.train.labels)))
-        num_held_out = _num_held_out(split, order.size)
+        train = dataset.train
+        if split.of is not None:
+            train, _ = _divide(dataset, split.of, key=key)
+            key = jax.random.fold_in(key, _depth(split))
+        order = np.asarray(jax.random.permutation(key, len(train.labels)))
+        num_held_out = order.size - _num_kept(HoldOut(split.fraction), order.size)
         kept, held_out = order[num_held_out:], order[:num_held_out]
         if not kept.size or not held_out.size:
             raise InputError(
                 f"expected enough examples to hold out {split.fraction:.0%}, got "
                 f"{order.size} in dataset {dataset.name!r}"
             )
-        return _rows(dataset.train, kept), _rows(dataset.train, held_out)
+        return _rows(train, kept), _rows(train, held_out)
     if dataset.test is None:
         raise InputError(
             f"dataset {dataset.name!r} has no test set, which this recipe needs; "
             "use a recipe that holds examples out"
         )
     return dataset.train, dataset.test
+
+
+def _depth(split: HoldOut) -> int:
+    return 0 if split.of is None else 1 + _depth(split.of)
 
 
 def _rows(examples: Examples, rows: np.ndarray | slice) -> Examples:

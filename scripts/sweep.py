@@ -1,0 +1,117 @@
+"""Try settings, choose by a validation split, and test the chosen one.
+
+    python scripts/sweep.py --sweep="learning_rate=1e-4,1e-3;l2=0,1e-4" \
+        --workdir=runs/sweep
+
+Every combination is a run in a folder of its own. A part of the training examples is
+held out to choose by; the test examples are looked at once, at the end, for the chosen.
+The same command resumes, and more values extend a sweep. Writes sweep.json, sweep.png.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # python -I leaves it out
+
+import _flags
+import _progress
+import _script
+from absl import flags
+
+from cnnjax.base.compile_cache import CompileCache
+from cnnjax.base.errors import expect
+from cnnjax.base.printable import printable
+from cnnjax.base.program import words
+from cnnjax.base.signals import Stop
+from cnnjax.data import Dataset
+from cnnjax.data.splits import validation_split
+from cnnjax.experiments.overrides import override
+from cnnjax.experiments.recipe import Recipe
+from cnnjax.results.environment import describe_environment, find_devices
+from cnnjax.results.lock import alone_in
+from cnnjax.studies.sweeping import choosing, grid, runs, telling
+
+FLAGS = flags.FLAGS
+_flags.define_recipe()
+_flags.define_training()
+flags.adopt_module_key_flags(_flags)
+flags.DEFINE_string("sweep", None, 'Settings, as "learning_rate=1e-3,1e-2;l2=0,1e-4".')
+MEANING = "Share of the training examples to choose by."
+flags.DEFINE_float("validation", 0.1, MEANING)
+
+
+def main(args: list[str]) -> None:
+    """Train every choice, or the rest of them; choose; test; tell."""
+    _script.refuse_arguments(args)
+    text, form = FLAGS.sweep, 'as "learning_rate=1e-3,1e-2;l2=0,1e-4"'
+    expect(f"settings for --sweep, {form}", text, text)
+    expect("a folder for --workdir", FLAGS.workdir, FLAGS.workdir)
+    refused = [name for name in ("fault", "log_steps") if FLAGS[name].value]
+    expect("no fault and no --log_steps in a sweep", *refused[:1] or "-", not refused)
+    axes = grid.parse_sweep(text, _flags.parsers())
+    _flags.refuse_idle()
+    for name in axes:
+        expect(f"a sweep of {name}, or --{name}", "both", FLAGS[name].value is None)
+    with Stop() as stop:
+        _flags.start_jax()
+        find_devices()
+        cache, workdir = CompileCache(), _flags.workdir()
+        base, dataset = _flags.load(_flags.recipe_from_flags(or_auto=True))
+        split = validation_split(base.split, FLAGS.validation)
+        recipes = {
+            choice: override(base, split=split, **choice.values)
+            for choice in grid.choices_of(axes)
+        }
+        how = runs.How(
+            seeds=_flags.seeds(),
+            settle=lambda recipe: _flags.settle(recipe, dataset, cache),
+            keeping=_flags.keeping(),
+            evaluate_every=FLAGS.evaluate_every,
+            on_nan=FLAGS.on_nan,
+            group_size=FLAGS.group_size,
+            noted=_flags.noted(),
+            environment=describe_environment(),
+            command=words(),
+            cache=cache,
+        )
+        print(*telling.introduction(how, base, len(recipes)), sep="\n", flush=True)
+        assert workdir.path is not None
+        with alone_in(workdir.path):
+            seen = replace(dataset, test=None)  # no run has the test examples
+            tried = train(recipes, seen, workdir.path, how, stop)
+            best = choosing.best_of(tried)
+            test = choosing.test_of(best, dataset, base.split, how.prepare)
+            found = choosing.sweep_json(axes, tried, best, test, share=FLAGS.validation)
+            title = f"{base.name} on {base.dataset}"
+            workdir.write_bytes("sweep.png", telling.draw_sweep(tried, title=title))
+            workdir.write_json("sweep.json", found)
+    print("", *telling.table_lines(tried, best), "", sep="\n")
+    print(printable(f"results in {FLAGS.workdir}"))
+    print(*telling.conclusion(best, choosing.second_of(tried, best), test), sep="\n")
+
+
+def train(
+    recipes: dict[grid.Choice, Recipe],
+    seen: Dataset,
+    to: Path,
+    how: runs.How,
+    stop: Stop,
+) -> list[choosing.Tried]:
+    """Train every choice, or the rest of them; say what each gave."""
+    tried = []
+    for recipe in recipes.values():
+        how.prepare(recipe, seen, how.seeds[0])  # what cannot be trained is refused now
+    with _progress.Bar(len(recipes), bar_format=_progress.STEPS) as bar:
+        for choice, recipe in recipes.items():
+            bar.step(choice.name)
+            runs.train_run(recipe, seen, to / choice.name, how, stop=stop)
+            tried.append(choosing.read_tried(choice, to / choice.name))
+            bar.write(telling.line(tried[-1]))
+    return tried
+
+
+if __name__ == "__main__":
+    _script.run(main)
