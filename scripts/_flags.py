@@ -144,6 +144,9 @@ def define_training() -> None:
     whole("num_seeds", 1, "Seeds to train, counted from --seed.", lower_bound=1)
     meaning = "Of several seeds, how many to train at once, as one program."
     whole("group_size", ensembles.GROUP_SIZE, meaning, lower_bound=1)
+    meaning = "Keep the training examples on the host, and have those of N updates on "
+    meaning += "the devices at a time: for data sets that do not fit there."
+    whole("stream", None, meaning, lower_bound=1)
     meaning = "Epochs between tests; 0: only at the end."
     whole("evaluate_every", 1, meaning, lower_bound=0)
     meaning = "Folder for the results; without it, none are kept."

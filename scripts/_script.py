@@ -87,7 +87,7 @@ GROUPS = {
     "optimizer": "algorithm learning_rate l2 weight_decay max_norm momentum nesterov "
     "b1 b2 eps schedule min_learning_rate warmup_epochs cosine_epochs cosine_unit "
     "pct_start div_factor final_div_factor average_decay",
-    "devices": "strategy num_devices model_devices microbatch_size",
+    "devices": "strategy num_devices model_devices microbatch_size stream",
     "cluster": "coordinator_address num_processes process_index distributed "
     "heartbeat_seconds join_seconds",
     "output": "workdir resume overwrite checkpoint_every keep_checkpoints log_steps "

@@ -81,7 +81,7 @@ def prepare(clock: Clock, cache: CompileCache) -> tuple[Journal, Prepare]:
 
         def prepare_fn(seed: int) -> experiments.Experiment:
             right = experiments.prepare(recipe, dataset, seed=seed, options=options)
-            return switch_in(right, FLAGS.fault)
+            return switch_in(experiments.streamed(right, FLAGS.stream), FLAGS.fault)
 
         experiment = prepare_fn(seeds[0])
         groups.check_group(experiment, min(FLAGS.group_size, len(seeds)))

@@ -31,8 +31,43 @@ CHECKPOINTS = ("tests/test_checkpoints.py",)
 WORKDIR = ("tests/test_workdir.py", "tests/test_evaluation.py")
 
 AVERAGES = ("tests/test_averages.py",)
+STREAMING = ("tests/test_streaming.py",)
+SWEEP = ("tests/test_sweep.py",)
 
 MUTANTS = (
+    # Streams and sweeps.
+    Mutant(
+        "window_begins_one_late",
+        "A streamed window has the examples from one place further on.",
+        "cnnjax/training/streaming.py",
+        "places = self.starts[number] + np.arange(self.rows)",
+        "places = self.starts[number] + 1 + np.arange(self.rows)",
+        STREAMING,
+    ),
+    Mutant(
+        "padding_of_a_stream_counts",
+        "The copies that fill up the last streamed batch have weight 1.",
+        "cnnjax/data/order.py",
+        "weights=(positions < num_examples)",
+        "weights=(positions < positions + 1)",
+        STREAMING,
+    ),
+    Mutant(
+        "validation_by_the_same_key",
+        "Validation examples are drawn by the key that drew the test examples.",
+        "cnnjax/data/splits.py",
+        "key = jax.random.fold_in(key, _depth(split))",
+        "key = key",
+        SWEEP,
+    ),
+    Mutant(
+        "choice_that_diverged",
+        "A sweep chooses among all, also those that diverged.",
+        "cnnjax/studies/sweeping/choosing.py",
+        "whole = [one for one in tried if not one.diverged]",
+        "whole = list(tried)",
+        SWEEP,
+    ),
     # Optimizers and schedules.
     Mutant(
         "clipped_number_by_number",

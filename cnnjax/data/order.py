@@ -73,6 +73,29 @@ def take_batch(
     )
 
 
+def take_from_window(
+    window: Examples,
+    start: Count,
+    index: Count,
+    *,
+    num_examples: int,
+    batch_size: int,
+) -> Batch:
+    """Gather batch number `index` of an epoch from a part of it: see `take_batch`.
+
+    `window` has examples in the order of the epoch, from place `start` on, and all
+    those of the batch. `num_examples` is their number in the whole epoch.
+    """
+    positions = index * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
+    rows = jnp.minimum(positions, num_examples - 1) - start
+    return Batch(
+        inputs=jnp.asarray(window.inputs)[rows],
+        labels=jnp.asarray(window.labels)[rows],
+        weights=(positions < num_examples).astype(jnp.float32),
+        keys=None,
+    )
+
+
 def example_keys(
     key: Key[Array, ""], step: Count, *, batch_size: int
 ) -> Key[Array, " batch"]:

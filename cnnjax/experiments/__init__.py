@@ -7,5 +7,6 @@ from cnnjax.experiments.experiment import (
     objective_of,
     prepare,
 )
+from cnnjax.experiments.placement import streamed
 
-__all__ = ["LAST_SEED", "Experiment", "keys_of", "objective_of", "prepare"]
+__all__ = ["LAST_SEED", "Experiment", "keys_of", "objective_of", "prepare", "streamed"]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from cnnjax.base.errors import InputError
+from cnnjax.base.errors import InputError, expect
 from cnnjax.data.splits import HoldOut
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.strategies import STRATEGIES
@@ -22,11 +22,13 @@ def check_group(experiment: Experiment, size: int) -> None:
     """Refuse a group of several runs if the strategy cannot be mapped over runs.
 
     Raises:
-        InputError: the strategy divides a batch over devices or is not compiled, or a
-            fault makes each update run from Python.
+        InputError: examples are streamed; the strategy divides a batch over devices or
+            is not compiled; or a fault makes each update run from Python.
     """
     if size == 1:
         return
+    stream = experiment.loop.stream
+    expect("one seed at a time, --group_size=1, with --stream", size, stream is None)
     row = STRATEGIES[experiment.recipe.strategy]
     if row.divides or row.device_map.run != "loop":
         raise InputError(

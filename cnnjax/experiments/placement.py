@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 
 from cnnjax import devices
 from cnnjax.base.errors import InputError, expect
+from cnnjax.experiments.experiment import Experiment
 from cnnjax.experiments.recipe import FASTEST, Recipe
 from cnnjax.results.environment import MOST_DEVICES
 from cnnjax.strategies import STRATEGIES, Options, names_of
@@ -88,3 +89,15 @@ class Placement:
                     f"process, with {there}; start a new one (in a notebook, write "
                     "!python in front, or restart the kernel)"
                 ) from error
+
+
+def streamed(experiment: Experiment, updates: int | None) -> Experiment:
+    """Return the experiment with its training examples on the host.
+
+    The examples of so many updates are on the devices at a time (see
+    `training.streaming`); None: all are. The results are the same, bit for bit.
+
+    Raises:
+        InputError: not a number of updates.
+    """
+    return experiment._replace(loop=replace(experiment.loop, stream=updates))

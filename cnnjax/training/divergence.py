@@ -16,8 +16,10 @@ import optax
 from jax.tree_util import keystr, tree_leaves_with_path
 from jaxtyping import Array, Bool, PyTree
 
+from cnnjax.training.feed import Calls, Feed
 from cnnjax.training.loop import LoopState
-from cnnjax.training.updates import Feed, Loop, Updates
+from cnnjax.training.streaming import Stream
+from cnnjax.training.updates import Loop, Updates
 
 OnNan = Literal["stop", "continue"]
 
@@ -57,28 +59,30 @@ def is_finite(at: LoopState, first: int) -> bool:
 
 def trace(
     start: LoopState,
-    stop: int,
+    calls: Calls,
     *,
     updates: Updates,
-    feed: Feed,
+    feed: Feed | Stream,
     order: Array,
     schedule: optax.Schedule,
 ) -> Divergence:
     """Return the first update in which something was not finite, and what it was.
 
-    `start` is the finite state from which updates `start.update` to `stop` - 1 were
-    made; its arrays are deleted.
+    `start` is the finite state from which the updates of these calls of the program
+    were made; its arrays are deleted.
     """
     loop = Loop(start.state, start.steps)
-    for index in range(start.update, stop):
+    feeds = zip(calls, feed.for_calls(order, calls), strict=True)
+    single = ((own, index) for bounds, own in feeds for index in range(*bounds))
+    for own, index in single:
         before = jax.tree.map(jnp.copy, loop.state)
-        loop = updates.run(loop, feed, order, np.int32(index), np.int32(index + 1))
+        loop = updates.run(loop, own, order, np.int32(index), np.int32(index + 1))
         loss = float(np.asarray(loop.steps.means["loss"])[index])
         if not math.isfinite(loss) or not all_finite(loop.state.params):
             break
     else:
         raise AssertionError("training was not finite, and made again it is")
-    _, grads = updates.look(feed, order, np.int32(index), before)
+    _, grads = updates.look(own, order, np.int32(index), before)
     step = int(np.asarray(before.step))
     return Divergence(
         epoch=start.epoch + 1,

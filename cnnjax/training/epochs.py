@@ -124,9 +124,7 @@ def train_runs(
     clock.seconds.setdefault("train", 0.0)
     trace_fn = None
     if on_nan == "stop" and runs.count is None:
-        trace_fn = functools.partial(
-            trace, updates=updates, feed=feed, schedule=schedule
-        )
+        trace_fn = functools.partial(trace, updates=updates, schedule=schedule)
     while at.epoch < config.epochs:
         at = to_the_end_of_the_epoch(
             at,

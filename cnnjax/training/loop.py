@@ -38,6 +38,8 @@ class LoopConfig:
     # Only the first examples of each epoch's order; None: all. Used by the fault that
     # shuffles held-out examples into the training set.
     examples_per_epoch: int | None = None
+    # The examples of so many updates are on the devices at a time; None: all examples.
+    stream: int | None = None
 
     def __post_init__(self) -> None:
         """Raise InputError for invalid values."""
@@ -47,6 +49,7 @@ class LoopConfig:
             epochs=at_least(0),
             shuffle=named(get_args(Shuffle)),
             examples_per_epoch=optional(whole),
+            stream=optional(at_least(1)),
         )
 
     def visited(self, num_examples: int) -> int:

@@ -13,12 +13,14 @@ import optax
 from jax import lax
 from jaxtyping import Array, Int, Key
 
+from cnnjax.base.errors import expect
 from cnnjax.base.settings import check_settings, compiled, typed_keys
 from cnnjax.data import order as orders
 from cnnjax.data.checks import check_counts
 from cnnjax.training.feed import BatchFn, Feed, make_batch_fn
 from cnnjax.training.loop import ONE_RUN, LoopConfig, LoopKeys, Runs
 from cnnjax.training.step import apply_gradients, init_state
+from cnnjax.training.streaming import Stream, empty_window, rows_of_window
 from cnnjax.types import Count, Examples, Metrics, Params, Strategy, TrainState
 
 __all__ = ["Feed", "LoopConfig", "LoopKeys", "Updates", "compile_updates"]
@@ -40,7 +42,7 @@ class Updates(NamedTuple):
     """Compiled training, for all parameters, keys and examples of the same shapes."""
 
     start: Callable[[Params], Loop]  # the placed carry before the first update
-    feed: Callable[[Examples, LoopKeys], Feed]
+    feed: Callable[[Examples, LoopKeys], Feed | Stream]
     order_of: Callable[[LoopKeys, Count], Int[Array, "*runs examples"]]
     run: RunFn
     # look(feed, order, index, state) -> (metrics, gradient): an update that is not made
@@ -153,30 +155,38 @@ def compile_updates(
 
     Raises:
         InputError: not one label per input, a batch size that does not fit the
-            examples, keys that are not threefry keys, or a JAX setting under which this
-            cannot run.
+            examples, several runs whose examples are streamed, keys that are not
+            threefry keys, or a JAX setting under which this cannot run.
     """
     check_settings()
     axis = 0 if runs.examples_axis is None else 1  # of examples: runs come first
     check_counts(examples, axis=axis)
+    alone = config.stream is None or runs == ONE_RUN
+    expect("one run, if its examples are streamed", runs, alone)
     num_examples = examples.labels.shape[axis]
     config.check(num_examples)
     visited = config.visited(num_examples)
     batch_of = make_batch_fn(config, strategy.put_batch)
     step = make_step(strategy, optimizer, batch_of)
-    own = Examples(*(jax.ShapeDtypeStruct(a.shape[axis:], a.dtype) for a in examples))
+    rows = None if config.stream is None else rows_of_window(config, visited)
+    shown = examples if rows is None else empty_window(examples, rows)
+    own = Examples(*(jax.ShapeDtypeStruct(a.shape[axis:], a.dtype) for a in shown))
     first, dropout = runs.each((params, typed_keys(keys.dropout)))[0]
     order = jax.ShapeDtypeStruct((visited,), jnp.int32)
     state = jax.eval_shape(lambda: init_state(first, optimizer))
-    _, metrics = jax.eval_shape(step, Feed(own, dropout), order, 0, state)
+    begin = None if rows is None else np.int32(0)
+    _, metrics = jax.eval_shape(step, Feed(own, dropout, begin), order, 0, state)
     num_steps = orders.num_batches(visited, config.batch_size)
     start = make_start(
         strategy, optimizer, metrics=metrics, num_steps=num_steps, runs=runs
     )
 
-    def feed(examples: Examples, keys: LoopKeys) -> Feed:
-        read = Feed(Examples(*examples), typed_keys(keys.dropout))
-        return jax.block_until_ready(strategy.put_state(read))
+    def feed(examples: Examples, keys: LoopKeys) -> Feed | Stream:
+        read = Examples(*examples), typed_keys(keys.dropout)
+        if rows is None:
+            return jax.block_until_ready(strategy.put_state(Feed(*read)))
+        size = config.batch_size
+        return Stream(*read, put=strategy.put_state, batch_size=size, rows=rows)
 
     order_of = make_order_of(strategy, config, num_examples=num_examples, runs=runs)
     run = make_run(step, runs=runs, in_one_program=strategy.run == "loop")
@@ -189,7 +199,7 @@ def compile_updates(
 
     arguments = (
         start(params),
-        feed(examples, keys),
+        strategy.put_state(Feed(Examples(*shown), typed_keys(keys.dropout), begin)),
         order_of(keys, np.int32(0)),
     )
     if strategy.run == "loop":
