@@ -50,7 +50,7 @@ def main(args: list[str]) -> None:
     expect(f"settings for --sweep, {form}", text, text)
     expect("a folder for --workdir", FLAGS.workdir, FLAGS.workdir)
     refused = [name for name in ("fault", "log_steps") if FLAGS[name].value]
-    expect("no fault and no --log_steps in a sweep", *refused[:1] or "-", not refused)
+    expect("no --fault and no --log_steps in a sweep", refused, not refused)
     axes = grid.parse_sweep(text, _flags.parsers())
     _flags.refuse_idle()
     for name in axes:

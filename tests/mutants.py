@@ -40,8 +40,8 @@ MUTANTS = (
         "window_begins_one_late",
         "A streamed window has the examples from one place further on.",
         "cnnjax/training/streaming.py",
-        "places = self.starts[number] + np.arange(self.rows)",
-        "places = self.starts[number] + 1 + np.arange(self.rows)",
+        "places = self.starts[operator.index(index)] + np.arange(self.rows)",
+        "places = self.starts[operator.index(index)] + 1 + np.arange(self.rows)",
         STREAMING,
     ),
     Mutant(
@@ -862,8 +862,8 @@ MUTANTS = (
         "held_out_rounded_down",
         "How many examples are held out is rounded down.",
         "cnnjax/data/splits.py",
-        "round(split.fraction * num_examples)",
-        "int(split.fraction * num_examples)",
+        "round(split.fraction * available)",
+        "int(split.fraction * available)",
         ("tests/test_data_order.py",),
     ),
     # What is written, and what is told.

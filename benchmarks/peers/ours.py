@@ -168,8 +168,9 @@ def _updates(case: Case, experiment: Experiment, result: Result) -> Contender:
         keys=experiment.keys,
     )
     loop = updates.start(experiment.params)
-    feed = updates.feed(experiment.train, experiment.keys)
     order = updates.order_of(experiment.keys, np.int32(0))
+    feeds = updates.feed(experiment.train, experiment.keys)
+    feed = next(feeds.for_calls(order, [(0, 1)]))  # the same in every call
     num_steps = updates.num_examples // experiment.loop.batch_size
     at = 0
 

@@ -22,7 +22,7 @@ class Feed(NamedTuple):
     dropout: Key[Array, "*runs"] | None  # the key of the dropout masks
     # Where in the order of an epoch these examples begin, if they are a window of it
     # (see `streaming`); None: they are all examples, not in order.
-    start: Int[Array, ""] | None = None
+    start: Count | None = None
 
     def for_calls(self, order: Array, calls: Calls) -> Iterator[Feed]:
         """Yield the feed of each call of the program: always this one."""

@@ -7,9 +7,10 @@ batches are those of examples on the devices, so the results are the same bits.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, SupportsIndex
 
 import numpy as np
 from jaxtyping import Array, Int, Key
@@ -62,9 +63,9 @@ class Windows:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def __getitem__(self, number: int) -> Examples:
+    def __getitem__(self, index: SupportsIndex) -> Examples:
         """Return a window; a last one is filled up with copies of its last example."""
-        places = self.starts[number] + np.arange(self.rows)
+        places = self.starts[operator.index(index)] + np.arange(self.rows)
         chosen = self.order[np.minimum(places, self.order.size - 1)]
         return Examples(*(array[chosen] for array in self.examples))
 

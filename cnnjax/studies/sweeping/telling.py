@@ -71,8 +71,8 @@ def test_text(metric: str, test: Mapping[int, Mapping[str, float]]) -> str:
     """Say what the chosen networks gave on the test examples, with an interval."""
     scores = [of[metric] for of in test.values()]
     told = f"test {metric}: {metric_text(metric, fmean(scores))}"
-    if len(scores) > 1:
-        interval = mean_interval(scores).student
+    interval = mean_interval(scores).student
+    if interval is not None:
         what = f"the mean of {len(scores)} seeds"
     elif metric == "accuracy":
         (of,) = test.values()
