@@ -4,6 +4,7 @@
 # MUTANTS="NAME ... --only_likely" passes names and flags on.
 # make soak: kill, stop and damage runs for an hour or two, and print the counts;
 # SOAK="--parts=kills --scale=0.1" passes flags on.
+# make site: build docs/ and the library's docstrings as pages, in site/.
 # make bench: compare with the peers; BENCH="--data_dir=DIR" passes flags on.
 
 PYTHON ?= python3
@@ -31,7 +32,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 # Tests of a group share what is costly to make: they go to one worker.
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup
 
-.PHONY: train test test-jax test-all soak mutants bench lint format clean
+.PHONY: site train test test-jax test-all soak mutants bench lint format clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'cnnjax needs Python 3.11 or later; choose one with PYTHON=...')"
@@ -48,6 +49,11 @@ $(VENV)/.dev: $(VENV)/.installed
 $(VENV)/.bench: $(VENV)/.installed
 	@echo "installing cnnjax and its peers into $(VENV)"
 	@$(PIP_INSTALL) -e '.[bench]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	@echo "installing cnnjax and what its site needs into $(VENV)"
+	@$(PIP_INSTALL) -e '.[docs]'
 	touch $@
 
 train: $(VENV)/.installed
@@ -81,10 +87,14 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+site: $(VENV)/.docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "open site/index.html"
+
 bench: $(VENV)/.bench
 	@echo "benchmarks/throughput.py $(BENCH), then benchmarks/report.py"
 	@$(BIN)/python benchmarks/throughput.py --out=runs/benchmarks/throughput.jsonl $(BENCH)
 	@$(BIN)/python benchmarks/report.py --out=runs/benchmarks runs/benchmarks/throughput.jsonl
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .ruff_cache
+	rm -rf $(VENV) runs site .pytest_cache .ruff_cache

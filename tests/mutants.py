@@ -919,8 +919,8 @@ MUTANTS = (
         "short_call_left_out",
         "The last updates of an epoch are left out where they do not fill a call.",
         "cnnjax/training/calls.py",
-        "for first in range(at.update, num_steps, per_call):",
-        "for first in range(at.update, num_steps - per_call + 1, per_call):",
+        "for first in range(at.update, num_steps, per_call)",
+        "for first in range(at.update, num_steps - per_call + 1, per_call)",
         ("tests/test_epochs.py",),
     ),
     # What is read of files.

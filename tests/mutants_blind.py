@@ -186,8 +186,8 @@ BLIND_MUTANTS = (
         "last_updates_left_out",
         "The last updates of an epoch are left out where they do not fill a call.",
         "cnnjax/training/calls.py",
-        "for first in range(at.update, num_steps, per_call):",
-        "for first in range(at.update, num_steps - per_call + 1, per_call):",
+        "for first in range(at.update, num_steps, per_call)",
+        "for first in range(at.update, num_steps - per_call + 1, per_call)",
         (*EPOCHS, "tests/test_train_script.py"),
     ),
     # Data and its preprocessing.
