@@ -16,6 +16,7 @@ from absl import flags
 from cnnjax import devices, experiments, faults, strategies
 from cnnjax.base.compile_cache import CompileCache
 from cnnjax.base.errors import InputError, expect, unknown_name
+from cnnjax.base.printable import printable
 from cnnjax.data import Dataset, load_dataset
 from cnnjax.data.order import Shuffle
 from cnnjax.devices.cluster import (
@@ -29,6 +30,7 @@ from cnnjax.experiments import ensembles, recipes
 from cnnjax.experiments.adapting import adapted
 from cnnjax.experiments.beginning import Resume
 from cnnjax.experiments.fastest import plain_form
+from cnnjax.experiments.journal import Journal
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.placement import Placement
 from cnnjax.experiments.recipe import FASTEST
@@ -36,10 +38,13 @@ from cnnjax.models import initializers
 from cnnjax.models.stack import MatmulPrecision
 from cnnjax.results.checkpoints.policy import FORMS, parse_every
 from cnnjax.results.checkpoints.store import KEEP
-from cnnjax.results.workdir import Workdir, open_workdir
+from cnnjax.results.workdir import PROFILE, TENSORBOARD, Workdir, open_workdir
 from cnnjax.studies.measuring import advice_cache
+from cnnjax.telling import training
 from cnnjax.telling.folder import Keeping
 from cnnjax.telling.layout import wrap
+from cnnjax.telling.tensorboard import TensorBoard
+from cnnjax.telling.watching import Profile, Watchers, called
 from cnnjax.training.algorithms import ALGORITHMS
 from cnnjax.training.divergence import OnNan
 from cnnjax.training.schedules import SCHEDULES, CosineUnit
@@ -164,6 +169,14 @@ def define_training() -> None:
     meaning = "What to do when a loss or a parameter is not finite."
     flags.DEFINE_enum("on_nan", "stop", get_args(OnNan), meaning)
     switch("log_steps", False, "Keep the loss of every update, in steps.csv.")
+    switch("tensorboard", False, "Write what TensorBoard shows, in --workdir.")
+    meaning = "Trace so many updates by JAX's profiler, in --workdir."
+    whole("profile", None, meaning, lower_bound=1)
+    meaning = (
+        "MODULE:FUNCTION of yours that is called with (event, values) as training "
+    )
+    meaning += "starts, after each epoch and at the end (repeatable)."
+    flags.DEFINE_multi_string("callback", [], meaning)
 
 
 def define_cluster() -> None:
@@ -187,6 +200,34 @@ def define_cluster() -> None:
 def parsers() -> dict[str, Callable[[str], Any]]:
     """Return what reads a value of each flag that overrides a field of the recipe."""
     return {name: FLAGS[name].parser.parse for name in OVERRIDES}
+
+
+def watchers(journal: Journal) -> Watchers:
+    """Return who looks on while a run is trained; of several processes, only the first.
+
+    Raises:
+        InputError: a --callback that cannot be imported, or TensorBoard's files cannot
+            be written here.
+    """
+    found: list[Any] = [called(name) for name in FLAGS.callback]
+    path = journal.workdir.path
+    if path is None:  # nothing is kept here: --tensorboard and --profile were refused
+        return Watchers(found * (jax.process_index() == 0))
+    if FLAGS.tensorboard:
+        names, folder = tuple(journal.class_names), path / TENSORBOARD
+        found.append(TensorBoard(folder, journal.experiment, names))
+    if FLAGS.profile is not None:
+        shown = printable(f"{FLAGS.workdir}/{PROFILE}")
+        found.append(Profile(path / PROFILE, shown, FLAGS.profile))
+    return Watchers(found)
+
+
+def how(
+    journal: Journal, cache: CompileCache, prepare_fn: Callable[[int], Any]
+) -> training.How:
+    """Return how the flags say to train; see `watchers`."""
+    named = FLAGS.evaluate_every, FLAGS.on_nan, FLAGS.group_size
+    return training.How(*named, cache, prepare_fn, watchers(journal))
 
 
 def seeds() -> range:
@@ -231,6 +272,12 @@ def refuse_idle() -> None:
     expect("--workdir with --log_steps", workdir, kept or not FLAGS.log_steps)
     expect("--workdir with --resume=must", workdir, kept or FLAGS.resume != "must")
     expect("--num_seeds=1 with --log_steps", many, many == 1 or not FLAGS.log_steps)
+    expect("--workdir with --tensorboard", workdir, kept or not FLAGS.tensorboard)
+    expect("--workdir with --profile", workdir, kept or FLAGS.profile is None)
+    alone = many == 1 or (FLAGS.profile is None and not FLAGS.tensorboard)
+    expect("--num_seeds=1 with --tensorboard and --profile", many, alone)
+    if FLAGS.tensorboard:
+        expect_one("--tensorboard", hint="use --callback, which process 0 calls")
     expect("several --num_seeds with --group_size", many, many > 1 or not grouped)
 
 

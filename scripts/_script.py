@@ -91,6 +91,7 @@ GROUPS = {
     "cluster": "coordinator_address num_processes process_index distributed "
     "heartbeat_seconds join_seconds",
     "output": "workdir resume overwrite checkpoint_every keep_checkpoints log_steps "
+    "tensorboard profile callback "
     "output_dir out json",
 }
 

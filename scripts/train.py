@@ -10,7 +10,6 @@ The same command again goes on where it was stopped.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # python -I leaves it out
@@ -36,7 +35,6 @@ from cnnjax.telling import training
 from cnnjax.telling.folder import opened
 
 FLAGS = flags.FLAGS
-Prepare = Callable[[int], experiments.Experiment]
 _flags.define_recipe()
 _flags.define_training()
 _flags.define_cluster()
@@ -53,20 +51,20 @@ def main(args: list[str]) -> None:
         find_devices()
         cache = CompileCache()
         processes.together(_flags.refuse_idle)
-        journal, prepare_fn = processes.together(
+        journal, how = processes.together(
             lambda: prepare(clock, cache), same=lambda p: _flags.same(p[0].experiment)
         )
         with opened(journal, keeping, words(), stop=stop) as (keeper, beginning):
             print(*beginning.told, sep="\n", end="\n" * bool(beginning.told))
             status = beginning.status
             if status is None:
-                status = train(journal, prepare_fn, keeper, cache)
+                status = train(journal, keeper, how)
     if status:
         peers.part()
         sys.exit(status)
 
 
-def prepare(clock: Clock, cache: CompileCache) -> tuple[Journal, Prepare]:
+def prepare(clock: Clock, cache: CompileCache) -> tuple[Journal, training.How]:
     """Settle what can be refused, before anything is written or trained.
 
     Raises:
@@ -96,22 +94,17 @@ def prepare(clock: Clock, cache: CompileCache) -> tuple[Journal, Prepare]:
         class_names=dataset.class_names,
         log_steps=FLAGS.log_steps,
     )
-    return journal, prepare_fn
+    return journal, _flags.how(journal, cache, prepare_fn)
 
 
-def train(
-    journal: Journal, prepare_fn: Prepare, keeper: Keeper, cache: CompileCache
-) -> int:
+def train(journal: Journal, keeper: Keeper, how: training.How) -> int:
     """Say what is trained, on what; train; say how it ended; return the status."""
     print(*training.introduction(journal), sep="\n\n", end="\n\n", flush=True)
-    how = training.How(
-        FLAGS.evaluate_every, FLAGS.on_nan, FLAGS.group_size, cache, prepare_fn
-    )
     num_groups = -(-len(journal.seeds) // FLAGS.group_size)
     with _progress.Training(journal.experiment, runs=num_groups) as progress:
         teller = training.Teller(progress.write, progress.update)
         told = training.train(journal, keeper, teller, how)
-    lines = training.conclusion(journal, told, cache, where=FLAGS.workdir)
+    lines = training.conclusion(journal, told, how.cache, where=FLAGS.workdir)
     print("", *lines, sep="\n")
     return told.status
 

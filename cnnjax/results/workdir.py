@@ -34,6 +34,7 @@ FILES = (  # in the order in which an earlier run's are removed
 )
 NOT_SEALED = ("result.json", "report.html")  # the seal itself, and what may be anew
 CHECKPOINTS = "checkpoints"  # the folder of what it takes to resume
+TENSORBOARD, PROFILE = "tensorboard", "profile"  # what is written to be looked at
 PROBE_BYTES = 2**26  # the system's figure of free space knows no quota
 
 
@@ -78,7 +79,8 @@ class Workdir(NamedTuple):
             for name in FILES:
                 (self.path / name).unlink(missing_ok=True)
                 if name == "result.json":
-                    durable.remove_folder(self.path / CHECKPOINTS)
+                    for folder in (CHECKPOINTS, TENSORBOARD, PROFILE):
+                        durable.remove_folder(self.path / folder)
         self.write_json("config.json", config)
         self.write_bytes("metrics.jsonl", b"")
 

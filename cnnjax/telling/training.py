@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from cnnjax.results.checkpoints.keeper import Keeper, position_text
 from cnnjax.telling import divergence, examples, seeds, text
 from cnnjax.telling.epochs import EpochTable, warning
 from cnnjax.telling.plots import draw_curves, draw_seeds
+from cnnjax.telling.watching import NOBODY, Watchers
 from cnnjax.training.divergence import OnNan
 from cnnjax.training.loop import LoopState
 from cnnjax.training.records import EpochRecord
@@ -41,6 +41,7 @@ class How(NamedTuple):
     group_size: int
     cache: CompileCache
     prepare_fn: Callable[[int], Experiment]  # the experiment of a seed
+    watchers: Watchers = NOBODY
 
 
 class Told(NamedTuple):
@@ -105,13 +106,21 @@ def train_one(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> Tol
         journal.replay([(seed, record) for record in resume.records[0]])
         teller.say(f"{resumed(resume)}\n")
         table.skip(resume.records[0])
-    last = experiment.loop.epochs
+    last, watchers = experiment.loop.epochs, how.watchers
+    watchers.start(journal.config(), 0 if resume is None else int(resume.state.step))
+
+    def on_state(at: LoopState) -> None:
+        watchers.state(at)
+        if at.update == 0:
+            watchers.epoch(journal.lines[-1], at.params)
+        keeper.on_state(at, keys=keys, last=last)
+
     run = runs.run(
         experiment,
         evaluate_every=how.evaluate_every,
         on_epoch=on_epoch,
         on_progress=teller.on_progress,
-        on_state=functools.partial(keeper.on_state, keys=keys, last=last),
+        on_state=on_state,
         clock=clock,
         resume=resume,
         on_nan=how.on_nan,
@@ -132,6 +141,7 @@ def train_one(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> Tol
     keeper.close()
     keeper.check()
     journal.result(run, cache=how.cache.state)
+    watchers.end({**run.test, "diverged": run.diverged})
     told = examples.prediction_line(experiment.test, shown, prediction)
     stopped = divergence.lines(run.divergence, kept=keeper.newest_name())
     remarks = divergence.remarks(run, experiment.test.labels)
@@ -156,6 +166,7 @@ def train_seeds(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> T
 
     def on_epoch(seed: int, record: EpochRecord) -> None:
         journal.epoch(record, seed=seed)
+        how.watchers.epoch(journal.lines[-1], None)
         if record.diverged and seed not in diverged:
             diverged.add(seed)
             teller.say("\n".join(warning(record, of=f"seed {seed}: ")))
@@ -164,6 +175,7 @@ def train_seeds(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> T
         where = "trained by an earlier start" if at is None else resumed(at)
         teller.say(f"{seeds.listed(of)}: {where}")
 
+    how.watchers.start(journal.config(), 0)
     for ended in ensembles.run_seeds(
         how.prepare_fn,
         journal.seeds,
@@ -188,11 +200,13 @@ def train_seeds(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> T
         not_finite=found.not_finite,
         diverged=found.diverged,
     )
+    how.watchers.end(found.values())
     remarks = divergence.remarks_of_seeds(journal.ended)
     return Told([], [*remarks, *lines], STATUS_OF_DIVERGENCE if stopped else 0)
 
 
 def train(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> Told:
     """Train one seed or several: see `train_one` and `train_seeds`."""
+    how.watchers.say = teller.say
     train_all = train_seeds if journal.seeds[1:] else train_one
     return train_all(journal, keeper, teller, how)
