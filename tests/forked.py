@@ -10,8 +10,10 @@ without the seconds that the imports take.
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
+import pkgutil
 import runpy
 import signal
 import subprocess
@@ -73,14 +75,28 @@ def run_script(call: dict) -> None:
         runpy.run_path(sys.argv[0], run_name="__main__")
 
 
+def draw_something() -> None:
+    """Let Matplotlib find its fonts once, and not in each child."""
+    from cnnjax.telling.plots import draw_curves
+
+    line = {"epoch": 1, "train_loss": 1.0, "test_loss": 1.0}
+    draw_curves([{**line, "train_accuracy": 0.5, "test_accuracy": 0.5}], title="fonts")
+
+
 def main() -> None:
     """Import what the scripts do; no device yet, whose threads would not be forked."""
     import matplotlib.pyplot  # noqa: F401
+    import orbax.checkpoint  # noqa: F401
     import sklearn.datasets  # noqa: F401
     import tqdm  # noqa: F401
+    from absl import app, flags  # noqa: F401
 
-    import cnnjax  # noqa: F401
+    import cnnjax.public  # noqa: F401
 
+    for module in pkgutil.walk_packages(cnnjax.__path__, "cnnjax."):
+        if module.name != "cnnjax.__main__":
+            importlib.import_module(module.name)
+    draw_something()
     gc.freeze()  # else each child would spend its end on taking all of this apart
     for line in sys.stdin:
         child = os.fork()
