@@ -55,6 +55,7 @@ OVERRIDES = (
     *("precision", "epochs", "batch_size", "num_train", "shuffle", "matmul_precision"),
     *("initializer", "algorithm", "learning_rate", "l2", "momentum", "b1", "b2", "eps"),
     *("nesterov", "weight_decay", "max_norm", "label_smoothing", "average_decay"),
+    *("validation", "patience"),
     *("schedule", "min_learning_rate", "warmup_epochs", "cosine_epochs", "cosine_unit"),
     *("pct_start", "div_factor", "final_div_factor", "strategy"),
 )
@@ -80,6 +81,15 @@ def define_recipe(*, compares: bool = False) -> None:
     text("dataset", None, "Data set. Default: the recipe's own, or digits (no files).")
     text("data_dir", None, "Folder that holds your data files.")
     whole("num_train", None, "Use only the first N training examples.")
+
+    meaning = (
+        "Share of the training examples to look at after every epoch, in place of "
+    )
+    meaning += "the test examples, which are then looked at once, at the end."
+    number("validation", None, meaning)
+    meaning = "Stop after so many epochs without a lower loss on these, and keep the "
+    meaning += "parameters with the lowest."
+    whole("patience", None, meaning, lower_bound=1)
 
     named = ", ".join(recipes.RECIPES)
     text("recipe", recipes.DEFAULT_RECIPE, f"Recipe: {named}.")

@@ -72,6 +72,8 @@ ALIASES = {
     "learning_rate": ("eta", "lr", "step_size"),
     "num_devices": ("devices", "gpus", "n_devices", "num_gpus"),
     "num_processes": ("nproc", "nprocs", "world_size"),
+    "patience": ("early_stopping", "early_stop"),
+    "validation": ("val", "val_split", "validation_split", "val_fraction"),
     "num_seeds": ("n_seeds", "seeds"),
     "output_dir": ("out", "outdir", "output", "workdir"),
     "precision": ("dtype",),
@@ -83,7 +85,8 @@ ALIASES = {
 GROUPS = {
     "data": "dataset data_dir num_train",
     "training": "recipe epochs batch_size shuffle initializer seed num_seeds "
-    "group_size evaluate_every on_nan precision matmul_precision label_smoothing fault",
+    "group_size evaluate_every on_nan precision matmul_precision label_smoothing "
+    "validation patience fault",
     "optimizer": "algorithm learning_rate l2 weight_decay max_norm momentum nesterov "
     "b1 b2 eps schedule min_learning_rate warmup_epochs cosine_epochs cosine_unit "
     "pct_start div_factor final_div_factor average_decay",

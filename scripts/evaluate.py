@@ -22,7 +22,7 @@ from cnnjax import data
 from cnnjax.base.errors import InputError, expect
 from cnnjax.base.printable import printable
 from cnnjax.loaded import Evaluation, load_run
-from cnnjax.loaded.run import PARTS
+from cnnjax.loaded.parts import PARTS
 from cnnjax.results.folders import folder_named, writing
 from cnnjax.results.workdir import Workdir
 from cnnjax.telling.evaluation import evaluation_lines

@@ -18,7 +18,7 @@ from absl import flags
 from cnnjax.base.errors import InputError, expect
 from cnnjax.base.printable import printable
 from cnnjax.loaded import load_run
-from cnnjax.loaded.run import PARTS
+from cnnjax.loaded.parts import PARTS
 from cnnjax.results.folders import folder_named
 from cnnjax.results.workdir import Workdir
 from cnnjax.studies.reporting.run_page import FILE, run_page

@@ -91,7 +91,7 @@ def main() -> None:
     import tqdm  # noqa: F401
     from absl import app, flags  # noqa: F401
 
-    import cnnjax.public  # noqa: F401
+    import cnnjax.public
 
     for module in pkgutil.walk_packages(cnnjax.__path__, "cnnjax."):
         if module.name != "cnnjax.__main__":

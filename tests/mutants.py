@@ -756,7 +756,7 @@ MUTANTS = (
     Mutant(
         "tested_on_training_examples",
         "A run is tested on the first of its training examples.",
-        "cnnjax/experiments/runs.py",
+        "cnnjax/experiments/judging.py",
         "        experiment.test,\n        params,\n",
         "        type(experiment.test)(\n"
         "            *(a[: len(experiment.test.labels)] for a in experiment.train)\n"
@@ -766,7 +766,7 @@ MUTANTS = (
     Mutant(
         "evaluated_at_the_wrong_epochs",
         "Of every second epoch, the odd ones are evaluated.",
-        "cnnjax/experiments/runs.py",
+        "cnnjax/experiments/judging.py",
         "epoch % evaluate_every == 0",
         "epoch % evaluate_every == 1 % evaluate_every",
         EVALUATION,
@@ -791,8 +791,8 @@ MUTANTS = (
         "tested_before_training",
         "After each epoch the parameters of the beginning are tested.",
         "cnnjax/experiments/runs.py",
-        "return tests[index](epoch, params) if due else None",
-        "return tests[index](epoch, group[index].params) if due else None",
+        "return looks[index](epoch, params) if due else None",
+        "return looks[index](epoch, group[index].params) if due else None",
         EVALUATION,
     ),
     Mutant(
@@ -829,8 +829,8 @@ MUTANTS = (
         "one_test_for_a_group",
         "The seeds of a group are tested on the examples that its first holds out.",
         "cnnjax/experiments/runs.py",
-        "return tests[index](epoch, params) if due else None",
-        "return tests[0](epoch, params) if due else None",
+        "return looks[index](epoch, params) if due else None",
+        "return looks[0](epoch, params) if due else None",
         SEEDS,
     ),
     # Data.

@@ -211,7 +211,7 @@ BLIND_MUTANTS = (
     Mutant(
         "last_epoch_is_not_tested",
         "The last epoch's record has a test only where every so many falls on it.",
-        "cnnjax/experiments/runs.py",
+        "cnnjax/experiments/judging.py",
         "return epoch == epochs or (evaluate_every > 0 and",
         "return (evaluate_every > 0 and",
         ("tests/test_evaluation.py", "tests/test_training.py"),

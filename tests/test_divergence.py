@@ -19,9 +19,10 @@ from strategy_table import DIVIDED
 from cnnjax.devices import make_mesh
 from cnnjax.experiments.ensembles import SeedRun, run_seeds
 from cnnjax.experiments.experiment import prepare
+from cnnjax.experiments.judging import make_test
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.predictions import predict, predict_test
-from cnnjax.experiments.runs import Run, fit, make_test, run
+from cnnjax.experiments.runs import Run, fit, run
 from cnnjax.models.stack import Dense, Flatten
 from cnnjax.results.outcomes import dead_classes, read_outcome
 from cnnjax.strategies import STRATEGIES, Options, make_strategy

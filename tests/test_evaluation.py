@@ -15,9 +15,10 @@ from batches import TINY, random_dataset
 
 from cnnjax import devices
 from cnnjax.experiments.experiment import prepare
+from cnnjax.experiments.judging import is_due
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.predictions import predict_test
-from cnnjax.experiments.runs import is_due, run
+from cnnjax.experiments.runs import run
 from cnnjax.models.losses import softmax_cross_entropy
 from cnnjax.models.stack import Activation, Dense, Dropout, Flatten
 from cnnjax.results.workdir import open_workdir

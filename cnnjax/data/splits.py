@@ -85,6 +85,30 @@ def split_dataset(
     return _rows(train, slice(num_train)), test
 
 
+def divided(
+    dataset: Dataset,
+    split: Split,
+    validation: float,
+    *,
+    key: Key[Array, ""],
+    num_train: int | None = None,
+) -> tuple[Examples, Examples, Examples | None]:
+    """Return (train, test, validation) examples: see `split_dataset`.
+
+    `validation` is the share of the training examples of the split that is held out for
+    it; 0: None is returned.
+
+    Raises:
+        InputError: the dataset has too few examples, or none for the test.
+    """
+    train, test = split_dataset(dataset, split, key=key, num_train=num_train)
+    if validation == 0.0:
+        return train, test, None
+    inner = validation_split(split, validation)
+    train, held_out = split_dataset(dataset, inner, key=key, num_train=num_train)
+    return train, test, held_out
+
+
 def count_train(dataset: Dataset, split: Split, *, num_train: int | None = None) -> int:
     """Return the number of training examples that `split_dataset` returns."""
     if num_train is not None:

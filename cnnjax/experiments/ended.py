@@ -52,6 +52,7 @@ def snapshot_of(ended: Sequence[SeedRun]) -> Snapshot:
                 "no_prediction": one.run.no_prediction,
                 "finite": one.run.finite,
                 "divergence": one.run.divergence and one.run.divergence._asdict(),
+                "best_epoch": one.run.best_epoch,
             }
         )
     noted = take_records([one.run.records for one in ended])
@@ -77,6 +78,7 @@ def ended_of(snapshot: Snapshot, like: Params) -> list[SeedRun]:
             fact["no_prediction"],
             fact["finite"],
             fact["divergence"] and Divergence(**fact["divergence"]),
+            fact.get("best_epoch"),
         )
         own = f"run_{index}"
         labels, predicted = arrays[f"{own}/labels"], arrays.get(f"{own}/predictions")

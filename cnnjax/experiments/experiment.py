@@ -18,7 +18,7 @@ from cnnjax.data.augmentation import augment
 from cnnjax.data.checks import check_dataset
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.preprocessing import preprocess
-from cnnjax.data.splits import split_dataset
+from cnnjax.data.splits import divided
 from cnnjax.experiments.fastest import Form, form_of
 from cnnjax.experiments.matching import check_pixels, check_shapes
 from cnnjax.experiments.recipe import Recipe
@@ -56,6 +56,7 @@ class Experiment(NamedTuple):
     # returns the test examples after an epoch (None: always `test`).
     faults: tuple[str, ...] = ()
     test_of_epoch: Callable[[int], Examples] | None = None
+    validation: Examples | None = None  # None: the test examples are looked at instead
 
     @property
     def loss_fn(self) -> LossFn:
@@ -110,8 +111,12 @@ def prepare(
     instance_of(Dataset)("dataset (see load_dataset)", dataset)
     keys, options = keys_of(seed), strategies.checked(options)
     dataset = check_dataset(dataset)
-    train_examples, test_examples = split_dataset(
-        dataset, recipe.split, key=keys.split, num_train=recipe.num_train
+    train_examples, test_examples, validation = divided(
+        dataset,
+        recipe.split,
+        recipe.validation,
+        key=keys.split,
+        num_train=recipe.num_train,
     )
     check_shapes(recipe, dataset)
     check_pixels(recipe, train_examples.inputs, part="training")
@@ -119,7 +124,11 @@ def prepare(
     num_examples = len(train_examples.labels)
     batch_size = num_examples if recipe.batch_size is None else recipe.batch_size
     loop = LoopConfig(
-        batch_size=batch_size, epochs=recipe.epochs, shuffle=recipe.shuffle
+        batch_size=batch_size,
+        epochs=recipe.epochs,
+        shuffle=recipe.shuffle,
+        part="test" if validation is None else "validation",
+        patience=recipe.patience,
     )
     loop.check(num_examples)
     form = form_of(recipe, batch_size, options)
@@ -148,6 +157,7 @@ def prepare(
         test=test_examples,
         loop=loop,
         keys=LoopKeys(keys.order, keys.dropout if recipe.needs_keys else None),
+        validation=validation,
     )
     check_division_of(experiment)
     return experiment

@@ -22,13 +22,15 @@ def check_group(experiment: Experiment, size: int) -> None:
     """Refuse a group of several runs if the strategy cannot be mapped over runs.
 
     Raises:
-        InputError: examples are streamed; the strategy divides a batch over devices or
-            is not compiled; or a fault makes each update run from Python.
+        InputError: examples are streamed; each run may end early; the strategy divides
+            a batch over devices or is not compiled; or a fault makes each update run
+            from Python.
     """
     if size == 1:
         return
-    stream = experiment.loop.stream
-    expect("one seed at a time, --group_size=1, with --stream", size, stream is None)
+    for flag in ("stream", "patience"):
+        alone = getattr(experiment.loop, flag) is None
+        expect(f"one seed at a time, --group_size=1, with --{flag}", size, alone)
     row = STRATEGIES[experiment.recipe.strategy]
     if row.divides or row.device_map.run != "loop":
         raise InputError(
@@ -65,7 +67,8 @@ def runs_of(group: Sequence[Experiment]) -> Runs:
     """Return the number of runs in a group, and whether they share their examples."""
     if len(group) == 1:
         return ONE_RUN
-    holds_out = isinstance(group[0].recipe.split, HoldOut)  # differs between seeds
+    one = group[0].recipe  # what is held out differs between seeds
+    holds_out = isinstance(one.split, HoldOut) or one.validation > 0.0
     return Runs(count=len(group), examples_axis=0 if holds_out else None)
 
 

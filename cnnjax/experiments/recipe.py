@@ -41,6 +41,10 @@ class Recipe:
     dataset: str  # the dataset of the publication
     split: Split = OFFICIAL
     num_train: int | None = None  # None: all training examples of the split
+    # The share of the training examples that is held out, and looked at after every
+    # epoch in place of the test examples; these are looked at once, at the end.
+    validation: float = 0.0
+    patience: int | None = None  # see `training.stopping`; None: all epochs
     augmentation: tuple[Augmentation, ...] = ()  # of raw images, before preprocessing
     preprocessing: Preprocessing = UNIT_SCALE
     batch_size: int | None  # None: all training examples at once
@@ -66,6 +70,8 @@ class Recipe:
             dataset=instance_of(str),
             split=instance_of(*get_args(Split)),
             num_train=optional(whole),
+            validation=FRACTION,
+            patience=optional(at_least(1)),
             augmentation=several(instance_of(*get_args(Augmentation))),
             preprocessing=instance_of(*get_args(Preprocessing)),
             batch_size=optional(whole),
@@ -73,5 +79,7 @@ class Recipe:
             shuffle=named(get_args(Shuffle)),
             strategy=instance_of(str),
         )
+        chosen = self.patience is None or self.validation > 0.0
+        expect("validation above 0 with patience", self.validation, chosen)
         plain = LOSSES[self.loss].classifies or self.label_smoothing == 0.0
         expect("label_smoothing of 0 for a regression", self.label_smoothing, plain)

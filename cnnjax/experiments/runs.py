@@ -7,20 +7,17 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, get_args
 
-import jax
-
 from cnnjax.base.arguments import at_least, function, instance_of, named, optional
 from cnnjax.base.clock import Clock, given_or_new
 from cnnjax.data.dataset import Dataset
 from cnnjax.experiments.experiment import Experiment, prepare
 from cnnjax.experiments.groups import examples_of, of_all, runs_of
+from cnnjax.experiments.judging import is_due, looked_at, make_test
 from cnnjax.experiments.predictions import count_unpredicted
 from cnnjax.experiments.recipes import Recipe
-from cnnjax.strategies import make_strategy
 from cnnjax.training.callbacks import Callbacks, ignore
 from cnnjax.training.divergence import DivergedError, Divergence, OnNan, all_finite
 from cnnjax.training.epochs import train_runs
-from cnnjax.training.evaluation import make_evaluate
 from cnnjax.training.loop import LoopState
 from cnnjax.training.records import EpochRecord
 from cnnjax.training.updates import Updates, compile_updates
@@ -37,6 +34,7 @@ class Run(NamedTuple):
     no_prediction: int | None = None
     finite: bool = True  # whether all final parameters are
     divergence: Divergence | None = None  # what stopped the training, if anything did
+    best_epoch: int | None = None  # with patience: the epoch whose parameters are kept
 
     @property
     def diverged(self) -> bool:
@@ -122,12 +120,13 @@ def run_group(
     """
     one, runs = group[0], runs_of(group)
     with clock.part("compile"):
-        tests = list(map(make_test, group))
+        looks = [make_test(looked_at(experiment)) for experiment in group]
+        tests = looks if one.validation is None else list(map(make_test, group))
 
     def callbacks_of(index: int) -> Callbacks:
         def evaluate(epoch: int, params: Params) -> Mapping[str, float] | None:
             due = is_due(epoch, one.loop.epochs, evaluate_every)
-            return tests[index](epoch, params) if due else None
+            return looks[index](epoch, params) if due else None
 
         told = functools.partial(on_epoch, index)
         return Callbacks(evaluate, told, on_progress, on_state)
@@ -152,49 +151,19 @@ def run_group(
     except DivergedError as error:
         ended, divergence = error.at, error.divergence
     results = []
-    for index, params in enumerate(runs.each(ended.params)):
+    best_epoch = None if ended.best is None else ended.best.epoch
+    for index, params in enumerate(runs.each(ended.kept)):
         records = list(ended.records[index])
-        test = records[-1].test if records and divergence is None else None
+        last = records[-1] if records and divergence is None else None
+        test = last.test if last is not None and last.part == "test" else None
         with clock.part("evaluate"):
             test = test or tests[index](one.loop.epochs, params)
             unpredicted = count_unpredicted(group[index], params, test)
             finite = bool(all_finite(params))
-        results.append(Run(params, records, test, unpredicted, finite, divergence))
+        results.append(
+            Run(params, records, test, unpredicted, finite, divergence, best_epoch)
+        )
     return results
-
-
-def is_due(epoch: int, epochs: int, evaluate_every: int) -> bool:
-    """Return whether an epoch is evaluated; the last one always is."""
-    return epoch == epochs or (evaluate_every > 0 and epoch % evaluate_every == 0)
-
-
-def make_test(experiment: Experiment) -> Callable[[int, Params], Mapping[str, float]]:
-    """Compile `test(epochs_done, params)`: the metrics over all test examples.
-
-    The work is divided over devices as in training.
-    """
-    # Not the experiment's strategy: a fault in its placement must not affect the test.
-    right = make_strategy(
-        experiment.form.strategy, experiment.objective, experiment.form.options
-    )
-    params = right.put_state(experiment.params)
-    program = make_evaluate(
-        experiment.test_loss_fn,
-        experiment.test,
-        params,
-        put_state=right.put_state,
-        put_batch=right.put_batch,
-    )
-    home = jax.tree.map(lambda a: a.sharding, params)
-
-    def test(epoch: int, params: Params) -> Mapping[str, float]:
-        # Without such a fault they are there already.
-        placed = jax.device_put(params, home)
-        if experiment.test_of_epoch is None:
-            return program(placed)
-        return program(placed, experiment.test_of_epoch(epoch))
-
-    return test
 
 
 def fit(

@@ -65,15 +65,23 @@ def seed_record(ended: SeedRun) -> dict[str, Any]:
     return schema.record(schema.SEED, values)
 
 
+def epochs_of(experiment: Experiment, run: Run) -> int:
+    """Return the epochs that were made; of a run that diverged, those planned."""
+    early = experiment.loop.patience is not None and run.divergence is None
+    return len(run.records) if early else experiment.loop.epochs
+
+
 def measures(
     experiment: Experiment, run: Run, *, train_seconds: float | None
 ) -> dict[str, Any]:
     """Return the fields of result.json that one run alone has."""
     rows = layer_rows(experiment.recipe.model)
-    trained_on = experiment.examples_per_epoch * experiment.loop.epochs
+    trained_on = experiment.examples_per_epoch * epochs_of(experiment, run)
     stopped = {} if run.divergence is None else run.divergence._asdict()
     return {
         **{f"test_{name}": value for name, value in run.test.items()},
+        **({"best_epoch": run.best_epoch} if run.best_epoch is not None else {}),
+        "epochs": epochs_of(experiment, run),
         "examples_per_second": train_seconds and trained_on / train_seconds,
         "diverged": run.diverged,
         **({"divergence": stopped} if stopped else {}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Num
@@ -16,28 +16,24 @@ from cnnjax.data import load_dataset
 from cnnjax.data.checks import check_dataset
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.fingerprints import changed, fingerprint
-from cnnjax.data.splits import split_dataset
-from cnnjax.experiments.experiment import Experiment, keys_of, objective_of, prepare
+from cnnjax.experiments.experiment import Experiment, objective_of, prepare
+from cnnjax.experiments.judging import make_test
 from cnnjax.experiments.matching import check_pixels, check_shapes
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipe import Recipe
-from cnnjax.experiments.runs import Run, make_test
+from cnnjax.experiments.runs import Run
 from cnnjax.gradients.objective import Objective
 from cnnjax.loaded.continuing import go_on
 from cnnjax.loaded.evaluation import Evaluation, outputs_of
 from cnnjax.loaded.inputs import as_examples, is_single
+from cnnjax.loaded.parts import PARTS, Part, examples_of
 from cnnjax.loaded.reading import Settings, choose_seed, read_params, read_settings
 from cnnjax.models.stack import layer_rows
 from cnnjax.results.fields import field, read_epochs, read_result
 from cnnjax.results.folders import folder_named, shown_path
 from cnnjax.results.schema import RESULT
 from cnnjax.strategies import NO_OPTIONS, Options
-from cnnjax.types import Examples, Params
-
-Part = Literal["test", "train", "all"]
-
-
-PARTS = get_args(Part)
+from cnnjax.types import Params
 
 
 class LoadedRun(NamedTuple):
@@ -126,8 +122,8 @@ class LoadedRun(NamedTuple):
         """Evaluate on the examples of a data set that training left out.
 
         Without a data set, on the one that it was trained on, read again. The "test"
-        part is what the recipe's split and seed leave to the test; "train" is the rest,
-        and "all" is both.
+        part is what the recipe's split and seed leave to the test; "validation" what is
+        held out to be looked at meanwhile; "train" is the rest, and "all" is all.
 
         Raises:
             InputError: the data set is missing, does not fit, or has changed since.
@@ -145,7 +141,7 @@ class LoadedRun(NamedTuple):
                 )
         dataset = check_dataset(dataset)
         check_shapes(self.recipe, dataset)
-        examples = self._examples(dataset, part)
+        examples = examples_of(self.recipe, dataset, self.seed, part)
         check_pixels(self.recipe, examples.inputs, part=part)
         experiment = self._prepared(self.recipe, dataset)._replace(test=examples)
         measured = make_test(experiment)(self.recipe.epochs, self.params)
@@ -180,14 +176,6 @@ class LoadedRun(NamedTuple):
         size = self.settings.microbatch_size
         options = NO_OPTIONS if size is None else Options(None, microbatch_size=size)
         return prepare(recipe, dataset, seed=self.seed, options=options)
-
-    def _examples(self, dataset: Dataset, part: Part) -> Examples:
-        key = keys_of(self.seed).split
-        train, test = split_dataset(dataset, self.recipe.split, key=key)
-        if part == "all":
-            both = zip(train, test, strict=True)
-            return Examples(*(np.concatenate(pair) for pair in both))
-        return train if part == "train" else test
 
 
 @functools.cache

@@ -1,8 +1,7 @@
 """The contents of a run's files: every field's name, type and unit, declared once.
 
-Writers build records with `record`, which refuses undeclared and missing fields.
-Readers get a field's type from `Schema.kind`. NaN and infinities are written as null,
-because JSON has neither.
+Writers build records with `record`, which refuses undeclared and missing fields. NaN
+and infinities are written as null, because JSON has neither.
 """
 
 from __future__ import annotations
@@ -17,9 +16,7 @@ PREDICTIONS = "seed,example,label,prediction"  # the columns of predictions.csv
 METRICS = {"loss": float, "accuracy": float, "grad_norm": float, "examples": int}
 NAMES, NUMBERS = list[str], list[int]  # kinds of a list
 WRITTEN_AS = {float: Real, int: Integral, NAMES: list | tuple, NUMBERS: list | tuple}
-PARTS = (
-    *("load", "advice", "prepare", "write", "compile", "train", "evaluate", "predict"),
-)
+PARTS = "load advice prepare write compile train evaluate predict"
 
 
 class Field(NamedTuple):
@@ -89,7 +86,7 @@ def _measured(prefix: str, *, null: bool = False) -> dict[str, Field]:
 
 SECONDS = {
     f"{part}_seconds": Field(float, f"wall seconds of the part {part!r}", False)
-    for part in PARTS
+    for part in PARTS.split()
 }
 
 SEAL = {
@@ -147,10 +144,11 @@ EPOCH = Schema(
         "learning_rate": Field(float, "at the first update of the epoch"),
         **_measured("train"),
         **_measured("test"),
+        **_measured("validation"),
         "seconds": Field(float, "wall seconds of the training calls"),
         "examples_per_second": Field(float, "in training"),
     },
-    measured=("train", "test"),
+    measured=("train", "test", "validation"),
 )
 
 SEED = Schema(
@@ -179,6 +177,7 @@ RESULT = Schema(
         **_OF_BOTH,
         "faults": Field(NAMES, "names of the faults that are switched on"),
         "epochs": Field(int, "passes over the training data"),
+        "best_epoch": Field(int, "whose parameters are kept, with patience", False),
         **_measured("test"),
         **SECONDS,
         "total_seconds": Field(float, "wall seconds since the start"),

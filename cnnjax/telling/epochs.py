@@ -22,6 +22,7 @@ class Column(NamedTuple):
     width: int = 7
 
 
+NAMES = {"validation": "held"}  # what is short enough for the columns
 COLUMNS = {
     "accuracy": Column("accuracy %", width=6),
     "grad_norm": Column("grad", ("norm",)),  # in training only
@@ -57,13 +58,15 @@ class EpochTable:
         self._earlier = len(records)
         self._diverged = any(record.diverged for record in records)
 
-    def left_out(self, *, kept: bool) -> list[str]:
+    def left_out(self, *, kept: bool, epochs: int | None = None) -> list[str]:
         """Say that some epochs are not shown; `kept`: metrics.jsonl has them all.
+
+        `epochs` are as many as there were; None: all that were planned.
 
         >>> EpochTable(200).left_out(kept=True)
         ['0 of 200 epochs are shown; metrics.jsonl has them all']
         """
-        epochs = self._epochs - self._earlier
+        epochs = (self._epochs if epochs is None else epochs) - self._earlier
         if self._shown == epochs:
             return []
         where = "metrics.jsonl has them all" if kept else "--workdir=DIR keeps them all"
@@ -76,7 +79,8 @@ def head_lines(record: EpochRecord) -> list[str]:
     for column in map(_column, _metrics(record)):
         width = len(column.names) * (column.width + 2) - 2
         titles.append(f" {column.title} ".center(width, "-"))
-        names += [f"{name:>{column.width}}" for name in column.names]
+        shown = [NAMES.get(record.part, n) if n == "test" else n for n in column.names]
+        names += [f"{name:>{column.width}}" for name in shown]
     names += [f"{name:>{width}}" for name, width in TIMES.items()]
     return ["  ".join(titles), "  ".join(names)]
 
@@ -103,7 +107,7 @@ def warning(record: EpochRecord, *, of: str = "") -> list[str]:
         return []
     name, loss = "loss", record.train["loss"]
     if math.isfinite(loss) and record.test is not None:
-        name, loss = "test loss", record.test["loss"]
+        name, loss = f"{record.part} loss", record.test["loss"]
     line = f"{of}warning: the {name} of epoch {record.epoch} is {loss}: the run has "
     return [wrap(f"{line}diverged; a lower learning rate may help")]
 

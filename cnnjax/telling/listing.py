@@ -120,7 +120,7 @@ def _curves(run: Listed) -> dict[str, list[tuple[int, float]]]:
     of: dict[str, dict[int, list[float]]] = {}
     for line in read_epochs(run.path) if (run.path / "metrics.jsonl").exists() else []:
         for measure in ("loss", "accuracy"):
-            value = line.get(f"test_{measure}")
+            value = line.get(f"test_{measure}", line.get(f"validation_{measure}"))
             if value is not None and math.isfinite(value):
                 of.setdefault(measure, {}).setdefault(line["epoch"], []).append(value)
     return {

@@ -16,8 +16,12 @@ from matplotlib.lines import Line2D
 from cnnjax.telling.axes import label_epochs, literal, log_y, scale_of, word
 
 Points = Sequence[tuple[int, float | None]]  # (epoch, value); None: not a number
-COLOURS = {"train": "tab:blue", "test": "tab:orange"}
-WORDS = {"train": "training examples, during the epoch", "test": "test examples"}
+COLOURS = {"train": "tab:blue", "test": "tab:orange", "validation": "tab:purple"}
+WORDS = {
+    "train": "training examples, during the epoch",
+    "test": "test examples",
+    "validation": "validation examples",
+}
 
 
 class Curve(NamedTuple):
@@ -59,7 +63,7 @@ def draw_curves(lines: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
     figure.suptitle(literal(title))
     for index, name in enumerate(names):
         axes = figure.add_subplot(1, len(names), index + 1)
-        for part, marker in (("train", "."), ("test", "o")):
+        for part, marker in (("train", "."), ("test", "o"), ("validation", "o")):
             points = _numbers(
                 [
                     (line["epoch"], line[f"{part}_{name}"])
@@ -90,7 +94,8 @@ def draw_seeds(lines: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
 
     Each line has a "seed". If only the last epoch was tested, points are drawn.
     """
-    names = [n for n in ("loss", "accuracy") if f"test_{n}" in lines[-1]]
+    part = "validation" if "validation_loss" in lines[-1] else "test"
+    names = [n for n in ("loss", "accuracy") if f"{part}_{n}" in lines[-1]]
     figure = Figure(figsize=(5 * len(names), 4), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(literal(title))
@@ -98,9 +103,9 @@ def draw_seeds(lines: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
         axes = figure.add_subplot(1, len(names), index + 1)
         tested: dict[int, list[float]] = {}
         for seed in sorted({line["seed"] for line in lines}):
-            own = [li for li in lines if li["seed"] == seed and f"test_{name}" in li]
+            own = [li for li in lines if li["seed"] == seed and f"{part}_{name}" in li]
             epochs = [line["epoch"] for line in own]
-            values = [scale_of(name) * line[f"test_{name}"] for line in own]
+            values = [scale_of(name) * line[f"{part}_{name}"] for line in own]
             axes.plot(epochs, values, ".-", color="tab:blue", alpha=0.35, linewidth=1)
             for epoch, value in zip(epochs, values, strict=True):
                 tested.setdefault(epoch, []).append(value)

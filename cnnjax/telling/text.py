@@ -57,10 +57,10 @@ def environment_text(environment: Mapping[str, Any]) -> str:
 def run_text(experiment: Experiment, seeds: str) -> str:
     """Describe what is about to be trained; `seeds` names the seeds."""
     recipe = experiment.recipe
-    sizes = (
-        f"{len(one.labels):,} to {use}"
-        for one, use in ((experiment.train, "train"), (experiment.test, "test"))
-    )
+    parts = {"train": experiment.train, "test": experiment.test}
+    if experiment.validation is not None:
+        parts["hold out"] = experiment.validation
+    sizes = (f"{len(one.labels):,} to {use}" for use, one in parts.items())
     run = flow(
         (
             f"recipe {recipe.name}",
@@ -82,6 +82,21 @@ def strategy_text(experiment: Experiment) -> str:
     line = f"strategy {form.strategy}"
     line += f", microbatch size {size}" if size is not None else ""
     return wrap(line if form.why is None else f"{line}: {form.why}")
+
+
+def early_lines(run: Run, planned: int) -> list[str]:
+    """Say which epoch's parameters are kept, where there was a choice."""
+    if run.best_epoch is None:
+        return []
+    best, made = run.records[run.best_epoch - 1], len(run.records)
+    ended = f"stopped after {made} of {planned} epochs: " if made < planned else ""
+    loss = metric_text("loss", (best.test or {})["loss"])
+    return [
+        wrap(
+            f"{ended}the {best.part} loss was least after epoch {best.epoch} ({loss}); "
+            "its parameters are kept"
+        )
+    ]
 
 
 def divergence_of_run(run: Run) -> list[str]:

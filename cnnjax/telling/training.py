@@ -22,6 +22,7 @@ from cnnjax.telling.watching import NOBODY, Watchers
 from cnnjax.training.divergence import OnNan
 from cnnjax.training.loop import LoopState
 from cnnjax.training.records import EpochRecord
+from cnnjax.training.stopping import is_over
 
 STATUS_OF_DIVERGENCE = 3
 
@@ -113,7 +114,8 @@ def train_one(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> Tol
         watchers.state(at)
         if at.update == 0:
             watchers.epoch(journal.lines[-1], at.params)
-        keeper.on_state(at, keys=keys, last=last)
+        over = is_over(at.best, at.epoch, experiment.loop.patience)
+        keeper.on_state(at, keys=keys, last=at.epoch if over else last)
 
     run = runs.run(
         experiment,
@@ -125,7 +127,10 @@ def train_one(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> Tol
         resume=resume,
         on_nan=how.on_nan,
     )
-    for line in table.left_out(kept=journal.workdir.path is not None):
+    kept = journal.workdir.path is not None
+    for line in table.left_out(kept=kept, epochs=len(run.records)):
+        teller.say(line)
+    for line in text.early_lines(run, experiment.loop.epochs):
         teller.say(line)
     with clock.part("predict"):
         params = devices.to_host(run.params)

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from cnnjax.base.clock import Clock, given_or_new
+from cnnjax.base.errors import expect
 from cnnjax.data.checks import check_examples
 from cnnjax.data.order import num_batches
 from cnnjax.training.callbacks import NO_CALLBACKS, Callbacks, check_callbacks
@@ -26,7 +27,14 @@ from cnnjax.training.loop import (
     Runs,
     check_resume,
 )
-from cnnjax.training.records import EpochRecord, MeansFn, epoch_means, make_record
+from cnnjax.training.records import (
+    EpochRecord,
+    MeansFn,
+    Part,
+    epoch_means,
+    make_record,
+)
+from cnnjax.training.stopping import better, is_over
 from cnnjax.training.updates import Updates, compile_updates
 from cnnjax.types import Examples, Params, Strategy
 
@@ -83,7 +91,7 @@ def train(
         clock=clock,
         resume=resume,
     )
-    return ended.params, list(ended.records[0])
+    return ended.kept, list(ended.records[0])
 
 
 def train_runs(
@@ -108,10 +116,15 @@ def train_runs(
     all runs together, are taken from the first. `on_nan="stop"` stops a single run when
     a loss or a parameter is not finite; of several, the others are trained to the end.
 
+    With `config.patience`, a single run ends early and `best` has what to keep.
+
     Raises:
-        InputError: `resume` is the state of another training run.
+        InputError: `resume` is the state of another training run; or several runs with
+            patience.
         DivergedError: `on_nan` says so.
     """
+    alone = config.patience is None or runs == ONE_RUN
+    expect("one run at a time with patience", runs, alone)
     with clock.part("compile"):
         begin = updates.start(params)
         feed = updates.feed(examples, keys)
@@ -121,11 +134,14 @@ def train_runs(
             check_resume(resume, at, epochs=config.epochs, num_steps=num_steps)
             arrays = strategy.put_state((resume.state, resume.steps))
             at = resume._replace(state=arrays[0], steps=arrays[1])
+            if at.best is not None:
+                params = strategy.put_state(at.best.params)
+                at = at._replace(best=at.best._replace(params=params))
     clock.seconds.setdefault("train", 0.0)
     trace_fn = None
     if on_nan == "stop" and runs.count is None:
         trace_fn = functools.partial(trace, updates=updates, schedule=schedule)
-    while at.epoch < config.epochs:
+    while at.epoch < config.epochs and not is_over(at.best, at.epoch, config.patience):
         at = to_the_end_of_the_epoch(
             at,
             feed,
@@ -144,7 +160,12 @@ def train_runs(
             schedule=schedule,
             means_fn=means_fn,
             clock=clock,
+            part=config.part,
         )
+        if config.patience is not None:
+            held_out = at.records[0][-1].test
+            best = better(at.best, at.params, at.epoch, held_out)
+            at = at._replace(best=best)
         each[0].on_state(at)
     return at
 
@@ -157,6 +178,7 @@ def _record_epoch(
     schedule: optax.Schedule,
     means_fn: MeansFn,
     clock: Clock,
+    part: Part,
 ) -> LoopState:
     """Evaluate every run after an epoch, record the epoch, and call the callbacks."""
     epoch, seconds = at.epoch + 1, at.seconds / len(each)
@@ -175,6 +197,7 @@ def _record_epoch(
             seconds,
             schedule=schedule,
             means_fn=means_fn,
+            part=part,
         )
         records[index] = (*records[index], record)
         callbacks.on_epoch(record)

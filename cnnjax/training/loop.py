@@ -22,7 +22,8 @@ from cnnjax.base.errors import InputError, expect
 from cnnjax.base.leaves import first_difference
 from cnnjax.data.order import Shuffle
 from cnnjax.training.averages import kept_params
-from cnnjax.training.records import EpochRecord
+from cnnjax.training.records import EpochRecord, Part
+from cnnjax.training.stopping import Best
 from cnnjax.types import Metrics, Params, TrainState
 
 LAST_STEP = 2**31 - 1  # updates are counted by a 32-bit integer
@@ -38,6 +39,8 @@ class LoopConfig:
     # Only the first examples of each epoch's order; None: all. Used by the fault that
     # shuffles held-out examples into the training set.
     examples_per_epoch: int | None = None
+    part: Part = "test"  # the examples that are looked at after an epoch
+    patience: int | None = None  # see `stopping`
     # The examples of so many updates are on the devices at a time; None: all examples.
     stream: int | None = None
 
@@ -49,6 +52,8 @@ class LoopConfig:
             epochs=at_least(0),
             shuffle=named(get_args(Shuffle)),
             examples_per_epoch=optional(whole),
+            part=named(get_args(Part)),
+            patience=optional(at_least(1)),
             stream=optional(at_least(1)),
         )
 
@@ -91,11 +96,17 @@ class LoopState(NamedTuple):
     update: int = 0  # updates completed in the current epoch
     records: tuple[tuple[EpochRecord, ...], ...] = ((),)  # of each run
     seconds: float = 0.0  # time of the updates of this epoch
+    best: Best | None = None  # with patience: the best parameters so far
 
     @property
     def params(self) -> Params:
-        """Return the parameters to test and to keep (see `averages`)."""
+        """Return the parameters to test (see `averages`)."""
         return kept_params(self.state)
+
+    @property
+    def kept(self) -> Params:
+        """Return the parameters to keep: the best, if there is a choice."""
+        return self.params if self.best is None else self.best.params
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import optax
 
 from cnnjax.types import Metrics
 
+# What is looked at after an epoch: test examples, or those held out to choose by.
+Part = Literal["test", "validation"]
 # means_fn(metrics of the updates of an epoch) -> {metric: value for the epoch}
 MeansFn = Callable[[Metrics], Mapping[str, float]]
 
@@ -28,6 +30,7 @@ class EpochRecord:
     seconds: float  # of the training calls
     examples_per_second: float
     steps: Metrics  # the same means for each update: arrays of shape [steps]
+    part: Part = "test"  # whose examples `test` was measured on
 
     @property
     def diverged(self) -> bool:
@@ -42,7 +45,7 @@ class EpochRecord:
             "step": self.step,
             "learning_rate": self.learning_rate,
             **{f"train_{name}": value for name, value in self.train.items()},
-            **{f"test_{name}": value for name, value in (self.test or {}).items()},
+            **{f"{self.part}_{name}": of for name, of in (self.test or {}).items()},
             "seconds": self.seconds,
             "examples_per_second": self.examples_per_second,
         }
@@ -81,6 +84,7 @@ def make_record(
     *,
     schedule: optax.Schedule,
     means_fn: MeansFn = epoch_means,
+    part: Part = "test",
 ) -> EpochRecord:
     """Build the record of an epoch of one run from the metrics of its updates."""
     num_steps = len(steps.weight)
@@ -93,4 +97,5 @@ def make_record(
         seconds=seconds,
         examples_per_second=float(np.sum(steps.weight)) / seconds,
         steps=steps,
+        part=part,
     )

@@ -16,12 +16,14 @@ from jaxtyping import PyTree
 
 from cnnjax.base.errors import InputError, expect
 from cnnjax.devices import to_host
+from cnnjax.training.averages import kept_params
 from cnnjax.training.loop import LoopKeys, LoopState
 from cnnjax.training.loop import take as take_run
 from cnnjax.training.records import EpochRecord
+from cnnjax.training.stopping import Best
 from cnnjax.types import Metrics, TrainState
 
-RECORD = ("epoch", "step", "learning_rate", "seconds", "examples_per_second")
+RECORD = ("epoch", "step", "learning_rate", "seconds", "examples_per_second", "part")
 
 
 class Snapshot(NamedTuple):
@@ -43,6 +45,9 @@ def take(at: LoopState, keys: LoopKeys) -> Snapshot:
     }
     noted = take_records(at.records)
     facts = {"epoch": at.epoch, "update": at.update, "seconds": at.seconds}
+    if at.best is not None:
+        trees["best"] = to_host(at.best.params)
+        facts["best"] = {"epoch": at.best.epoch, "loss": at.best.loss}
     arrays = {name: np.array(leaf, copy=True) for name, leaf in named(trees).items()}
     return Snapshot({**arrays, **noted.arrays}, {**facts, **noted.facts})
 
@@ -59,6 +64,9 @@ def restore(snapshot: Snapshot, *, like: TrainState, keys: LoopKeys) -> LoopStat
     for name, data in named({"keys": _data_of(keys)}).items():
         same = name in arrays and np.array_equal(arrays[name], data)
         expect("a checkpoint of the same seed and random keys", name, same)
+    best = None
+    if facts.get("best") is not None:
+        best = Best(like_tree(kept_params(like), arrays, "best"), **facts["best"])
     return LoopState(
         state=like_tree(like, arrays, "state"),
         steps=_metrics(arrays, "steps"),
@@ -66,6 +74,7 @@ def restore(snapshot: Snapshot, *, like: TrainState, keys: LoopKeys) -> LoopStat
         update=facts["update"],
         records=restore_records(snapshot),
         seconds=facts["seconds"],
+        best=best,
     )
 
 

@@ -18,8 +18,8 @@ from cnnjax.base.errors import InputError
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.splits import Split
 from cnnjax.experiments.experiment import Experiment
+from cnnjax.experiments.judging import make_test
 from cnnjax.experiments.recipe import Recipe
-from cnnjax.experiments.runs import make_test
 from cnnjax.loaded import load_run
 from cnnjax.results.outcomes import read_outcome
 from cnnjax.results.plain import plain
