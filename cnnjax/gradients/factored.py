@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,8 @@ from cnnjax.gradients.factors import (
 )
 from cnnjax.gradients.shares import Means, Share, ShareFn, weighted
 from cnnjax.types import Batch, Params
+
+Pairs = Mapping[str, tuple[Array, Array]]
 
 
 def mean_share(factors_fn: FactorsFn) -> ShareFn:
@@ -68,9 +70,11 @@ def full_share(factors_fn: FactorsFn) -> ShareFn:
 
     def share(params: Params, batch: Batch, total: Array) -> Share:
         values, factors = factors_fn(params, batch, jnp.ones_like(batch.weights))
-        rows = {layer: layer_gradients(f)._asdict() for layer, f in factors.items()}
+        each = {layer: layer_gradients(f) for layer, f in factors.items()}
         rows = jax.tree.map(
-            lambda p, r: r.reshape(-1, *p.shape).astype(p.dtype), params, rows
+            lambda p, r: r.reshape(-1, *p.shape).astype(p.dtype),
+            params,
+            _named_like(params, each),
         )
         fractions = batch.weights / total
         sums = {layer: weighted_sum(f, fractions) for layer, f in factors.items()}
@@ -85,7 +89,18 @@ def _weighted(values: Values, fractions: Array) -> Means:
     return {name: jnp.sum(weighted(value, fractions)) for name, value in values.items()}
 
 
-def _shaped_like(params: Params, sums: dict[str, tuple[Array, Array]]) -> Params:
-    """Return sums for kernels and biases as gradients, shaped and typed like params."""
-    grads = {layer: {"kernel": k, "bias": b} for layer, (k, b) in sums.items()}
+def _shaped_like(params: Params, sums: Pairs) -> Params:
+    """Return sums for weights and biases as gradients, shaped and typed like params."""
+    grads = _named_like(params, sums)
     return jax.tree.map(lambda p, g: g.reshape(p.shape).astype(p.dtype), params, grads)
+
+
+def _named_like(params: Params, pairs: Pairs) -> Params:
+    """Return (of the weights, of the bias) of each layer under the names of its leaves.
+
+    The weights are the kernel, or the scale of a normalization.
+    """
+    return {
+        layer: {leaf: bias if leaf == "bias" else weights for leaf in params[layer]}
+        for layer, (weights, bias) in pairs.items()
+    }

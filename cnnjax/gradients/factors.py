@@ -40,7 +40,8 @@ from cnnjax.types import Batch, Params, TappedLossFn
 class Factors(NamedTuple):
     """The two factors of the gradient of one layer, for each example."""
 
-    inputs: Float[Array, "batch positions fan_in"]
+    # Of a layer that scales entry by entry [batch, positions, 1, features].
+    inputs: Float[Array, "batch positions ..."]
     cotangents: Float[Array, "batch positions features"]  # loss by pre-activation
 
 
@@ -97,9 +98,13 @@ def make_factors_fn(
 
 
 def layer_gradients(factors: Factors) -> LayerGradients:
-    """Form X^T D, and the sum of D over positions, for each example."""
+    """Form X^T D, and the sum of D over positions, for each example.
+
+    Of a layer that scales entry by entry, it is the sum of X * D over positions.
+    """
+    spec = "bpif,bpf->bif" if _scales(factors) else "bpi,bpf->bif"
     return LayerGradients(
-        _product("bpi,bpf->bif", *factors), widen(factors.cotangents).sum(axis=1)
+        _product(spec, *factors), widen(factors.cotangents).sum(axis=1)
     )
 
 
@@ -108,7 +113,8 @@ def added_up(factors: Factors) -> Factors | LayerGradients:
 
     With several positions each gradient is a sum, whose norm needs the sum itself.
     """
-    return layer_gradients(factors) if factors.inputs.shape[1] > 1 else factors
+    several = factors.inputs.shape[1] > 1
+    return layer_gradients(factors) if several or _scales(factors) else factors
 
 
 def squared_norms(gradients: Factors | LayerGradients) -> Float[Array, " batch"]:
@@ -155,9 +161,14 @@ def flat_sum(
     factors: Factors,
 ) -> tuple[Float[Array, "fan_in features"], Float[Array, " features"]]:
     """Return sum_i X_i^T D_i and the sum of all D_i, as products of flat matrices."""
-    inputs, cotangents = (f.reshape(-1, f.shape[2]) for f in factors)
-    kernel = _product("pi,pf->if", inputs, cotangents)
+    inputs, cotangents = (f.reshape(-1, *f.shape[2:]) for f in factors)
+    spec = "pif,pf->if" if _scales(factors) else "pi,pf->if"
+    kernel = _product(spec, inputs, cotangents)
     return kernel, widen(cotangents).sum(axis=0)
+
+
+def _scales(factors: Factors) -> bool:
+    return factors.inputs.ndim == 4
 
 
 def _squares(values: Float[Array, "batch ..."]) -> Float[Array, " batch"]:

@@ -1,9 +1,10 @@
 """The kinds of layer: the sizes of each, and what it computes for ONE example.
 
 A layer here is a description; `network` gives it parameters. A new kind is one class.
-If its sizes have a `kernel_shape`, it has a kernel and a bias, and defines `multiply`,
-which equals a matrix product of `as_matrix(input)` and the kernel. If not, it defines
-`function`.
+If its sizes have a `kernel_shape`, it has weights and a bias, and defines `multiply`
+and `as_matrix`: the matrix product of `as_matrix(input)` and the kernel, or, of a layer
+that `scales`, their product entry by entry. If not, it defines `function`, as those in
+functions.py do.
 """
 
 from __future__ import annotations
@@ -12,61 +13,68 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from cnnjax.base.arguments import at_least, known_name, settle, single
+from cnnjax.base.arguments import at_least, settle, single
 from cnnjax.models import layers
+from cnnjax.models.functions import (
+    Activation,
+    AvgPool,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    MaxPool,
+    Residual,
+)
+from cnnjax.models.sizes import Layer, Shape, Sizes
 
-Shape = tuple[int, ...]
+__all__ = [
+    "KINDS",
+    "Activation",
+    "AvgPool",
+    "Conv",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "GlobalAvgPool",
+    "GroupNorm",
+    "Layer",
+    "MaxPool",
+    "Multiply",
+    "Residual",
+    "Shape",
+    "Sizes",
+    "scales",
+]
+POSITIVE = single("above 0", lambda value: value > 0.0)
 # multiply(input, kernel) -> product, for ONE example.
 Multiply = Callable[[Array, Array], Array]
 
 
-class Sizes(NamedTuple):
-    """The sizes of a layer, for one example."""
-
-    output_shape: Shape
-    kernel_shape: Shape = ()  # the last axis is features; (): no parameters
-    macs: int = 0  # multiply-accumulates of one forward pass
-
-
-@runtime_checkable
-class Layer(Protocol):
-    """The interface of all layers.
-
-    A layer also has `multiply` and `as_matrix`, or `function`. It is a `NamedTuple` or
-    a frozen dataclass, because networks are compared and used as keys of caches.
-    """
-
-    kind: ClassVar[str]  # the first part of the name of its parameters
-
-    def sizes(self, shape: Shape) -> Sizes | None:
-        """Return the sizes for an input of this shape; None: it does not fit."""
-        ...
-
-
 @dataclass(frozen=True)
 class Conv:
-    """Convolve at stride 1 with square kernels; `padding` zeros on every side."""
+    """Convolve with square kernels; `padding` zeros are on every side."""
 
     features: int
     kernel_size: int
     padding: int = 0
+    stride: int = 1
     kind: ClassVar[str] = "conv"
 
     def __post_init__(self) -> None:
         """Raise InputError for invalid values."""
         one = at_least(1)
-        settle(self, features=one, kernel_size=one, padding=at_least(0))
+        settle(self, features=one, kernel_size=one, padding=at_least(0), stride=one)
 
     def sizes(self, shape: Shape) -> Sizes | None:
         """Return the sizes for an input of this shape; None: it does not fit."""
         if len(shape) != 3:
             return None
-        height, width = (n + 2 * self.padding - self.kernel_size + 1 for n in shape[:2])
+        room = (n + 2 * self.padding - self.kernel_size for n in shape[:2])
+        height, width = (n // self.stride + 1 for n in room)
         kernel = (self.kernel_size, self.kernel_size, shape[2], self.features)
         macs = height * width * math.prod(kernel)
         return Sizes((height, width, self.features), kernel, macs)
@@ -75,14 +83,19 @@ class Conv:
         """Return the function that convolves an image with a kernel."""
         zeros = (self.padding, self.padding)
         return functools.partial(
-            layers.conv2d, padding=(zeros, zeros), precision=precision
+            layers.conv2d,
+            padding=(zeros, zeros),
+            precision=precision,
+            stride=self.stride,
         )
 
     def as_matrix(self, image: Array) -> Array:
         """Return the patches that the kernel multiplies: [positions, fan_in]."""
         size, zeros = self.kernel_size, (self.padding, self.padding)
         both = (zeros, zeros)
-        return layers.patches(image, kernel_size=(size, size), padding=both)[0]
+        return layers.patches(
+            image, kernel_size=(size, size), padding=both, stride=self.stride
+        )[0]
 
 
 @dataclass(frozen=True)
@@ -112,83 +125,57 @@ class Dense:
 
 
 @dataclass(frozen=True)
-class MaxPool:
-    """Take the maximum of each window x window block."""
+class GroupNorm:
+    """Normalize ONE example in groups of its channels; then scale and shift each.
 
-    window: int
-    kind: ClassVar[str] = "maxpool"
+    A group, with all its positions, gets mean 0 and variance 1; then each channel is
+    multiplied by its scale, which begins at 1, and its bias, from 0 on, is added. With
+    one group it is layer normalization over the whole example. Sources: Wu and He,
+    "Group Normalization", 2018 (arXiv:1803.08494); Ba et al., "Layer Normalization",
+    2016 (arXiv:1607.06450).
+
+    There is no batch normalization here: it makes what an example gets depend on the
+    rest of its batch.
+    """
+
+    groups: int = 1
+    eps: float = 1e-5
+    kind: ClassVar[str] = "groupnorm"
+    scales: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Raise InputError for invalid values."""
-        settle(self, window=at_least(1))
+        settle(self, groups=at_least(1), eps=POSITIVE)
 
     def sizes(self, shape: Shape) -> Sizes | None:
         """Return the sizes for an input of this shape; None: it does not fit."""
-        if len(shape) != 3:
-            return None
-        return Sizes((shape[0] // self.window, shape[1] // self.window, shape[2]))
+        channels = shape[-1]
+        fits = len(shape) in (1, 3) and channels % self.groups == 0
+        return Sizes(shape, (channels,), math.prod(shape)) if fits else None
 
-    @property
-    def function(self) -> Callable[[Array], Array]:
-        """Return the function that pools one image."""
-        return functools.partial(layers.max_pool2d, window=self.window)
+    def multiply(self, precision: layers.PrecisionName) -> Multiply:
+        """Return the function that normalizes an example and scales each channel."""
 
+        def multiply(x: Array, scale: Array) -> Array:
+            return self.normalized(x) * jnp.broadcast_to(scale, x.shape)
 
-@dataclass(frozen=True)
-class Activation:
-    """Apply a function of `layers.ACTIVATIONS` to each entry."""
+        return multiply
 
-    name: str
-    kind: ClassVar[str] = "activation"
+    def normalized(self, x: Array) -> Array:
+        """Return the example with mean 0 and variance 1 in each group."""
+        return layers.group_norm(x, groups=self.groups, eps=self.eps)
 
-    def __post_init__(self) -> None:
-        """Raise InputError for invalid values."""
-        known_name("activation", self.name, layers.ACTIVATIONS)
-
-    def sizes(self, shape: Shape) -> Sizes:
-        """Return the sizes, those of the input."""
-        return Sizes(shape)
-
-    @property
-    def function(self) -> Callable[[Array], Array]:
-        """Return the function of one array."""
-        return layers.ACTIVATIONS[self.name]
+    def as_matrix(self, x: Array) -> Array:
+        """Return what the scales multiply: [positions, channels]."""
+        return self.normalized(x).reshape(-1, x.shape[-1])
 
 
-@dataclass(frozen=True)
-class Flatten:
-    """Flatten all axes into one, in row-major order."""
-
-    kind: ClassVar[str] = "flatten"
-
-    def sizes(self, shape: Shape) -> Sizes:
-        """Return the sizes, with one axis."""
-        return Sizes((math.prod(shape),))
-
-    @property
-    def function(self) -> Callable[[Array], Array]:
-        """Return the function of one array."""
-        return jnp.ravel
+def scales(layer: Layer) -> bool:
+    """Whether the weights of a layer multiply its input entry by entry."""
+    return getattr(layer, "scales", False)
 
 
-@dataclass(frozen=True)
-class Dropout:
-    """Zero each entry with probability `rate`, and scale the rest by 1 / (1 - rate).
-
-    In evaluation, do nothing. Source: Srivastava et al., "Dropout: A Simple Way to
-    Prevent Neural Networks from Overfitting", JMLR 2014.
-    """
-
-    rate: float
-    kind: ClassVar[str] = "dropout"
-
-    def __post_init__(self) -> None:
-        """Raise InputError for invalid values."""
-        settle(self, rate=single("in [0, 1)", lambda rate: 0.0 <= rate < 1.0))
-
-    def sizes(self, shape: Shape) -> Sizes:
-        """Return the sizes, those of the input."""
-        return Sizes(shape)
-
-
-KINDS = (Conv, MaxPool, Activation, Flatten, Dense, Dropout)
+KINDS = (
+    *(Conv, Dense, GroupNorm, MaxPool, AvgPool, GlobalAvgPool),
+    *(Activation, Flatten, Dropout, Residual),
+)

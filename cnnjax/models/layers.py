@@ -1,4 +1,4 @@
-"""Convolution and max pooling of ONE image: one formula each, lowered per platform.
+"""Convolution of ONE image: one formula, lowered per platform; activations.
 
 There is no batch axis; `jax.vmap` adds it. The layout is (height, width, channels) for
 images, and (height, width, in_channels, features) for kernels.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,29 @@ from jaxtyping import Array, Float
 
 from cnnjax.base.arguments import at_least, named, optional, several
 from cnnjax.base.errors import expect
+from cnnjax.models.pools import (
+    avg_pool2d,
+    axes_of,
+    group_norm,
+    max_pool2d,
+    mean_over_positions,
+)
 
+__all__ = [
+    "ACTIVATIONS",
+    "Padding",
+    "Precision",
+    "PrecisionName",
+    "avg_pool2d",
+    "conv2d",
+    "conv2d_im2col",
+    "conv2d_xla",
+    "group_norm",
+    "leaky_relu",
+    "max_pool2d",
+    "mean_over_positions",
+    "patches",
+]
 Padding = Sequence[tuple[int, int]]
 # Of matrix products: "highest" is full float32; GPUs and TPUs use less by default.
 PrecisionName = Literal["default", "high", "highest"]
@@ -30,10 +52,12 @@ def conv2d(
     *,
     padding: Padding = ((0, 0), (0, 0)),
     precision: Precision = "highest",
+    stride: int = 1,
 ) -> Float[Array, "out_height out_width features"]:
-    """Correlate one image with each kernel, at stride 1.
+    """Correlate one image with each kernel.
 
-        out[y, x, f] = sum over i, j, c of padded[y + i, x + j, c] * kernel[i, j, c, f]
+        out[y, x, f] = sum over i, j, c of
+            padded[stride y + i, stride x + j, c] * kernel[i, j, c, f]
 
     On a CPU it runs as im2col and one matrix product; elsewhere as XLA's convolution.
     The choice is made when the program is compiled for its platform, not while it is
@@ -41,27 +65,34 @@ def conv2d(
 
     Raises:
         InputError: shapes or types that do not match, or integers, which overflow; a
-            kernel that is larger than the padded image; or an invalid precision.
+            kernel that is larger than the padded image; an invalid precision or stride.
     """
+    stride = at_least(1)("stride", stride)
     padding = _plain_padding(image, kernel, padding)
     if not isinstance(precision, lax.Precision):
         precision = optional(named(get_args(PrecisionName)))("precision", precision)
+    how: Any = {"padding": padding, "precision": precision, "stride": stride}
     return lax.platform_dependent(
         image,
         kernel,
-        cpu=functools.partial(conv2d_im2col, padding=padding, precision=precision),
-        default=functools.partial(conv2d_xla, padding=padding, precision=precision),
+        cpu=functools.partial(conv2d_im2col, **how),
+        default=functools.partial(conv2d_xla, **how),
     )
 
 
 def conv2d_xla(
-    image: Array, kernel: Array, *, padding: Padding, precision: Precision = "highest"
+    image: Array,
+    kernel: Array,
+    *,
+    padding: Padding,
+    precision: Precision = "highest",
+    stride: int = 1,
 ) -> Array:
     """Compute `conv2d` by XLA's convolution: the fast form on a GPU or TPU."""
     return lax.conv_general_dilated(
         image[None],
         kernel,
-        window_strides=(1, 1),
+        window_strides=(stride, stride),
         padding=padding,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision=precision,
@@ -69,7 +100,12 @@ def conv2d_xla(
 
 
 def conv2d_im2col(
-    image: Array, kernel: Array, *, padding: Padding, precision: Precision = "highest"
+    image: Array,
+    kernel: Array,
+    *,
+    padding: Padding,
+    precision: Precision = "highest",
+    stride: int = 1,
 ) -> Array:
     """Compute `conv2d` by im2col and a matrix product: the fast form on a CPU.
 
@@ -78,7 +114,10 @@ def conv2d_im2col(
     """
     kernel_height, kernel_width, _, features = kernel.shape
     rows, (out_height, out_width) = patches(
-        image, kernel_size=(kernel_height, kernel_width), padding=padding
+        image,
+        kernel_size=(kernel_height, kernel_width),
+        padding=padding,
+        stride=stride,
     )
     # Two-dimensional operands: under vmap this stays one large matrix product.
     products = jnp.matmul(rows, kernel.reshape(-1, features), precision=precision)
@@ -90,6 +129,7 @@ def patches(
     *,
     kernel_size: tuple[int, int],
     padding: Padding,
+    stride: int = 1,
 ) -> tuple[Float[Array, "positions fan_in"], tuple[int, int]]:
     """Return the patches of an image as rows of a matrix (im2col), and their grid.
 
@@ -97,10 +137,11 @@ def patches(
     order of the entries of a kernel: (i, j, channel).
     """
     padded = jnp.pad(image, (*padding, (0, 0)))
-    out_height = padded.shape[0] - kernel_size[0] + 1
-    out_width = padded.shape[1] - kernel_size[1] + 1
+    out_height = (padded.shape[0] - kernel_size[0]) // stride + 1
+    out_width = (padded.shape[1] - kernel_size[1]) // stride + 1
+    reach = stride * (out_height - 1) + 1, stride * (out_width - 1) + 1
     shifted = [
-        padded[i : i + out_height, j : j + out_width]
+        padded[i : i + reach[0] : stride, j : j + reach[1] : stride]
         for i in range(kernel_size[0])
         for j in range(kernel_size[1])
     ]
@@ -108,50 +149,13 @@ def patches(
     return rows, (out_height, out_width)
 
 
-def max_pool2d(
-    image: Float[Array, "height width channels"], *, window: int
-) -> Float[Array, "out_height out_width channels"]:
-    """Take the maximum of each window x window block; drop rows and columns left over.
-
-        out[y, x, c] = max over i, j < window of image[y window + i, x window + j, c]
-
-    If several entries of a block are equal, the first in row order receives all of the
-    gradient, on every platform: the form below is elementwise, so it does not depend on
-    a platform's own reduction. If a block has a NaN, its maximum is NaN.
-
-    Raises:
-        InputError: not an image, or a window that does not fit in it.
-    """
-    height, width, _ = _axes(image, "height", "width", "channels")
-    window = at_least(1)("window", window)
-    expect(f"window to fit in {height} x {width}", window, window <= min(height, width))
-    out_height, out_width = image.shape[0] // window, image.shape[1] // window
-    blocks = image[: out_height * window, : out_width * window].reshape(
-        out_height, window, out_width, window, image.shape[2]
-    )
-    entries = [blocks[:, i, :, j] for i in range(window) for j in range(window)]
-    # jnp.maximum would split the gradient of a tie between the two.
-    return functools.reduce(
-        lambda best, new: jnp.where((new > best) | jnp.isnan(new), new, best), entries
-    )
-
-
-def _axes(array: Array, *names: str) -> tuple[int, ...]:
-    """Return the shape of an array with these axes, or raise InputError."""
-    shape = getattr(array, "shape", None)  # a list has none
-    axes = () if shape is None else shape
-    got = array if shape is None else shape
-    expect(f"an array [{', '.join(names)}]", got, len(axes) == len(names))
-    return axes
-
-
 def _plain_padding(image: Array, kernel: Array, padding: Padding) -> Padding:
     """Return the padding as Python ints; raise InputError for an invalid convolution.
 
     XLA would raise a different error for each mistake, or return an empty image.
     """
-    *sides, channels = _axes(image, "height", "width", "channels")
-    *kernel_sides, inputs, _ = _axes(
+    *sides, channels = axes_of(image, "height", "width", "channels")
+    *kernel_sides, inputs, _ = axes_of(
         kernel, "kernel_height", "kernel_width", "channels", "features"
     )
     expect(

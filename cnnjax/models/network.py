@@ -19,7 +19,7 @@ from cnnjax.base.arguments import instance_of, random_key
 from cnnjax.base.errors import InputError, expect
 from cnnjax.base.trees import at_least_float32
 from cnnjax.models import initializers
-from cnnjax.models.kinds import Dropout, Shape
+from cnnjax.models.kinds import Dropout, Residual, Shape, scales
 from cnnjax.models.stack import ModelConfig, layer_rows
 from cnnjax.types import Params
 
@@ -54,24 +54,52 @@ class Network(nn.Module):
         precision = self.config.matmul_precision
         if dtype == "bfloat16":  # products of bfloat16 are exact at any precision
             precision = "default"
-        x = example.astype(dtype)
+        x, seen = example.astype(dtype), []  # the input of each layer
         for row in layer_rows(self.config):
             layer: Any = row.layer
+            seen.append(x)
             if row.kernel_shape:
                 if self.is_mutable_collection("inputs"):
-                    self.sow("inputs", f"{row.name}_in", layer.as_matrix(x))
-                kernel, bias = Weights(self.config, row.kernel_shape, name=row.name)()
+                    self.sow("inputs", f"{row.name}_in", matrix_of(layer, x))
+                own = Scales if scales(layer) else Weights
+                kernel, bias = own(self.config, row.kernel_shape, name=row.name)()
                 factors = (v.astype(dtype).astype(added_in) for v in (x, kernel))
                 product = layer.multiply(precision)(*factors)
                 biases = jnp.broadcast_to(bias.astype(wide), product.shape)
                 x = (product.astype(wide) + biases).astype(dtype)
                 x = self.perturb(f"{row.name}_tap", x, collection="taps")
+            elif isinstance(layer, Residual):
+                x = x + seen[-1 - layer.over]
             elif isinstance(layer, Dropout):
                 drop = nn.Dropout(layer.rate, name=row.name)
                 x = drop(x, deterministic=deterministic)
             else:
                 x = layer.function(x)
         return x.astype(param_dtype)
+
+
+class Scales(nn.Module):
+    """The scale and bias of one normalization, named as those of `flax.linen`."""
+
+    config: ModelConfig
+    kernel_shape: Shape  # (features,)
+
+    @nn.compact
+    def __call__(self) -> tuple[Float[Array, " features"], Float[Array, " features"]]:
+        """Return scale and bias; in `init`, ones and zeros."""
+        dtype, shape = self.config.param_dtype, self.kernel_shape
+        scale = self.param("scale", lambda _: jnp.ones(shape, dtype))
+        return scale, self.param("bias", lambda _: jnp.zeros(shape, dtype))
+
+
+def matrix_of(layer: Any, x: Array) -> Array:
+    """Return what a layer multiplies by its weights, as `gradients.factors` takes it.
+
+    It is [positions, fan_in]; of a layer that scales entry by entry [positions, 1,
+    features]: of each feature its own input.
+    """
+    matrix = layer.as_matrix(x)
+    return matrix[:, None] if scales(layer) else matrix
 
 
 class Weights(nn.Module):

@@ -22,12 +22,16 @@ from cnnjax.models import kinds
 from cnnjax.models.initializers import Initializer
 from cnnjax.models.kinds import (
     Activation,
+    AvgPool,
     Conv,
     Dense,
     Dropout,
     Flatten,
+    GlobalAvgPool,
+    GroupNorm,
     Layer,
     MaxPool,
+    Residual,
     Shape,
     Sizes,
 )
@@ -35,14 +39,18 @@ from cnnjax.models.kinds import (
 __all__ = [
     "FLOATS",
     "Activation",
+    "AvgPool",
     "Conv",
     "Dense",
     "Dropout",
     "Flatten",
+    "GlobalAvgPool",
+    "GroupNorm",
     "Layer",
     "LayerRow",
     "MaxPool",
     "ModelConfig",
+    "Residual",
     "Shape",
     "float_type",
     "layer_rows",
@@ -148,6 +156,8 @@ def layer_rows(config: ModelConfig) -> tuple[LayerRow, ...]:
     for index, layer in enumerate(config.layers):
         name = f"{layer.kind}_{index}"
         sizes = layer.sizes(shape)
+        if isinstance(layer, Residual):
+            sizes = sizes if _fits_back(layer, rows, shape) else None
         if sizes is None:
             raise InputError(f"layer {name}: {layer} does not fit an input of {shape}")
         if min(sizes.output_shape) < 1:
@@ -158,3 +168,8 @@ def layer_rows(config: ModelConfig) -> tuple[LayerRow, ...]:
         rows.append(LayerRow(name=name, layer=layer, input_shape=shape, sizes=sizes))
         shape = sizes.output_shape
     return tuple(rows)
+
+
+def _fits_back(layer: Residual, rows: list[LayerRow], shape: Shape) -> bool:
+    """Whether a residual connection has a layer to go back to, of the same shape."""
+    return layer.over <= len(rows) and rows[-layer.over].input_shape == shape

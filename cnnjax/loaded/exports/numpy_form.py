@@ -7,8 +7,19 @@ from typing import Any
 from cnnjax.base.errors import InputError
 from cnnjax.data.preprocessing import Identity, MinMaxPerImage, Standardize
 from cnnjax.experiments.recipe import Recipe
-from cnnjax.models.kinds import Activation, Conv, Dense, Dropout, Flatten, MaxPool
-from cnnjax.models.stack import layer_rows
+from cnnjax.models.kinds import (
+    Activation,
+    AvgPool,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    GroupNorm,
+    MaxPool,
+    Residual,
+)
+from cnnjax.models.stack import LayerRow, layer_rows
 
 HEAD = '''"""{name}: a network trained by cnnjax, run by NumPy alone.
 
@@ -23,10 +34,11 @@ import numpy as np
 WEIGHTS = dict(np.load(Path(__file__).with_name("weights.npz")))
 
 
-def conv(x, name, padding):
+def conv(x, name, padding, stride):
     kernel, bias = WEIGHTS[f"{{name}}/kernel"], WEIGHTS[f"{{name}}/bias"]
     x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[:2], (1, 2))
+    windows = windows[:, ::stride, ::stride]
     return np.einsum("nyxcij,ijcf->nyxf", windows, kernel, optimize=True) + bias
 
 
@@ -34,11 +46,19 @@ def dense(x, name):
     return x @ WEIGHTS[f"{{name}}/kernel"] + WEIGHTS[f"{{name}}/bias"]
 
 
-def max_pool(x, window):
+def blocks(x, window):
     n, rows, columns, channels = x.shape
     x = x[:, : rows // window * window, : columns // window * window]
-    shape = (n, rows // window, window, columns // window, window, channels)
-    return x.reshape(shape).max(axis=(2, 4))
+    return x.reshape(n, rows // window, window, columns // window, window, channels)
+
+
+def group_norm(x, name, groups, eps):
+    scale, bias = WEIGHTS[f"{{name}}/scale"], WEIGHTS[f"{{name}}/bias"]
+    wide = x.reshape(len(x), -1, groups, x.shape[-1] // groups)
+    mean = wide.mean((1, 3), keepdims=True)
+    variance = np.square(wide - mean).mean((1, 3), keepdims=True)
+    normal = (wide - mean) / np.sqrt(variance + np.float32(eps))
+    return normal.reshape(x.shape) * scale + bias
 
 
 def {head}(images):
@@ -70,8 +90,11 @@ def source_of(recipe: Recipe, *, classifies: bool) -> str:
             f"expected a network in float32 for NumPy, got {recipe.model.dtype}"
         )
     lines = [*_scaling(recipe.preprocessing)]
-    for row in layer_rows(recipe.model):
-        lines += _line(row.name, row.layer)
+    rows = layer_rows(recipe.model)
+    back = {at - row.layer.over for at, row in enumerate(rows) if residual(row)}
+    for at, row in enumerate(rows):
+        lines += [f"x_{at} = x"] * (at in back)
+        lines += _line(row.name, row.layer, at)
     shape = ", ".join(map(str, recipe.model.input_shape))
     head = HEAD.format(
         name=recipe.name,
@@ -102,14 +125,27 @@ def _scaling(how: Any) -> list[str]:
     raise InputError(f"expected a preprocessing of ours for NumPy, got {how}")
 
 
-def _line(name: str, layer: Any) -> list[str]:
+def residual(row: LayerRow) -> bool:
+    """Whether a layer adds the input of an earlier one."""
+    return isinstance(row.layer, Residual)
+
+
+def _line(name: str, layer: Any, at: int) -> list[str]:
     match layer:
-        case Conv(padding=padding):
-            return [f'x = conv(x, "{name}", {padding})']
+        case Conv(padding=padding, stride=stride):
+            return [f'x = conv(x, "{name}", {padding}, {stride})']
+        case GroupNorm(groups, eps):
+            return [f'x = group_norm(x, "{name}", {groups}, {eps!r})']
+        case AvgPool(window):
+            return [f"x = blocks(x, {window}).mean(axis=(2, 4))"]
+        case GlobalAvgPool():
+            return ["x = x.mean(axis=(1, 2))"]
+        case Residual(over):
+            return [f"x = x + x_{at - over}"]
         case Dense():
             return [f'x = dense(x, "{name}")']
         case MaxPool(window):
-            return [f"x = max_pool(x, {window})"]
+            return [f"x = blocks(x, {window}).max(axis=(2, 4))"]
         case Activation(function):
             return [f"x = {FUNCTIONS[function]}"]
         case Flatten():

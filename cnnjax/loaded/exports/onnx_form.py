@@ -16,7 +16,18 @@ from jaxtyping import Array, Float, Num
 from cnnjax.base.errors import InputError
 from cnnjax.data.preprocessing import Identity, MinMaxPerImage, Standardize
 from cnnjax.loaded import LoadedRun
-from cnnjax.models.kinds import Activation, Conv, Dense, Dropout, Flatten, MaxPool
+from cnnjax.models.kinds import (
+    Activation,
+    AvgPool,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    GroupNorm,
+    MaxPool,
+    Residual,
+)
 from cnnjax.models.layers import ACTIVATIONS
 from cnnjax.models.stack import layer_rows
 
@@ -58,9 +69,15 @@ def batched(
 ) -> Float[Array, "examples outputs"]:
     """Compute the outputs of many examples at once: ONNX has no `vmap`."""
     x = _scaled(images.astype(jnp.float32), run.recipe.preprocessing)
+    seen = []
     for row in layer_rows(run.recipe.model):
-        weights = run.params.get(row.name, {})
-        x = _applied(x, row.layer, weights.get("kernel"), weights.get("bias"))
+        weights, layer = run.params.get(row.name, {}), row.layer
+        seen.append(x)
+        if isinstance(layer, Residual):
+            x = x + seen[-1 - layer.over]
+            continue
+        kernel = weights.get("kernel", weights.get("scale"))
+        x = _applied(x, layer, kernel, weights.get("bias"))
     return x
 
 
@@ -81,20 +98,27 @@ def _scaled(x: Array, how: Any) -> Array:
 
 def _applied(x: Array, layer: Any, kernel: Any, bias: Any) -> Array:
     match layer:
-        case Conv(padding=padding):
+        case Conv(padding=padding, stride=stride):
             form, around = ("NHWC", "HWIO", "NHWC"), [(padding, padding)] * 2
             out = lax.conv_general_dilated(
-                x, kernel, (1, 1), around, dimension_numbers=form
+                x, kernel, (stride, stride), around, dimension_numbers=form
             )
             return out + bias.reshape(1, 1, 1, -1)
         case Dense():
             return x @ kernel + bias.reshape(1, -1)
         case MaxPool(window):
-            # jax2onnx 0.17 writes lax.reduce_window as a pool of size 0.
-            rows, columns = (n // window for n in x.shape[1:3])
-            x = x[:, : rows * window, : columns * window]
-            blocks = (x.shape[0], rows, window, columns, window, x.shape[-1])
-            return x.reshape(blocks).max((2, 4))
+            return _blocks(x, window).max((2, 4))
+        case AvgPool(window):
+            return _blocks(x, window).mean((2, 4))
+        case GlobalAvgPool():
+            return x.mean((1, 2))
+        case GroupNorm(groups, eps):
+            wide = x.reshape(x.shape[0], -1, groups, x.shape[-1] // groups)
+            mean = wide.mean((1, 3), keepdims=True)
+            variance = jnp.square(wide - mean).mean((1, 3), keepdims=True)
+            normal = ((wide - mean) / jnp.sqrt(variance + eps)).reshape(x.shape)
+            shape = (1,) * (x.ndim - 1) + (-1,)
+            return normal * kernel.reshape(shape) + bias.reshape(shape)
         case Activation(name):
             return ACTIVATIONS[name](x)
         case Flatten():
@@ -102,3 +126,10 @@ def _applied(x: Array, layer: Any, kernel: Any, bias: Any) -> Array:
         case Dropout():
             return x
     raise InputError(f"expected a layer of ours for ONNX, got {layer}")
+
+
+def _blocks(x: Array, window: int) -> Array:
+    """Return images as blocks: reduce_window becomes a pool of size 0 (0.17)."""
+    rows, columns = (n // window for n in x.shape[1:3])
+    x = x[:, : rows * window, : columns * window]
+    return x.reshape(x.shape[0], rows, window, columns, window, x.shape[-1])
