@@ -55,6 +55,7 @@ OVERRIDES = (
     *("precision", "epochs", "batch_size", "num_train", "shuffle", "matmul_precision"),
     *("initializer", "algorithm", "learning_rate", "l2", "momentum", "b1", "b2", "eps"),
     *("nesterov", "weight_decay", "max_norm", "label_smoothing", "average_decay"),
+    *("schedule_free", "class_weights"),
     *("validation", "patience"),
     *("schedule", "min_learning_rate", "warmup_epochs", "cosine_epochs", "cosine_unit"),
     *("pct_start", "div_factor", "final_div_factor", "strategy"),
@@ -117,8 +118,14 @@ def define_recipe(*, compares: bool = False) -> None:
     number("max_norm", None, meaning)
     meaning = "Test and keep a moving average of the parameters, with this decay."
     number("average_decay", None, meaning)
+    meaning = "Train without a schedule by interpolation and averaging, with this beta "
+    meaning += "(0.9); b1 or momentum should be 0."
+    number("schedule_free", None, meaning)
     meaning = "Share of a label that all classes get, in the training loss."
     number("label_smoothing", None, meaning)
+    meaning = "balanced: every class gets the same part in the training loss, however "
+    meaning += "few its examples are."
+    choice("class_weights", None, ["balanced", "none"], meaning)
     number("momentum", None, "Momentum of SGD or Muon.")
     flags.DEFINE_bool("nesterov", None, "Nesterov's momentum, of SGD.")
     number("b1", None, "Adam's beta1.")

@@ -86,10 +86,10 @@ GROUPS = {
     "data": "dataset data_dir num_train",
     "training": "recipe epochs batch_size shuffle initializer seed num_seeds "
     "group_size evaluate_every on_nan precision matmul_precision label_smoothing "
-    "validation patience fault",
+    "class_weights validation patience fault",
     "optimizer": "algorithm learning_rate l2 weight_decay max_norm momentum nesterov "
     "b1 b2 eps schedule min_learning_rate warmup_epochs cosine_epochs cosine_unit "
-    "pct_start div_factor final_div_factor average_decay",
+    "pct_start div_factor final_div_factor average_decay schedule_free",
     "devices": "strategy num_devices model_devices microbatch_size stream",
     "cluster": "coordinator_address num_processes process_index distributed "
     "heartbeat_seconds join_seconds",

@@ -33,8 +33,60 @@ WORKDIR = ("tests/test_workdir.py", "tests/test_evaluation.py")
 AVERAGES = ("tests/test_averages.py",)
 STREAMING = ("tests/test_streaming.py",)
 SWEEP = ("tests/test_sweep.py",)
+STOPPING = ("tests/test_stopping.py",)
+NEW_KINDS = ("tests/test_kinds.py",)
 
 MUTANTS = (
+    # Layers that are not in every network.
+    Mutant(
+        "stride_in_one_direction",
+        "A convolution by matrix product takes every column.",
+        "cnnjax/models/layers.py",
+        "j : j + reach[1] : stride]",
+        "j : j + out_width]",
+        NEW_KINDS,
+    ),
+    Mutant(
+        "scale_as_one_matrix",
+        "Without rows, the gradient of a scale is summed before it is multiplied.",
+        "cnnjax/gradients/factors.py",
+        '"pif,pf->if" if',
+        '"pif,qf->if" if',
+        NEW_KINDS,
+    ),
+    Mutant(
+        "residual_of_the_wrong_layer",
+        "A residual connection adds the input of the layer after the one meant.",
+        "cnnjax/models/network.py",
+        "seen[-1 - layer.over]",
+        "seen[-layer.over]",
+        NEW_KINDS,
+    ),
+    Mutant(
+        "bessels_correction",
+        "The variance of a group is divided by one less than there are.",
+        "cnnjax/models/pools.py",
+        "variance = jnp.mean(jnp.square(wide - mean), axis=(0, 2), keepdims=True)",
+        "variance = jnp.var(wide, axis=(0, 2), keepdims=True, ddof=1)",
+        NEW_KINDS,
+    ),
+    # Early stopping.
+    Mutant(
+        "as_low_is_lower",
+        "A held-out loss that is as low as the best is taken for better.",
+        "cnnjax/training/stopping.py",
+        'not held_out["loss"] < (',
+        'not held_out["loss"] <= (',
+        STOPPING,
+    ),
+    Mutant(
+        "last_parameters_are_kept",
+        "Early stopping keeps the last parameters, not the best.",
+        "cnnjax/training/loop.py",
+        "return self.params if self.best is None else self.best.params",
+        "return self.params",
+        STOPPING,
+    ),
     # Streams and sweeps.
     Mutant(
         "window_begins_one_late",
@@ -489,7 +541,7 @@ MUTANTS = (
     Mutant(
         "last_of_a_tie",
         "Of equal entries of a block the last has the gradient.",
-        "cnnjax/models/layers.py",
+        "cnnjax/models/pools.py",
         "(new > best) | jnp.isnan(new)",
         "(new >= best) | jnp.isnan(new)",
         LAYERS,
@@ -497,7 +549,7 @@ MUTANTS = (
     Mutant(
         "pool_hides_a_nan",
         "A NaN that is not the first of a block is not its maximum.",
-        "cnnjax/models/layers.py",
+        "cnnjax/models/pools.py",
         "(new > best) | jnp.isnan(new)",
         "new > best",
         LAYERS,
@@ -505,9 +557,9 @@ MUTANTS = (
     Mutant(
         "first_rows_dropped",
         "What is left over by a pool is dropped at the other edge.",
-        "cnnjax/models/layers.py",
-        "image[: out_height * window, : out_width * window].reshape(",
-        "image[image.shape[0] % window :, image.shape[1] % window :].reshape(",
+        "cnnjax/models/pools.py",
+        "image[: rows * window, : columns * window]",
+        "image[height % window :, width % window :]",
         LAYERS,
     ),
     # Networks and how they are drawn.
@@ -515,16 +567,14 @@ MUTANTS = (
         "padded_on_one_side",
         "All the zeros around an image are below it and on its right.",
         "cnnjax/models/kinds.py",
-        "layers.conv2d, padding=(zeros, zeros), precision=precision",
-        "layers.conv2d,\n"
-        "            padding=((0, 2 * self.padding),) * 2,\n"
-        "            precision=precision,",
+        "padding=(zeros, zeros),",
+        "padding=((0, 2 * self.padding),) * 2,",
         MODELS,
     ),
     Mutant(
         "channels_flattened_first",
         "An image is laid out channel by channel.",
-        "cnnjax/models/kinds.py",
+        "cnnjax/models/functions.py",
         "return jnp.ravel",
         "return lambda x: jnp.ravel(jnp.moveaxis(x, -1, 0))",
         MODELS,
@@ -574,8 +624,8 @@ MUTANTS = (
         "xla_convolution_in_default_precision",
         "Where XLA convolves, it may take less than float32.",
         "cnnjax/models/layers.py",
-        "default=functools.partial(conv2d_xla, padding=padding, precision=precision)",
-        "default=functools.partial(conv2d_xla, padding=padding, precision=None)",
+        "default=functools.partial(conv2d_xla, **how)",
+        'default=functools.partial(conv2d_xla, **{**how, "precision": None})',
         HIGHEST,
     ),
     Mutant(

@@ -31,9 +31,9 @@ BLIND_MUTANTS = (
     Mutant(
         "pool_looks_at_two_columns",
         "Of each row of a block, the pool looks at the first two entries.",
-        "cnnjax/models/layers.py",
-        "for i in range(window) for j in range(window)]",
-        "for i in range(window) for j in range(min(window, 2))]",
+        "cnnjax/models/pools.py",
+        "for i in sides for j in sides]",
+        "for i in sides for j in sides[:2]]",
         LAYERS,
     ),
     # Networks and how they are drawn.

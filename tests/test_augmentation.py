@@ -14,7 +14,13 @@ import pytest
 
 import cnnjax
 from cnnjax.base.errors import InputError
-from cnnjax.data.augmentation import RandomCrop, RandomFlip, augment
+from cnnjax.data.augmentation import (
+    Cutout,
+    RandomCrop,
+    RandomFlip,
+    RandomShift,
+    augment,
+)
 from cnnjax.data.order import example_keys
 from cnnjax.data.preprocessing import Identity
 from cnnjax.experiments.experiment import keys_of, prepare
@@ -146,3 +152,49 @@ def test_a_crop_that_cannot_be_is_refused():
     table = batches.random_dataset(housing, train=24, test=8)
     with pytest.raises(InputError, match="expects images for RandomFlip"):
         prepare(flipped, table)
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_every_shift_is_equally_likely_and_zeros_come_in(most):
+    found = shares(many(RandomShift(most)))
+    expected = set()
+    for down in range(-most, most + 1):
+        for right in range(-most, most + 1):
+            moved = np.zeros_like(IMAGE)
+            rows, columns = IMAGE.shape[:2]
+            for y in range(rows):
+                for x in range(columns):
+                    if 0 <= y - down < rows and 0 <= x - right < columns:
+                        moved[y, x] = IMAGE[y - down, x - right]
+            expected.add(moved.tobytes())
+    assert set(found) == expected
+    wanted = 1 / (2 * most + 1) ** 2
+    assert all(abs(share - wanted) < 0.35 * wanted for share in found.values())
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 99])
+def test_a_square_is_cut_out_around_any_pixel(size):
+    image = IMAGE + 1  # no zeros of its own
+    step = functools.partial(Cutout(size), image)
+    keys = jax.random.split(jax.random.key(7), COUNT)
+    found = shares(np.asarray(jax.jit(jax.vmap(step))(keys)))
+    rows, columns = image.shape[:2]
+    expected = Counter()
+    for y in range(rows):
+        for x in range(columns):
+            cut = image.copy()
+            top, left = y - size // 2, x - size // 2
+            cut[
+                max(0, top) : max(0, top + size), max(0, left) : max(0, left + size)
+            ] = 0
+            expected[cut.tobytes()] += 1 / (rows * columns)
+    assert set(found) == set(expected)
+    for cut, share in expected.items():
+        assert found[cut] == pytest.approx(share, abs=0.02)
+
+
+@pytest.mark.parametrize("make", [RandomShift, Cutout])
+@pytest.mark.parametrize("value", [0, -1, 1.5, None])
+def test_no_pixels_are_refused(make, value):
+    with pytest.raises(InputError):
+        make(value)

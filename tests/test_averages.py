@@ -9,6 +9,7 @@ import optax
 import pytest
 from batches import TINY, random_dataset
 
+from cnnjax.base.errors import InputError
 from cnnjax.devices import make_mesh, to_host
 from cnnjax.experiments.ended import state_like
 from cnnjax.experiments.ensembles import run_seeds
@@ -16,9 +17,10 @@ from cnnjax.experiments.experiment import prepare
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.runs import run
 from cnnjax.laws.comparison import largest_error
+from cnnjax.loaded import reading
 from cnnjax.results.checkpoints import snapshot
 from cnnjax.strategies import Options
-from cnnjax.training.averages import kept_params, with_average
+from cnnjax.training.averages import kept_params, with_average, without_schedule
 from cnnjax.training.step import init_state
 from cnnjax.types import TrainState
 
@@ -123,3 +125,74 @@ def test_every_form_clips_and_averages_alike(strategy):
     own = override(recipe, strategy=strategy)
     ended = run(prepare(own, DATASET, options=options))
     assert largest_error(ended.params, of_jit.params) <= 1e-5
+
+
+# -- without a schedule --------------------------------------------------------------
+
+BETA = 0.9
+FREE = override(SMALL, schedule="constant", schedule_free=BETA, momentum=0.0)
+
+
+def test_no_schedule_is_the_published_rule():
+    """Defazio et al. 2024, with plain SGD: three sequences, in NumPy."""
+    rng = np.random.default_rng(0)
+    grads = rng.standard_normal((12, 3))
+    with jax.enable_x64(True):
+        optimizer = without_schedule(optax.sgd(0.1), 0.1, BETA)
+        first = rng.standard_normal(3)
+        state = init_state({"kernel": jnp.asarray(first)}, optimizer)
+        x = z = first
+        for t, gradient in enumerate(grads, start=1):
+            changes, inner = optimizer.update(
+                {"kernel": jnp.asarray(gradient)}, state.opt_state, state.params
+            )
+            params = optax.apply_updates(state.params, changes)
+            state = TrainState(params, inner, state.step + 1)
+            z = z - 0.1 * gradient
+            x = (1 - 1 / t) * x + z / t
+            y = (1 - BETA) * z + BETA * x
+            np.testing.assert_allclose(state.params["kernel"], y, rtol=1e-12)
+            np.testing.assert_allclose(kept_params(state)["kernel"], x, rtol=1e-10)
+
+
+def test_what_is_tested_and_kept_is_x_and_not_y():
+    experiment = prepare(FREE, DATASET)
+    states = []
+    ended = run(experiment, on_state=lambda at: states.append(to_host(at.state)))
+    last = states[-1]
+    kept = kept_params(last)
+    assert largest_error(ended.params, kept) == 0.0
+    assert largest_error(ended.params, last.params) > 1e-3
+
+
+def test_a_checkpoint_of_it_is_read_as_x(tmp_path):
+    """Mistake: an unfinished run is loaded with what is trained, not what is kept."""
+    experiment = prepare(FREE, DATASET)
+    states = []
+    run(
+        experiment,
+        on_state=lambda at: states.append(snapshot.take(at, experiment.keys)),
+    )
+    arrays = states[3].arrays
+    z, y = (reading._below(arrays, place) for place in (reading.STEPS, reading.STATE))
+    assert z.keys() == y.keys() != set()
+    like = state_like([experiment])
+    at = snapshot.restore(states[3], like=like, keys=experiment.keys)
+    wanted = snapshot.named(to_host(at.params))
+    for name, value in wanted.items():
+        mine = (y[name] - (1 - BETA) * z[name]) / BETA
+        np.testing.assert_allclose(mine, value, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"schedule_free": 0.0},
+        {"schedule_free": 1.0},
+        {"schedule_free": 0.9, "schedule": "cosine"},
+        {"schedule_free": 0.9, "average_decay": 0.9},
+    ],
+)
+def test_what_does_not_go_with_it_is_refused(changes):
+    with pytest.raises(InputError, match="schedule_free"):
+        override(SMALL, **{"schedule": "constant", **changes})

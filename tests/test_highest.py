@@ -20,7 +20,7 @@ from strategy_table import DIVIDED, PER_EXAMPLE, share_by
 
 from cnnjax import devices, models
 from cnnjax.data.order import example_keys
-from cnnjax.experiments.experiment import objective_of
+from cnnjax.experiments.objectives import objective_of
 from cnnjax.experiments.recipes import DEFAULT_RECIPE, RECIPES, Recipe
 from cnnjax.gradients.shares import with_per_example
 from cnnjax.models.contract import checked

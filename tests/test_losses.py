@@ -6,13 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from batches import TINY, experiment_of, random_dataset
+from batches import TINY, experiment_of, make_batch, random_dataset
 from scipy.special import log_softmax
 
 from cnnjax.base.errors import InputError
+from cnnjax.devices import make_mesh
 from cnnjax.experiments.experiment import prepare
+from cnnjax.experiments.judging import make_test
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipes import get_recipe
+from cnnjax.gradients.shares import serial_value_and_grad
+from cnnjax.laws.comparison import largest_error
+from cnnjax.models import losses
 from cnnjax.models.losses import (
     get_loss,
     mean_squared_error,
@@ -20,6 +25,7 @@ from cnnjax.models.losses import (
     smoothed,
     softmax_cross_entropy,
 )
+from cnnjax.strategies import Options
 from cnnjax.types import NO_PREDICTION
 
 
@@ -156,3 +162,69 @@ def test_labels_are_smoothed_in_training_and_not_in_the_test():
     assert losses["own"] != losses["plain"]
     with pytest.raises(InputError, match="label_smoothing of 0 for a regression"):
         override(get_recipe("tanh_mlp_housing_narrow"), label_smoothing=0.1)
+
+
+# -- weights of classes --------------------------------------------------------------
+
+
+def test_balanced_weights_give_every_class_the_same_part():
+    labels = np.array([0] * 70 + [1] * 20 + [3] * 10)
+    weights = losses.balanced(labels, 4)
+    parts = [weights[c] * np.sum(labels == c) for c in range(4)]
+    assert parts == pytest.approx([25, 25, 0, 25])
+    assert weights[2] == 0.0  # of which there is none
+    assert sum(weights[label] for label in labels) == pytest.approx(75)
+
+
+def test_a_loss_is_multiplied_and_its_metrics_stay():
+    weighted = losses.weighted_by_class(softmax_cross_entropy, (0.5, 2.0, 0.0))
+    logits = jnp.array([0.3, -1.0, 2.0])
+    for label, weight in enumerate((0.5, 2.0, 0.0)):
+        (plain, metrics), (own, same) = (
+            of(logits, jnp.int32(label)) for of in (softmax_cross_entropy, weighted)
+        )
+        assert own == pytest.approx(weight * float(plain))
+        assert jax.tree.map(float, same) == jax.tree.map(float, metrics)
+
+
+@pytest.mark.parametrize("strategy", ["jit", "factored", "shard_map"])
+def test_every_rule_differentiates_the_weighted_loss(strategy):
+    """The gradient is the sum over examples of weight x gradient / count, by hand."""
+    recipe = override(TINY, class_weights="balanced", strategy=strategy, batch_size=8)
+    dataset = random_dataset(recipe, train=40, test=8)
+    mesh = make_mesh(2) if strategy == "shard_map" else None
+    experiment = prepare(recipe, dataset, options=Options(mesh))
+    plain = prepare(override(recipe, class_weights="none", strategy="jit"), dataset)
+    weights = losses.balanced(dataset.train.labels, 3)
+    batch = make_batch(plain, 8)
+    own = jnp.array([weights[label] for label in np.asarray(batch.labels)])
+    scaled = batch._replace(weights=own)
+    _, wanted = serial_value_and_grad(plain.objective)(plain.params, scaled)
+    factor = float(own.sum()) / 8  # the mean divides by the sum of the weights
+    placed = experiment.strategy.put_batch(batch)
+    params = experiment.strategy.put_state(experiment.params)
+    _, gradient = experiment.strategy.value_and_grad(params, placed)
+    wanted = jax.tree.map(lambda g: g * factor, wanted)
+    assert largest_error(gradient, wanted) < 1e-5
+    assert experiment.recipe.class_weights == "balanced"
+    tests = [make_test(one)(0, plain.params) for one in (experiment, plain)]
+    assert tests[0]["loss"] == pytest.approx(tests[1]["loss"], rel=1e-6)  # not weighted
+
+
+@pytest.mark.parametrize(
+    ("weights", "told"),
+    [
+        ("even", "class_weights"),
+        ((1.0, -1.0, 1.0), "0 or more"),
+        ((1.0, 2.0), "one for each of"),
+    ],
+)
+def test_weights_that_cannot_be_are_refused(weights, told):
+    dataset = random_dataset(TINY, train=40, test=8)
+    with pytest.raises(InputError, match=told):
+        prepare(override(TINY, class_weights=weights), dataset)
+
+
+def test_a_regression_has_no_classes_to_weigh():
+    with pytest.raises(InputError, match="no class_weights for a regression"):
+        override(get_recipe("tanh_mlp_housing_narrow"), class_weights="balanced")

@@ -54,7 +54,60 @@ class RandomCrop:
         return lax.dynamic_slice(padded, (top, left, 0), image.shape)
 
 
-Augmentation = RandomFlip | RandomCrop
+@dataclass(frozen=True)
+class RandomShift:
+    """Shift the image by -most to most pixels, each way equally likely; zeros come in.
+
+    For digits, whose ground is 0; `RandomCrop` reflects what is at the border.
+    """
+
+    most: int
+
+    def __post_init__(self) -> None:
+        """Raise InputError for invalid values."""
+        settle(self, most=at_least(1))
+
+    def __call__(
+        self, image: Num[Array, "height width channels"], key: Key[Array, ""]
+    ) -> Num[Array, "height width channels"]:
+        """Return the shifted image."""
+        side = (self.most, self.most)
+        padded = jnp.pad(image, (side, side, (0, 0)))
+        top, left = jax.random.randint(key, (2,), 0, 2 * self.most + 1)
+        return lax.dynamic_slice(padded, (top, left, 0), image.shape)
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """Put zeros into a square, whose middle is any pixel, as far as it is inside.
+
+    Source: DeVries and Taylor, "Improved Regularization of Convolutional Neural
+    Networks with Cutout", 2017 (arXiv:1708.04552).
+    """
+
+    size: int  # pixels of a side
+
+    def __post_init__(self) -> None:
+        """Raise InputError for invalid values."""
+        settle(self, size=at_least(1))
+
+    def __call__(
+        self, image: Num[Array, "height width channels"], key: Key[Array, ""]
+    ) -> Num[Array, "height width channels"]:
+        """Return the image with a square of zeros."""
+        rows, columns = image.shape[:2]
+        middle = jax.random.randint(key, (2,), 0, jnp.array([rows, columns]))
+        first = middle - self.size // 2
+
+        def inside(count: int, low: Array) -> Array:
+            places = jnp.arange(count)
+            return (places >= low) & (places < low + self.size)
+
+        cut = jnp.outer(inside(rows, first[0]), inside(columns, first[1]))
+        return jnp.where(cut[..., None], jnp.zeros_like(image), image)
+
+
+Augmentation = RandomFlip | RandomCrop | RandomShift | Cutout
 
 
 def augment(

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
 import jax
 import optax
-from jaxtyping import Array, Float, Key, Num
+from jaxtyping import Array, Float, Key
 
 from cnnjax import models, strategies
 from cnnjax.base.arguments import instance_of, whole_number
 from cnnjax.base.settings import check_settings, new_key
-from cnnjax.data.augmentation import augment
 from cnnjax.data.checks import check_dataset
 from cnnjax.data.dataset import Dataset
-from cnnjax.data.preprocessing import preprocess
 from cnnjax.data.splits import divided
 from cnnjax.experiments.fastest import Form, form_of
 from cnnjax.experiments.matching import check_pixels, check_shapes
+from cnnjax.experiments.objectives import objective_of, settled
 from cnnjax.experiments.recipe import Recipe
-from cnnjax.gradients.objective import Objective, make_objective
-from cnnjax.models.losses import LOSSES, LossOfOutput, smoothed
+from cnnjax.gradients.objective import Objective
 from cnnjax.strategies import NO_OPTIONS, Options, make_strategy
 from cnnjax.training.loop import LoopConfig, LoopKeys
 from cnnjax.training.optimizers import make_optimizer, make_schedule
@@ -133,7 +130,7 @@ def prepare(
     loop.check(num_examples)
     form = form_of(recipe, batch_size, options)
     recipe = replace(recipe, strategy=form.strategy)
-    objective = objective_of(recipe)
+    objective = objective_of(settled(recipe, train_examples))
     assert objective.apply_fn is not None
     assert objective.test_loss_fn is not None
     schedule = make_schedule(
@@ -177,39 +174,6 @@ def with_strategy(experiment: Experiment, name: str, options: Options) -> Experi
         form=form,
         strategy=make_strategy(form.strategy, experiment.objective, form.options),
     )
-
-
-def objective_of(recipe: Recipe) -> Objective:
-    """Build the network and the losses of a recipe."""
-    loss = LOSSES[recipe.loss]
-    return make_objective(
-        recipe.model,
-        loss,
-        scale_of(recipe),
-        trained=trained_of(recipe, loss.of_output),
-        augment=augment_of(recipe),
-    )
-
-
-def trained_of(recipe: Recipe, measured: LossOfOutput) -> LossOfOutput:
-    """Return the loss to train: that which is measured, or with smoothed labels."""
-    amount = recipe.label_smoothing
-    return smoothed(measured, amount) if amount > 0.0 else measured
-
-
-def scale_of(recipe: Recipe) -> Callable[[Num[Array, "*example"]], Array]:
-    """Return the preprocessing of ONE raw example, into the dtype of the model."""
-    return functools.partial(
-        preprocess, config=recipe.preprocessing, dtype=recipe.model.dtype
-    )
-
-
-def augment_of(
-    recipe: Recipe,
-) -> Callable[[Array, Key[Array, ""]], Array] | None:
-    """Return the augmentation of ONE raw example and its key; None: there is none."""
-    steps = recipe.augmentation
-    return functools.partial(augment, steps=steps) if steps else None
 
 
 def check_division_of(experiment: Experiment) -> None:

@@ -28,6 +28,8 @@ def check_group(experiment: Experiment, size: int) -> None:
     """
     if size == 1:
         return
+    own = experiment.recipe.class_weights  # counted from each seed's own examples
+    expect("one seed at a time with class_weights", own, own != "balanced")
     for flag in ("stream", "patience"):
         alone = getattr(experiment.loop, flag) is None
         expect(f"one seed at a time, --group_size=1, with --{flag}", size, alone)

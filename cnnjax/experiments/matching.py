@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from cnnjax.base.errors import InputError
+from cnnjax.base.errors import InputError, expect
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.preprocessing import Standardize
 from cnnjax.experiments.recipes import Recipe
 from cnnjax.models import stack
 from cnnjax.models.losses import LOSSES
+from cnnjax.models.stack import layer_rows
 
 _WAY_TO_FIT = (
     "choose another recipe or dataset, or from Python give the recipe a model that fits"
@@ -31,6 +32,10 @@ def check_shapes(recipe: Recipe, dataset: Dataset) -> None:
                 f"recipe {recipe.name!r} expects images for {step}, larger than its "
                 f"padding, got inputs of shape {expected}"
             )
+    weights, outputs = recipe.class_weights, layer_rows(recipe.model)[-1].output_shape
+    if not isinstance(weights, str):
+        fits = outputs == (len(weights),)
+        expect(f"class_weights, one for each of {outputs}", len(weights), fits)
     match recipe.preprocessing:
         case Standardize(mean, std) if not {len(mean), len(std)} <= {1, expected[-1]}:
             raise InputError(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, Literal, get_args
 
 from cnnjax.base.arguments import (
     at_least,
     instance_of,
+    known_name,
     named,
     optional,
     settle,
     several,
+    single,
     whole,
 )
 from cnnjax.base.errors import expect
@@ -26,6 +28,14 @@ from cnnjax.training.optimizers import OptimizerConfig
 
 # Instead of a strategy: the fastest form known (see `experiments.fastest`).
 FASTEST = "fastest"
+at_least_zero = single("0 or more", lambda weight: weight >= 0.0)
+
+
+def weights_of_classes(name: str, value: Any) -> Any:
+    """Return weights of classes, or a word for them. Raise InputError for others."""
+    if isinstance(value, str):
+        return known_name(name, value, ("balanced", "none"))
+    return several(at_least_zero)(name, value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +48,9 @@ class Recipe:
     loss: str  # a name of losses.LOSSES
     optimizer: OptimizerConfig
     label_smoothing: float = 0.0  # in training; the test measures the plain loss
+    # What the loss of an example is multiplied by in training, by its class: see
+    # `losses.balanced`.
+    class_weights: tuple[float, ...] | Literal["balanced", "none"] = "none"
     dataset: str  # the dataset of the publication
     split: Split = OFFICIAL
     num_train: int | None = None  # None: all training examples of the split
@@ -67,6 +80,7 @@ class Recipe:
             loss=named(LOSSES),
             optimizer=instance_of(OptimizerConfig),
             label_smoothing=FRACTION,
+            class_weights=weights_of_classes,
             dataset=instance_of(str),
             split=instance_of(*get_args(Split)),
             num_train=optional(whole),
@@ -83,3 +97,5 @@ class Recipe:
         expect("validation above 0 with patience", self.validation, chosen)
         plain = LOSSES[self.loss].classifies or self.label_smoothing == 0.0
         expect("label_smoothing of 0 for a regression", self.label_smoothing, plain)
+        plain = LOSSES[self.loss].classifies or self.class_weights == "none"
+        expect("no class_weights for a regression", self.class_weights, plain)

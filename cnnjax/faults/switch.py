@@ -7,13 +7,8 @@ from typing import Any
 
 from cnnjax.base.arguments import instance_of, several
 from cnnjax.base.errors import InputError, expect
-from cnnjax.experiments.experiment import (
-    Experiment,
-    augment_of,
-    check_division_of,
-    scale_of,
-    trained_of,
-)
+from cnnjax.experiments.experiment import Experiment, check_division_of
+from cnnjax.experiments.objectives import augment_of, scale_of, trained_of
 from cnnjax.experiments.recipes import Recipe
 from cnnjax.faults.catalogue import corrupted, get_fault
 from cnnjax.faults.fault import OF_GRADIENT, Fault, clash, unmet

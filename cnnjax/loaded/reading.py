@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ MOST_BYTES = 2**31  # of params.safetensors
 FILE = "params.safetensors"
 # Of a checkpoint's arrays: the parameters, or their average where the run has one.
 STATE, AVERAGE = "state/params", "state/opt_state/average"
+STEPS = "state/opt_state/z"  # of an optimizer without a schedule
 
 
 class Settings(NamedTuple):
@@ -130,11 +132,15 @@ def _from_checkpoint(folder: Path, settings: Settings) -> tuple[PyTree, str]:
             f"{where} has no {FILE} and no good checkpoint{why}; train it first"
         )
     arrays = found.snapshot.arrays
-    averages = settings.recipe.optimizer.average_decay is not None
-    place = AVERAGE if averages else STATE
-    own = {
-        name.removeprefix(f"{place}/"): array
-        for name, array in arrays.items()
-        if name.startswith(f"{place}/")
-    }
+    optimizer = settings.recipe.optimizer
+    place = STATE if optimizer.average_decay is None else AVERAGE
+    own = _below(arrays, place)
+    if (beta := optimizer.schedule_free) is not None:
+        steps = _below(arrays, STEPS)
+        own = {name: (y - (1 - beta) * steps[name]) / beta for name, y in own.items()}
     return nested(own), f"{CHECKPOINTS}/{found.name}"
+
+
+def _below(arrays: Mapping[str, Any], place: str) -> dict[str, Any]:
+    start = f"{place}/"
+    return {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}

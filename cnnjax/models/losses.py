@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, ArrayLike, Float, Int, Integer, Key, Num, Shaped
 
@@ -63,6 +64,38 @@ def predicted_class(logits: Float[Array, " classes"]) -> Int[Array, ""]:
     """
     has_softmax = jnp.isfinite(jnp.max(logits))  # the maximum is NaN if any logit is
     return jnp.where(has_softmax, jnp.argmax(logits), NO_PREDICTION)
+
+
+def weighted_by_class(
+    loss_of_output: LossOfOutput, weights: tuple[float, ...]
+) -> LossOfOutput:
+    """Return a loss of ONE example times the weight of its class; metrics stay.
+
+    The mean over a batch is not divided by the sum of these weights. So an example has
+    the same part in every batch, and shares of a batch add up under every strategy.
+    """
+
+    def of_output(logits: Float[Array, " classes"], label: Label) -> Loss:
+        loss, metrics = loss_of_output(logits, label)
+        return loss * jnp.asarray(weights, loss.dtype)[label], metrics
+
+    return of_output
+
+
+def balanced(labels: Int[np.ndarray, " examples"], classes: int) -> tuple[float, ...]:
+    """Return weights that give every class the same part in the loss.
+
+        weight = examples / (classes x examples of the class)
+
+    It is 0 for a class without examples. Source: King and Zeng, "Logistic Regression in
+    Rare Events Data", 2001; scikit-learn's "balanced".
+
+    >>> balanced(np.array([0, 0, 0, 1]), 2)
+    (0.6666666666666666, 2.0)
+    """
+    counts = np.bincount(labels, minlength=classes)
+    shares = len(labels) / (classes * np.maximum(counts, 1))
+    return tuple(float(w) for w in np.where(counts > 0, shares, 0.0))
 
 
 def mean_squared_error(

@@ -62,7 +62,26 @@ def with_average(
     return GradientTransformation(init, update)
 
 
+def without_schedule(
+    optimizer: GradientTransformation, rate: optax.ScalarOrSchedule, beta: float
+) -> GradientTransformation:
+    """Let an optimizer do without a schedule, by interpolation and averaging.
+
+        y = (1 - beta) z + beta x    where the gradient is taken: what is trained
+        z = z + the optimizer's update by that gradient
+        x = (1 - 1/t) x + z/t        what is tested and kept
+
+    The optimizer should have no momentum of its own (Adam: b1 = 0). Source: Defazio et
+    al., "The Road Less Scheduled", 2024 (arXiv:2405.15682); Optax's rule.
+    """
+    free = optax.contrib.schedule_free(optimizer, rate, b1=beta)
+    return GradientTransformation(free.init, free.update)
+
+
 def kept_params(state: TrainState) -> Params:
     """Return the parameters to test and to keep: their average, if there is one."""
     own = state.opt_state
+    if isinstance(own, optax.contrib.ScheduleFreeState):
+        # A weight that is traced like this one would be another, in bfloat16.
+        return optax.contrib.schedule_free_eval_params(own, state.params)
     return own.average if isinstance(own, Averaged) else state.params

@@ -22,7 +22,7 @@ from cnnjax.training.algorithms import (
     as_algorithm,
     is_weight,
 )
-from cnnjax.training.averages import with_average
+from cnnjax.training.averages import with_average, without_schedule
 from cnnjax.training.schedules import (
     CONSTANT,
     INSIDE,
@@ -58,6 +58,7 @@ class OptimizerConfig:
     max_norm: float | None = None  # of the gradient, over all leaves; None: any
     # Of a moving average of the parameters (see `averages`); None: no average.
     average_decay: float | None = None
+    schedule_free: float | None = None  # see `averages.without_schedule`; None: not so
 
     def __post_init__(self) -> None:
         """Raise InputError for invalid values."""
@@ -69,7 +70,12 @@ class OptimizerConfig:
             l2=NOT_NEGATIVE,
             max_norm=optional(POSITIVE),
             average_decay=optional(INSIDE),
+            schedule_free=optional(INSIDE),
         )
+        if self.schedule_free is not None:
+            free = self.schedule == CONSTANT and self.average_decay is None
+            what = "a constant schedule and no average_decay with schedule_free"
+            expect(what, self.schedule, free)
         # A schedule refuses the learning rates that it cannot have.
         self.schedule.rates(self.learning_rate, steps_per_epoch=1, epochs=1)
 
@@ -113,7 +119,8 @@ def make_optimizer(
         g = g + l2 w                        for the weights
 
     The L2 is coupled: Adam gets g + l2 w (unlike AdamW). It is not part of the reported
-    loss. With `average_decay`, it also averages the parameters: see `averages`.
+    loss. With `average_decay` or `schedule_free` other parameters are tested and kept
+    than those that are trained: see `averages`.
 
     Raises:
         InputError: not an `OptimizerConfig`, or a schedule that is not a function; from
@@ -132,5 +139,7 @@ def make_optimizer(
     if config.max_norm is not None:
         steps.insert(0, optax.clip_by_global_norm(config.max_norm))
     optimizer = optax.chain(*steps) if len(steps) > 1 else steps[0]
+    if config.schedule_free is not None:
+        return without_schedule(optimizer, schedule, config.schedule_free)
     decay = config.average_decay
     return optimizer if decay is None else with_average(optimizer, decay)
