@@ -215,8 +215,9 @@ def define_cluster() -> None:
 
 
 def parsers() -> dict[str, Callable[[str], Any]]:
-    """Return what reads a value of each flag that overrides a field of the recipe."""
-    return {name: FLAGS[name].parser.parse for name in OVERRIDES}
+    """Return what reads a value of each flag that may be swept."""
+    names = [name for name in OVERRIDES if name not in ("validation", "patience")]
+    return {name: FLAGS[name].parser.parse for name in names}
 
 
 def watchers(journal: Journal) -> Watchers:

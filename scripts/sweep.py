@@ -1,4 +1,4 @@
-"""Try settings, choose by a validation split, and test the chosen one.
+"""Try settings, choose by a validation split, test the chosen one.
 
     python scripts/sweep.py --sweep="learning_rate=1e-4,1e-3;l2=0,1e-4" \
         --workdir=runs/sweep
@@ -35,12 +35,12 @@ from cnnjax.results.lock import alone_in
 from cnnjax.studies.sweeping import choosing, grid, runs, telling
 
 FLAGS = flags.FLAGS
+NOT_HERE = ("fault", "log_steps", "patience", "tensorboard", "profile", "callback")
 _flags.define_recipe()
 _flags.define_training()
 flags.adopt_module_key_flags(_flags)
 flags.DEFINE_string("sweep", None, 'Settings, as "learning_rate=1e-3,1e-2;l2=0,1e-4".')
-MEANING = "Share of the training examples to choose by."
-flags.DEFINE_float("validation", 0.1, MEANING)
+DEFAULT_SHARE = 0.1  # of the training examples, to choose by: --validation
 
 
 def main(args: list[str]) -> None:
@@ -49,8 +49,8 @@ def main(args: list[str]) -> None:
     text, form = FLAGS.sweep, 'as "learning_rate=1e-3,1e-2;l2=0,1e-4"'
     expect(f"settings for --sweep, {form}", text, text)
     expect("a folder for --workdir", FLAGS.workdir, FLAGS.workdir)
-    refused = [name for name in ("fault", "log_steps") if FLAGS[name].value]
-    expect("no --fault and no --log_steps in a sweep", refused, not refused)
+    refused = [name for name in NOT_HERE if FLAGS[name].value]
+    expect(f"no --{' or --'.join(NOT_HERE)} in a sweep", refused, not refused)
     axes = grid.parse_sweep(text, _flags.parsers())
     _flags.refuse_idle()
     for name in axes:
@@ -60,7 +60,9 @@ def main(args: list[str]) -> None:
         find_devices()
         cache, workdir = CompileCache(), _flags.workdir()
         base, dataset = _flags.load(_flags.recipe_from_flags(or_auto=True))
-        split = validation_split(base.split, FLAGS.validation)
+        share = base.validation or DEFAULT_SHARE
+        base = replace(base, validation=0.0)
+        split = validation_split(base.split, share)
         recipes = {
             choice: override(base, split=split, **choice.values)
             for choice in grid.choices_of(axes)
@@ -84,7 +86,7 @@ def main(args: list[str]) -> None:
             tried = train(recipes, seen, workdir.path, how, stop)
             best = choosing.best_of(tried)
             test = choosing.test_of(best, dataset, base.split, how.prepare)
-            found = choosing.sweep_json(axes, tried, best, test, share=FLAGS.validation)
+            found = choosing.sweep_json(axes, tried, best, test, share=share)
             title = f"{base.name} on {base.dataset}"
             workdir.write_bytes("sweep.png", telling.draw_sweep(tried, title=title))
             workdir.write_json("sweep.json", found)

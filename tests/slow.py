@@ -177,7 +177,7 @@ KINDS = (
     ),
     Kind(
         "test_docs.py::test_commands_parse",
-        ("[train.py]", "[throughput.py]", "[compare_strategies.py]"),
+        ("[train.py]", "[compare_strategies.py]"),
         "the scripts that people call most; the flags of all are checked",
     ),
     Kind(
@@ -257,6 +257,51 @@ KINDS = (
         "test_benchmarks.py::test_a_library_clips_as_the_reference",
         ("sgd_dropout_cnn-optax-norms", "sgd_dropout_cnn-jax_privacy-clipped"),
         "one of each, with dropout",
+    ),
+    Kind(
+        "test_benchmarks.py::test_rows_in_bfloat16_are_held_to_its_own_tolerance",
+        (),
+        "the tolerance of each task is data; what is off is refused by the others, too",
+    ),
+    Kind(
+        "test_benchmarks.py::test_in_bfloat16_the_parameters_and_the_reference_stay",
+        ("[adam_cosine_cnn-ours-options1]",),
+        "one form on one recipe",
+    ),
+    Kind(
+        "test_hostile_pages.py::test_rows_of_hostile_texts_are_shown_as_those_of_plain",
+        (),
+        "the texts are those of the other tests of pages",
+    ),
+    Kind(
+        "test_watching.py::test_a_profile_of_more_updates_than_there_are_ends_with_them",
+        (),
+        "test_a_profile_is_of_as_many_updates ends one, too",
+    ),
+    Kind(
+        "test_watching.py::test_tensorboard_of_a_run_that_goes_on_has_one_curve",
+        (),
+        "purging is tensorboardX's; the step is told to every watcher",
+    ),
+    Kind(
+        "test_stopping.py::test_seeds_stop_each_at_its_own_time",
+        (),
+        "a seed is a run of its own",
+    ),
+    Kind(
+        "test_streaming.py::test_windows_of_any_size_and_order",
+        ("'never'}-2", "16}-100"),
+        "the last window, and one that is all",
+    ),
+    Kind(
+        "test_kinds.py::test_every_strategy_computes_its_gradient",
+        ("[factored]", "[shard_map]"),
+        ONE_OF_EACH,
+    ),
+    Kind(
+        "test_kinds.py::test_gradients_of_single_examples",
+        ("[clipped]",),
+        "the reductions share the gradients of layers",
     ),
     Kind(
         "test_docs.py::test_the_python_of_the_strategies_runs",

@@ -213,17 +213,8 @@ def test_its_gradient_is_what_finite_differences_make_of_it():
 
 # -- under every strategy ------------------------------------------------------------
 
-SOON = ("jit", "vmap", "factored", "sharded", "shard_map")
 
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name in SOON else pytest.mark.slow)
-        for name in STRATEGIES
-        if name != "serial"
-    ],
-)
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "serial"])
 def test_every_strategy_computes_its_gradient(name):
     found = experiment()
     batch = batch_of(found)

@@ -283,8 +283,9 @@ def test_more_values_extend_a_sweep(forks, undisturbed):
         (["--sweep=batch_size=8,100"], "batch_size from 1 to the 72 training examples"),
         (["--sweep=l2=1,2", "--l2=1"], "a sweep of l2, or --l2"),
         (["--sweep=l2=0,-1"], "l2"),
-        (["--sweep=l2=0,1", "--validation=1"], "fraction in (0, 1)"),
-        (["--sweep=l2=0,1", "--log_steps"], "no --log_steps"),
+        (["--sweep=l2=0,1", "--validation=1"], "validation in [0, 1)"),
+        (["--sweep=l2=0,1", "--log_steps"], "or --log_steps or"),
+        (["--sweep=patience=1,2"], "unknown setting to sweep"),
         (["--sweep=l2=0,1", "--workdir="], "a folder for --workdir"),
     ],
 )

@@ -148,6 +148,10 @@ def test_a_profile_is_of_as_many_updates_as_asked_for(forks, tmp_path):
     assert line.startswith("profile of 2 updates in run/profile; open ")
     (trace,) = (tmp_path / "run" / "profile").rglob("perfetto_trace.json.gz")
     assert trace.stat().st_size > 1000
+
+
+def test_a_profile_of_more_updates_than_there_are_ends_with_them(forks, tmp_path):
+    trained(forks, tmp_path, "--profile=2", "--workdir=run")
     said = trained(forks, tmp_path, "--profile=1000", "--workdir=run", "--overwrite")
     assert "profile of 7 updates in run/profile" in said
     assert len(list((tmp_path / "run" / "profile").rglob("perfetto*"))) == 1

@@ -148,6 +148,17 @@ class LoadedRun(NamedTuple):
         outputs = outputs_of(experiment.apply_fn, self.params, examples.inputs)
         return Evaluation(measured["loss"], *examples, outputs, dataset.class_names)
 
+    def confusion(self, dataset: Dataset | None = None, **where: Any) -> np.ndarray:
+        """Return how often each class was taken for each: `evaluate(...).confusion`.
+
+        Rows are classes, columns what was predicted; the last: no prediction.
+
+        Raises:
+            InputError: as `evaluate`; or the run is a regression.
+        """
+        expect("a run that predicts classes", self.recipe.loss, self.classifies)
+        return self.evaluate(dataset, **where).confusion
+
     def continue_(
         self,
         *,
