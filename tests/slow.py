@@ -259,6 +259,16 @@ KINDS = (
         "one of each, with dropout",
     ),
     Kind(
+        "test_equivalence.py::test_the_reference_may_be_of_another_device",
+        ("[jit]", "[shard_map]"),
+        ONE_OF_EACH,
+    ),
+    Kind(
+        "test_padding.py::test_padding_counts_for_nothing_whatever_it_holds[value1-1-2",
+        (),
+        "the one without microbatches stands for it",
+    ),
+    Kind(
         "test_benchmarks.py::test_rows_in_bfloat16_are_held_to_its_own_tolerance",
         (),
         "the tolerance of each task is data; what is off is refused by the others, too",

@@ -152,7 +152,7 @@ TABLE: list[tuple[str, str | None]] = [
     ("replace(other, input_shape=8)", "input_shape to be a tuple, got 8"),
     ("replace(other, input_shape=(8, 0, 1))", "input_shape of at least 1, got 0"),
     ("replace(other, layers=Dense(3))", "layers to be a tuple, got Dense(features=3)"),
-    ("replace(other, layers=('relu',))", "layers of kind Conv or MaxPool or"),
+    ("replace(other, layers=('relu',))", "layers of kind Conv or Dense or"),
     ("replace(other, layers=())", "at least one layer, got ()"),
     ("replace(other, initializer='pytorch')", "initializer of kind Initializer, got '"),
     ("replace(other, dtype='int32')", "unknown dtype 'int32'; known: bfloat16"),

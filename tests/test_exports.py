@@ -183,4 +183,4 @@ def test_padding_is_part_of_the_page(run_of):
         run.recipe.model, layers=(Conv(2, 3, padding=1), Flatten(), Dense(10))
     )
     page = numpy_form.source_of(replace(run.recipe, model=padded), classifies=True)
-    assert 'x = conv(x, "conv_0", 1)' in page
+    assert 'x = conv(x, "conv_0", 1, 1)' in page

@@ -10,7 +10,7 @@ from jax.tree_util import keystr
 from jaxtyping import PyTree
 
 from cnnjax.base.arguments import at_least, function, instance_of, optional, settle
-from cnnjax.base.errors import InputError, shown
+from cnnjax.base.errors import InputError, expect, shown
 from cnnjax.training.algorithms import (
     ALGORITHMS,
     POSITIVE,
