@@ -19,7 +19,7 @@ from cnnjax.models.kinds import (
     MaxPool,
     Residual,
 )
-from cnnjax.models.stack import LayerRow, layer_rows
+from cnnjax.models.stack import layer_rows
 
 HEAD = '''"""{name}: a network trained by cnnjax, run by NumPy alone.
 
@@ -91,7 +91,8 @@ def source_of(recipe: Recipe, *, classifies: bool) -> str:
         )
     lines = [*_scaling(recipe.preprocessing)]
     rows = layer_rows(recipe.model)
-    back = {at - row.layer.over for at, row in enumerate(rows) if residual(row)}
+    layers = enumerate(row.layer for row in rows)
+    back = {at - one.over for at, one in layers if isinstance(one, Residual)}
     for at, row in enumerate(rows):
         lines += [f"x_{at} = x"] * (at in back)
         lines += _line(row.name, row.layer, at)
@@ -123,11 +124,6 @@ def _scaling(how: Any) -> list[str]:
                 "x = (x - low) / np.where(high > low, high - low, 1)",
             ]
     raise InputError(f"expected a preprocessing of ours for NumPy, got {how}")
-
-
-def residual(row: LayerRow) -> bool:
-    """Whether a layer adds the input of an earlier one."""
-    return isinstance(row.layer, Residual)
 
 
 def _line(name: str, layer: Any, at: int) -> list[str]:
