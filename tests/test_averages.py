@@ -161,7 +161,7 @@ def test_what_is_tested_and_kept_is_x_and_not_y():
     ended = run(experiment, on_state=lambda at: states.append(to_host(at.state)))
     last = states[-1]
     kept = kept_params(last)
-    assert largest_error(ended.params, kept) == 0.0
+    assert largest_error(ended.params, kept) <= 1e-6  # NumPy divides in another way
     assert largest_error(ended.params, last.params) > 1e-3
 
 

@@ -82,7 +82,7 @@ def group_norm(
 
 
 def axes_of(array: Array, *names: str) -> tuple[int, ...]:
-    """Return the shape of an array with these axes, or raise InputError."""
+    """Return the shape of an array with these axes. Raise InputError for another."""
     shape = getattr(array, "shape", None)  # a list has none
     axes = () if shape is None else shape
     got = array if shape is None else shape
