@@ -35,7 +35,7 @@ def main(args: list[str]) -> None:
     """Start, watch, and end with the status of the first that failed."""
     if not args:
         raise InputError("expected a script after --, as in -- scripts/train.py")
-    ours = Path(__file__).with_name(f"{args[0]}.py")
+    ours = Path(__file__).parent / f"{args[0]}.py"
     args = [str(ours), *args[1:]] if ours.is_file() else args
     expect("a script to start", args[0], Path(args[0]).is_file())
     with Stop() as stop, stop.deferred():

@@ -2,12 +2,11 @@
 
     python scripts/reproduce.py --data_dir=DIR --workdir=runs/reproduced
 
-What is finished in --workdir is not trained again: the same command resumes where it
-was stopped. Writes there report.md, report.html, pictures/ and results.json.
+What is finished in --workdir is not trained again: the same command resumes. Writes
+there report.md, report.html, pictures/ and results.json.
 
 --scale and --systems choose what is trained. The report tells of all that is finished
-in --workdir, of every system and both scales (of a run cut short by the quick scale
-only as long as none of all its epochs is), so that none replaces a fuller one.
+in --workdir (of a run cut short only as long as none of all its epochs is).
 """
 
 from __future__ import annotations
@@ -37,6 +36,7 @@ from cnnjax.studies.runner.campaign import Campaign
 from cnnjax.studies.runner.outlook import duration
 from cnnjax.telling.layout import wrap
 
+STOPPED = "stopped; the same command goes on where it stopped"
 QUICK = (
     "The quick scale cuts long runs short and leaves some out, so it never trains some "
     "of these figures; --scale=full does."
@@ -101,7 +101,7 @@ def main(args: list[str]) -> None:
         try:
             failed = [] if FLAGS.report_only else train(campaign, cores)
         except SystemExit:
-            program.say("stopped; the same command goes on where it stopped")
+            program.say(STOPPED, script="reproduce.py")
             raise
         campaign.report()
     print(f"report in {printable(str(to / 'report.md'))}")

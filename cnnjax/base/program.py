@@ -25,10 +25,16 @@ def name() -> str:
     return " ".join(_called) or Path(sys.argv[0]).name
 
 
-def say(line: str) -> None:
-    """Print one line to stderr, under this name; a stream that is gone is let be."""
+def say(line: str, *, script: str | None = None) -> None:
+    """Print one line to stderr, under this name; a stream that is gone is let be.
+
+    `script` is what says it, where that may be called from another program.
+    """
+    of = name() if _called or script is None else script
+    # In one piece: other programs may write to the same terminal.
     with contextlib.suppress(OSError, ValueError):
-        print(one_line(f"{name()}: {line}"), file=sys.stderr, flush=True)
+        sys.stderr.write(f"{one_line(f'{of}: {line}')}\n")
+        sys.stderr.flush()
 
 
 def words() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -14,11 +15,13 @@ import time
 from collections.abc import Sequence
 from typing import IO, NamedTuple
 
-from cnnjax.base.program import say
+from cnnjax.base import program
 from cnnjax.base.signals import NEVER, Stop
 from cnnjax.devices import proxies
 from cnnjax.devices.blame import Verdict, blame, is_stopped
 from cnnjax.devices.lifeline import Lifeline
+
+_say = functools.partial(program.say, script="launch_local.py")
 
 MARGIN_SECONDS = 10  # after the heartbeat time, until what has not ended is killed
 STOPPING_SECONDS = 60  # for all to save what they have
@@ -165,7 +168,7 @@ def watch(
             overdue = [i for i, process in enumerate(processes) if is_stopped(process)]
             verdict = blame(statuses, stopped=overdue)
             if verdict.lost:
-                say(f"{verdict.lost}; the others end, too")
+                _say(f"{verdict.lost}; the others end, too")
             for one in started:
                 one.lifeline.tell(verdict.lost or f"process {verdict.blamed[0]} failed")
             for index in overdue:
@@ -176,7 +179,7 @@ def watch(
             deadline = time.monotonic() + heartbeat_seconds + MARGIN_SECONDS
     late = [index for index, process in enumerate(processes) if process.poll() is None]
     for index in late:
-        say(f"process {index} has not ended in time, and is killed")
+        _say(f"process {index} has not ended in time, and is killed")
     return verdict if verdict.blamed else Verdict(late, 128 + signal.SIGKILL, "killed")
 
 
@@ -211,7 +214,7 @@ def tell_why(blamed: list[int], voice: Voice, started: list[Started]) -> None:
         if lines and lines[-1] not in said:
             said.append(lines[-1])
             if index:
-                say(f"process {index} failed, saying:")
+                _say(f"process {index} failed, saying:")
             print(b"\n".join(lines).decode(errors="replace"), file=sys.stderr)
     if not said:
-        say(f"process {blamed[0]} failed, saying nothing")
+        _say(f"process {blamed[0]} failed, saying nothing")
