@@ -1,6 +1,6 @@
 """Try settings, choose by a validation split, test the chosen one.
 
-    python scripts/sweep.py --sweep="l2=0,1e-4;batch_size=16,64" --workdir=runs/s
+    python scripts/sweep.py --sweep="l2=0,1e-4;b1=0.8,0.9" --workdir=runs/s
 
 Every combination is a run in a folder of its own. A part of the training examples is
 held out to choose by; the test examples are looked at once, at the end, for the chosen.
