@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -94,7 +94,7 @@ class Forwarding(MetaPathFinder, Loader):
     """Find a module under its old name."""
 
     def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self, name: str, path: Any, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return a spec whose loader is this object, if the module has moved."""
         return ModuleSpec(name, self) if name in MOVED else None
@@ -116,7 +116,7 @@ class Renaming(MetaPathFinder):
     """Give a module, as it is imported, a `__getattr__` that finds old names."""
 
     def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self, name: str, path: Any, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return the spec that the other finders find, with a loader that does so."""
         if name not in RENAMED:
