@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from cnnjax.base.arguments import (
     at_least,
@@ -50,7 +50,7 @@ class Recipe:
     label_smoothing: float = 0.0  # in training; the test measures the plain loss
     # What the loss of an example is multiplied by in training, by its class: see
     # `losses.balanced`.
-    class_weights: tuple[float, ...] | Literal["balanced", "none"] = "none"
+    class_weights: tuple[float, ...] | str = "none"  # "balanced": counted
     dataset: str  # the dataset of the publication
     split: Split = OFFICIAL
     num_train: int | None = None  # None: all training examples of the split
