@@ -294,6 +294,9 @@ def refuse_idle() -> None:
     expect("--workdir with --profile", workdir, kept or FLAGS.profile is None)
     alone = many == 1 or (FLAGS.profile is None and not FLAGS.tensorboard)
     expect("--num_seeds=1 with --tensorboard and --profile", many, alone)
+    every, patience = FLAGS.evaluate_every, FLAGS.patience
+    often = patience is None or 1 <= every <= patience
+    expect("--evaluate_every from 1 to --patience", every, often)
     if FLAGS.tensorboard:
         expect_one("--tensorboard", hint="use --callback, which process 0 calls")
     expect("several --num_seeds with --group_size", many, many > 1 or not grouped)

@@ -293,8 +293,8 @@ MUTANTS = (
         "never_cropped_at_the_end",
         "A crop never reaches the last row and column of the padded image.",
         "cnnjax/data/augmentation.py",
-        "2 * self.padding + 1)",
-        "2 * self.padding)",
+        "2 * padding + 1)",
+        "2 * padding)",
         AUGMENTATION,
     ),
     Mutant(

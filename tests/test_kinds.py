@@ -151,6 +151,14 @@ def test_a_normalization_of_bfloat16_sums_in_float32():
     np.testing.assert_allclose(np.asarray(found, np.float64), exact, atol=0.02)
 
 
+def test_what_a_scale_multiplies_is_what_its_gradient_is_made_of():
+    """Mistake: in bfloat16, the rows that the factored rule keeps are rounded again."""
+    x = jnp.asarray(RNG.normal(size=(4, 4, 2)), jnp.bfloat16)
+    layer, ones = GroupNorm(1), jnp.ones(2)
+    wide = layer.multiply("highest")(x.astype(jnp.float32), ones)
+    np.testing.assert_array_equal(layer.as_matrix(x), wide.reshape(16, 2))
+
+
 def forward(params, x):
     """Return the logits of the rich network by NumPy, in float64."""
     at = {row.name: row for row in layer_rows(MODEL)}

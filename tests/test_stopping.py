@@ -16,10 +16,12 @@ from cnnjax.base.errors import InputError
 from cnnjax.data.splits import HoldOut, divided
 from cnnjax.devices import to_host
 from cnnjax.experiments import groups
+from cnnjax.experiments.ended import state_like
 from cnnjax.experiments.experiment import keys_of, prepare
 from cnnjax.experiments.judging import make_test
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.runs import run
+from cnnjax.results.checkpoints.snapshot import named, restore, take
 from cnnjax.training.stopping import Best, better, is_over
 from cnnjax.types import Examples
 
@@ -152,6 +154,28 @@ def test_a_run_resumed_after_its_best_epoch_keeps_it():
     ended = run(experiment, resume=states[len(whole.records), 0])
     assert len(ended.records) == len(whole.records)  # it is not trained on
     jax.tree.map(np.testing.assert_array_equal, ended.params, whole.params)
+
+
+@pytest.mark.parametrize("every", [0, 3])
+def test_patience_needs_tests_that_are_frequent_enough(every):
+    """Mistake: to stop after epochs in which nobody looked."""
+    with pytest.raises(InputError, match="evaluate_every from 1 to 2, patience"):
+        run(experiment_of(), evaluate_every=every)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"schedule": "constant", "schedule_free": 0.9}]
+)
+def test_the_best_so_far_is_in_a_checkpoint(changes):
+    """Also where what is kept is computed from what is trained."""
+    experiment = experiment_of(epochs=3, **changes)
+    states = []
+    run(experiment, on_state=lambda at: states.append(take(at, experiment.keys)))
+    last = states[-1]
+    at = restore(last, like=state_like([experiment]), keys=experiment.keys)
+    assert at.best.epoch == last.facts["best"]["epoch"]
+    named_best = {f"best/{name}" for name in named(experiment.params)}
+    assert named_best == {name for name in last.arrays if name.startswith("best/")}
 
 
 def test_seeds_at_once_have_no_patience():

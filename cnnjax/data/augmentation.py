@@ -48,10 +48,7 @@ class RandomCrop:
         self, image: Num[Array, "height width channels"], key: Key[Array, ""]
     ) -> Num[Array, "height width channels"]:
         """Return the shifted image."""
-        side = (self.padding, self.padding)
-        padded = jnp.pad(image, (side, side, (0, 0)), mode="reflect")
-        top, left = jax.random.randint(key, (2,), 0, 2 * self.padding + 1)
-        return lax.dynamic_slice(padded, (top, left, 0), image.shape)
+        return _cropped(image, key, padding=self.padding, mode="reflect")
 
 
 @dataclass(frozen=True)
@@ -71,10 +68,15 @@ class RandomShift:
         self, image: Num[Array, "height width channels"], key: Key[Array, ""]
     ) -> Num[Array, "height width channels"]:
         """Return the shifted image."""
-        side = (self.most, self.most)
-        padded = jnp.pad(image, (side, side, (0, 0)))
-        top, left = jax.random.randint(key, (2,), 0, 2 * self.most + 1)
-        return lax.dynamic_slice(padded, (top, left, 0), image.shape)
+        return _cropped(image, key, padding=self.most, mode="constant")
+
+
+def _cropped(image: Array, key: Key[Array, ""], *, padding: int, mode: str) -> Array:
+    """Return any crop of the old size from an image padded on every side."""
+    side = (padding, padding)
+    padded = jnp.pad(image, (side, side, (0, 0)), mode=mode)
+    top, left = jax.random.randint(key, (2,), 0, 2 * padding + 1)
+    return lax.dynamic_slice(padded, (top, left, 0), image.shape)
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,8 @@ def prepare(
     check_shapes(recipe, dataset)
     check_pixels(recipe, train_examples.inputs, part="training")
     check_pixels(recipe, test_examples.inputs, part="test")
+    if validation is not None:
+        check_pixels(recipe, validation.inputs, part="validation")
     num_examples = len(train_examples.labels)
     batch_size = num_examples if recipe.batch_size is None else recipe.batch_size
     loop = LoopConfig(

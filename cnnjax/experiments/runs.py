@@ -9,6 +9,7 @@ from typing import NamedTuple, get_args
 
 from cnnjax.base.arguments import at_least, function, instance_of, named, optional
 from cnnjax.base.clock import Clock, given_or_new
+from cnnjax.base.errors import expect
 from cnnjax.data.dataset import Dataset
 from cnnjax.experiments.experiment import Experiment, prepare
 from cnnjax.experiments.groups import examples_of, of_all, runs_of
@@ -117,8 +118,14 @@ def run_group(
 
     `updates` is the result of `compile_group` for a group of this size. Each experiment
     calls `on_epoch(index in the group, record)`.
+
+    Raises:
+        InputError: with patience, an `evaluate_every` that is 0 or longer.
     """
     one, runs = group[0], runs_of(group)
+    if (patience := one.loop.patience) is not None:
+        seen = 1 <= evaluate_every <= patience  # else nothing says when to stop
+        expect(f"evaluate_every from 1 to {patience}, patience", evaluate_every, seen)
     with clock.part("compile"):
         looks = [make_test(looked_at(experiment)) for experiment in group]
         tests = looks if one.validation is None else list(map(make_test, group))

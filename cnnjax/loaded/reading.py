@@ -28,6 +28,7 @@ MOST_BYTES = 2**31  # of params.safetensors
 FILE = "params.safetensors"
 # Of a checkpoint's arrays: the parameters, or their average where the run has one.
 STATE, AVERAGE = "state/params", "state/opt_state/average"
+BEST = "best"  # with patience: the best so far
 STEPS = "state/opt_state/z"  # of an optimizer without a schedule
 
 
@@ -134,6 +135,8 @@ def _from_checkpoint(folder: Path, settings: Settings) -> tuple[PyTree, str]:
     arrays = found.snapshot.arrays
     optimizer = settings.recipe.optimizer
     place = STATE if optimizer.average_decay is None else AVERAGE
+    if best := _below(arrays, BEST):
+        return nested(best), f"{CHECKPOINTS}/{found.name}"
     own = _below(arrays, place)
     if (beta := optimizer.schedule_free) is not None:
         steps = _below(arrays, STEPS)

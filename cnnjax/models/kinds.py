@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from cnnjax.base.arguments import at_least, settle, single
+from cnnjax.base.trees import widen
 from cnnjax.models import layers
 from cnnjax.models.functions import (
     Activation,
@@ -166,8 +167,11 @@ class GroupNorm:
         return layers.group_norm(x, groups=self.groups, eps=self.eps)
 
     def as_matrix(self, x: Array) -> Array:
-        """Return what the scales multiply: [positions, channels]."""
-        return self.normalized(x).reshape(-1, x.shape[-1])
+        """Return what the scales multiply: [positions, channels], as `multiply` does.
+
+        In float32 or wider: of bfloat16 the normalized example is not rounded again.
+        """
+        return self.normalized(widen(x)).reshape(-1, x.shape[-1])
 
 
 def scales(layer: Layer) -> bool:

@@ -212,6 +212,6 @@ def train_seeds(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> T
 
 def train(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> Told:
     """Train one seed or several: see `train_one` and `train_seeds`."""
-    how.watchers.say = teller.say
+    how = how._replace(watchers=how.watchers.telling(teller.say))
     train_all = train_seeds if journal.seeds[1:] else train_one
     return train_all(journal, keeper, teller, how)

@@ -37,10 +37,9 @@ class Watchers:
         """Ask nobody yet; `say` prints a line."""
         self._watchers, self.say = list(watchers), say
 
-    @property
-    def any(self) -> bool:
-        """Whether anybody looks on."""
-        return bool(self._watchers)
+    def telling(self, say: Callable[[str], None]) -> Watchers:
+        """Return the same watchers, who are told of by `say`."""
+        return Watchers(self._watchers, say=say)
 
     def start(self, config: Mapping[str, Any], step: int) -> None:
         """Tell that training begins, or goes on after so many updates."""

@@ -82,6 +82,5 @@ def kept_params(state: TrainState) -> Params:
     """Return the parameters to test and to keep: their average, if there is one."""
     own = state.opt_state
     if isinstance(own, optax.contrib.ScheduleFreeState):
-        # A weight that is traced like this one would be another, in bfloat16.
         return optax.contrib.schedule_free_eval_params(own, state.params)
     return own.average if isinstance(own, Averaged) else state.params

@@ -7,18 +7,7 @@ from typing import Any
 from cnnjax.base.errors import InputError
 from cnnjax.data.preprocessing import Identity, MinMaxPerImage, Standardize
 from cnnjax.experiments.recipe import Recipe
-from cnnjax.models.kinds import (
-    Activation,
-    AvgPool,
-    Conv,
-    Dense,
-    Dropout,
-    Flatten,
-    GlobalAvgPool,
-    GroupNorm,
-    MaxPool,
-    Residual,
-)
+from cnnjax.models import kinds
 from cnnjax.models.stack import layer_rows
 
 HEAD = '''"""{name}: a network trained by cnnjax, run by NumPy alone.
@@ -92,7 +81,7 @@ def source_of(recipe: Recipe, *, classifies: bool) -> str:
     lines = [*_scaling(recipe.preprocessing)]
     rows = layer_rows(recipe.model)
     layers = enumerate(row.layer for row in rows)
-    back = {at - one.over for at, one in layers if isinstance(one, Residual)}
+    back = {at - one.over for at, one in layers if isinstance(one, kinds.Residual)}
     for at, row in enumerate(rows):
         lines += [f"x_{at} = x"] * (at in back)
         lines += _line(row.name, row.layer, at)
@@ -128,24 +117,24 @@ def _scaling(how: Any) -> list[str]:
 
 def _line(name: str, layer: Any, at: int) -> list[str]:
     match layer:
-        case Conv(padding=padding, stride=stride):
+        case kinds.Conv(padding=padding, stride=stride):
             return [f'x = conv(x, "{name}", {padding}, {stride})']
-        case GroupNorm(groups, eps):
+        case kinds.GroupNorm(groups, eps):
             return [f'x = group_norm(x, "{name}", {groups}, {eps!r})']
-        case AvgPool(window):
+        case kinds.AvgPool(window):
             return [f"x = blocks(x, {window}).mean(axis=(2, 4))"]
-        case GlobalAvgPool():
+        case kinds.GlobalAvgPool():
             return ["x = x.mean(axis=(1, 2))"]
-        case Residual(over):
+        case kinds.Residual(over):
             return [f"x = x + x_{at - over}"]
-        case Dense():
+        case kinds.Dense():
             return [f'x = dense(x, "{name}")']
-        case MaxPool(window):
+        case kinds.MaxPool(window):
             return [f"x = blocks(x, {window}).max(axis=(2, 4))"]
-        case Activation(function):
+        case kinds.Activation(function):
             return [f"x = {FUNCTIONS[function]}"]
-        case Flatten():
+        case kinds.Flatten():
             return ["x = x.reshape(len(x), -1)"]
-        case Dropout():
+        case kinds.Dropout():
             return []
     raise InputError(f"expected a layer of ours for NumPy, got {layer}")

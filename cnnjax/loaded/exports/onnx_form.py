@@ -16,18 +16,7 @@ from jaxtyping import Array, Float, Num
 from cnnjax.base.errors import InputError
 from cnnjax.data.preprocessing import Identity, MinMaxPerImage, Standardize
 from cnnjax.loaded import LoadedRun
-from cnnjax.models.kinds import (
-    Activation,
-    AvgPool,
-    Conv,
-    Dense,
-    Dropout,
-    Flatten,
-    GlobalAvgPool,
-    GroupNorm,
-    MaxPool,
-    Residual,
-)
+from cnnjax.models import kinds
 from cnnjax.models.layers import ACTIVATIONS
 from cnnjax.models.stack import layer_rows
 
@@ -73,7 +62,7 @@ def batched(
     for row in layer_rows(run.recipe.model):
         weights, layer = run.params.get(row.name, {}), row.layer
         seen.append(x)
-        if isinstance(layer, Residual):
+        if isinstance(layer, kinds.Residual):
             x = x + seen[-1 - layer.over]
             continue
         kernel = weights.get("kernel", weights.get("scale"))
@@ -98,32 +87,32 @@ def _scaled(x: Array, how: Any) -> Array:
 
 def _applied(x: Array, layer: Any, kernel: Any, bias: Any) -> Array:
     match layer:
-        case Conv(padding=padding, stride=stride):
+        case kinds.Conv(padding=padding, stride=stride):
             form, around = ("NHWC", "HWIO", "NHWC"), [(padding, padding)] * 2
             out = lax.conv_general_dilated(
                 x, kernel, (stride, stride), around, dimension_numbers=form
             )
             return out + bias.reshape(1, 1, 1, -1)
-        case Dense():
+        case kinds.Dense():
             return x @ kernel + bias.reshape(1, -1)
-        case MaxPool(window):
+        case kinds.MaxPool(window):
             return _blocks(x, window).max((2, 4))
-        case AvgPool(window):
+        case kinds.AvgPool(window):
             return _blocks(x, window).mean((2, 4))
-        case GlobalAvgPool():
+        case kinds.GlobalAvgPool():
             return x.mean((1, 2))
-        case GroupNorm(groups, eps):
+        case kinds.GroupNorm(groups, eps):
             wide = x.reshape(x.shape[0], -1, groups, x.shape[-1] // groups)
             mean = wide.mean((1, 3), keepdims=True)
             variance = jnp.square(wide - mean).mean((1, 3), keepdims=True)
             normal = ((wide - mean) / jnp.sqrt(variance + eps)).reshape(x.shape)
             shape = (1,) * (x.ndim - 1) + (-1,)
             return normal * kernel.reshape(shape) + bias.reshape(shape)
-        case Activation(name):
+        case kinds.Activation(name):
             return ACTIVATIONS[name](x)
-        case Flatten():
+        case kinds.Flatten():
             return x.reshape(x.shape[0], -1)
-        case Dropout():
+        case kinds.Dropout():
             return x
     raise InputError(f"expected a layer of ours for ONNX, got {layer}")
 

@@ -16,7 +16,6 @@ from jaxtyping import PyTree
 
 from cnnjax.base.errors import InputError, expect
 from cnnjax.devices import to_host
-from cnnjax.training.averages import kept_params
 from cnnjax.training.loop import LoopKeys, LoopState
 from cnnjax.training.loop import take as take_run
 from cnnjax.training.records import EpochRecord
@@ -66,7 +65,7 @@ def restore(snapshot: Snapshot, *, like: TrainState, keys: LoopKeys) -> LoopStat
         expect("a checkpoint of the same seed and random keys", name, same)
     best = None
     if facts.get("best") is not None:
-        best = Best(like_tree(kept_params(like), arrays, "best"), **facts["best"])
+        best = Best(like_tree(like.params, arrays, "best"), **facts["best"])
     return LoopState(
         state=like_tree(like, arrays, "state"),
         steps=_metrics(arrays, "steps"),
