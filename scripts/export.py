@@ -4,7 +4,9 @@
 
 stablehlo: the forward pass for CPU, CUDA and TPU, as jax.export writes it; safetensors:
 the parameters; numpy: the weights, and a page of NumPy that runs them; onnx: by
-jax2onnx, which is an extra. Each is loaded again in a fresh process, and compared.
+jax2onnx, which is an extra; train_step: the training step as StableHLO, with the state
+of the newest checkpoint, to go on elsewhere. Each is loaded again in a fresh process,
+and compared.
 """
 
 from __future__ import annotations
@@ -25,9 +27,10 @@ from cnnjax.results.folders import folder_named
 from cnnjax.telling.loaded import loaded_text
 
 FLAGS = flags.FLAGS
-DEFAULT = [name for name in FORMATS if name != "onnx"]
+DEFAULT = [name for name in FORMATS if name not in ("onnx", "train_step")]
 flags.DEFINE_string("to", None, "Folder for the files. Default: WORKDIR/exported.")
 flags.DEFINE_list("formats", DEFAULT, f"Which, of {', '.join(FORMATS)}.")
+flags.DEFINE_string("data_dir", None, "For train_step: folder of your data files.")
 flags.DEFINE_integer("seed", None, "Which seed, of a run of several.", lower_bound=0)
 
 
@@ -41,7 +44,7 @@ def main(args: list[str]) -> None:
     to = FLAGS.to or str(Path(args[0]) / "exported")
     print(loaded_text(run), end="\n\n", flush=True)
     for name in FLAGS.formats:
-        (made,) = export_run(run, folder_named(to), [name])
+        (made,) = export_run(run, folder_named(to), [name], data_dir=FLAGS.data_dir)
         files = ", ".join(path.name for path in made.files)
         same = "the same bits" if made.error == 0 else f"within {made.error:.0e}"
         print(f"{name:12} {files}: loaded again, {same}", flush=True)

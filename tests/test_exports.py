@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 
 import jax
 import numpy as np
+import optax
 import pytest
 from jax import export
+from safetensors.numpy import load_file
 from test_loaded import small, trained
 
 from cnnjax.base.errors import InputError
@@ -18,11 +21,18 @@ from cnnjax.experiments.experiment import prepare
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipes import RECIPES
 from cnnjax.laws.comparison import largest_error
-from cnnjax.loaded import load_run
-from cnnjax.loaded.exports import checked, export_run, numpy_form, onnx_form, stablehlo
+from cnnjax.loaded import load_run, parts
+from cnnjax.loaded.exports import (
+    export_run,
+    formats,
+    fresh,
+    numpy_form,
+    onnx_form,
+    stablehlo,
+)
 from cnnjax.loaded.inputs import examples_to_try
 from cnnjax.models.stack import Activation, Conv, Dense, Flatten
-from cnnjax.results.checkpoints.snapshot import like_tree
+from cnnjax.results.checkpoints.snapshot import like_tree, named
 from cnnjax.training.step import init_state, make_train_step
 from cnnjax.types import Batch
 
@@ -82,15 +92,14 @@ def test_a_training_step_is_that_of_the_library():
     """Parameters, optimizer state and loss, over three updates."""
     recipe, dataset = small("adam_cosine_cnn")
     experiment = prepare(override(recipe, strategy="jit"), dataset)
-    content, first = stablehlo.train_step(experiment)
-    program = export.deserialize(bytearray(content))
+    program = stablehlo.train_step(experiment)
     assert program.platforms == ("cpu", "cuda", "tpu")
     state = init_state(experiment.params, experiment.optimizer)
     step = jax.jit(
         make_train_step(experiment.strategy.value_and_grad, experiment.optimizer)
     )
     inputs, labels = (part[:8] for part in experiment.train)
-    leaves = first
+    leaves = stablehlo.leaves_of(state)
     for _ in range(3):
         leaves, loss = program.call(leaves, inputs, labels, np.uint32(0))
         batch = Batch(inputs, labels, weights=np.ones(8, np.float32), keys=None)
@@ -99,6 +108,49 @@ def test_a_training_step_is_that_of_the_library():
     exported = like_tree(state, leaves, "state")
     assert largest_error(exported.params, state.params) <= 1e-6
     assert int(exported.step) == int(state.step) == 3
+
+
+def test_a_training_step_goes_on_where_the_run_was(run_of, tmp_path, monkeypatch):
+    """With its momenta and its count of updates; dropout and augmentation keyed."""
+    run = run_of("sgd_dropout_cnn")
+    _, dataset = small("sgd_dropout_cnn")
+    monkeypatch.setattr(parts, "load_dataset", lambda *_, **__: dataset)
+    (made,) = export_run(run, tmp_path, ["train_step"])
+    assert made.error <= 1e-5
+    state = load_file(tmp_path / "state.safetensors")
+    assert state["state/step"] == 5  # 40 examples, batches of 8
+    for name, leaf in named(run.params).items():
+        np.testing.assert_array_equal(state[f"state/params/{name}"], leaf)
+
+
+def test_a_training_step_needs_a_checkpoint(run_of, tmp_path, monkeypatch):
+    run = run_of("sgd_dropout_cnn")
+    _, dataset = small("sgd_dropout_cnn")
+    monkeypatch.setattr(parts, "load_dataset", lambda *_, **__: dataset)
+    copy = shutil.copytree(run.path, tmp_path / "run")
+    shutil.rmtree(copy / "checkpoints")
+    with pytest.raises(InputError, match="run has no checkpoint to go on from"):
+        export_run(load_run(copy), tmp_path / "to", ["train_step"])
+
+
+def test_a_step_that_is_not_the_librarys_is_refused(run_of, tmp_path, monkeypatch):
+    """Mistake: the program updates with a gradient of half the size."""
+    run, (_, dataset) = run_of("sgd_dropout_cnn"), small("sgd_dropout_cnn")
+    monkeypatch.setattr(parts, "load_dataset", lambda *_, **__: dataset)
+    make = stablehlo.train_step
+
+    def wrong(experiment):
+        init, update = experiment.optimizer
+
+        def halved(gradient, *state):
+            return update(jax.tree.map(lambda leaf: leaf / 2, gradient), *state)
+
+        optimizer = optax.GradientTransformation(init, halved)
+        return make(experiment._replace(optimizer=optimizer))
+
+    monkeypatch.setattr(stablehlo, "train_step", wrong)
+    with pytest.raises(InputError, match="train_step: .* something else"):
+        export_run(run, tmp_path, ["train_step"])
 
 
 def test_an_export_that_computes_something_else_is_refused(
@@ -139,7 +191,7 @@ def test_unknown_formats_and_other_types_are_refused(run_of, tmp_path):
     half = replace(run.recipe, model=replace(run.recipe.model, dtype="bfloat16"))
     with pytest.raises(InputError, match="a network in float32 for NumPy, got bfloat"):
         numpy_form.source_of(half, classifies=True)
-    assert set(checked.READERS) == set(checked.FORMATS)
+    assert set(fresh.READERS) == set(formats.FORMATS)
 
 
 def test_a_layer_of_another_kind_is_refused(run_of):

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 from batches import TINY, random_dataset
+from safetensors.numpy import load_file
 from sklearn import metrics
 
 import cnnjax
@@ -29,6 +30,7 @@ from cnnjax.experiments.runs import run
 from cnnjax.laws.comparison import largest_error
 from cnnjax.loaded import load_run
 from cnnjax.loaded.evaluation import Evaluation
+from cnnjax.loaded.exports import export_run
 from cnnjax.results.checkpoints.keeper import Keeper
 from cnnjax.results.checkpoints.policy import Every
 from cnnjax.results.checkpoints.store import Store
@@ -422,15 +424,22 @@ def test_intervals_are_within_the_shares_that_can_be():
     assert classification.wilson(5, 5)[1] == pytest.approx(1.0)
 
 
-def test_the_page_about_using_runs(learned, tmp_path, monkeypatch, capsys):
+def test_the_page_about_using_runs(learned, digits, tmp_path, monkeypatch, capsys):
     page = (Path(__file__).parent.parent / "docs" / "using.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    code, step = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     shutil.copytree(learned[1], tmp_path / "runs" / "digits")
     monkeypatch.chdir(tmp_path)
     exec(code, {})
     first, *_ = capsys.readouterr().out.splitlines()
     accuracy = learned[0].test["accuracy"]
     assert first == f"2 2 {accuracy}"
+    export_run(load_run("runs/digits"), Path("exported"), ["train_step"])
+    inputs, labels = (part[:8] for part in digits.train)
+    held = {"inputs": inputs, "labels": labels}
+    exec(step, held)
+    before = load_file("exported/state.safetensors")["state/step"]
+    assert held["state"]["state/step"] == before + 1
+    assert 0 < held["loss"] < 2.3
 
 
 def test_devices_are_not_needed_to_predict(learned):

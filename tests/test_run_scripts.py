@@ -128,6 +128,13 @@ def test_an_export_is_told(call, folder):
     ]
 
 
+def test_a_training_step_is_exported(call, folder):
+    """Momentum, and the data set read again."""
+    text = lines_of(call("export", "run", "--to=step", "--formats=train_step"))
+    said = "train_step   step.stablehlo, state.safetensors: loaded again, "
+    assert text[-2].startswith(said)
+
+
 @pytest.mark.parametrize(
     ("call_of", "said"),
     [

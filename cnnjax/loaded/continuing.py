@@ -15,6 +15,7 @@ from cnnjax.results.checkpoints.snapshot import restore
 from cnnjax.results.checkpoints.store import Store
 from cnnjax.results.folders import shown_path
 from cnnjax.results.workdir import CHECKPOINTS
+from cnnjax.training.loop import LoopState
 
 
 def go_on(folder: Path, settings: Settings, longer: Experiment, *, done: int) -> Run:
@@ -34,12 +35,22 @@ def go_on(folder: Path, settings: Settings, longer: Experiment, *, done: int) ->
             f"the learning rate of {where} depends on its {before} epochs: it cannot "
             f"go on to {epochs}"
         )
+    at = newest_state(folder, settings, longer)
+    return run(switch_in(longer, settings.faults), resume=at)
+
+
+def newest_state(folder: Path, settings: Settings, experiment: Experiment) -> LoopState:
+    """Return where the newest good checkpoint of a run was; of one seed.
+
+    Raises:
+        InputError: there is none, or it is of another network.
+    """
+    where = shown_path(folder)
     damaged: list[str] = []
     store = Store(folder / CHECKPOINTS, sweep=False)
     found = store.newest(on_damaged=damaged.append)
     if found is None or settings.seeds[1:]:
         why = f" ({'; '.join(damaged)})" if damaged else ""
         raise InputError(f"{where} has no checkpoint to go on from{why}")
-    like = state_like([longer])
-    at = restore(found.snapshot, like=like, keys=longer.keys)
-    return run(switch_in(longer, settings.faults), resume=at)
+    like = state_like([experiment])
+    return restore(found.snapshot, like=like, keys=experiment.keys)

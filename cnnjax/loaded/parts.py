@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 
+from cnnjax.base.arguments import instance_of, optional
 from cnnjax.base.errors import InputError
+from cnnjax.data import load_dataset
 from cnnjax.data.dataset import Dataset
+from cnnjax.data.fingerprints import changed, fingerprint
 from cnnjax.data.splits import divided
 from cnnjax.experiments.experiment import keys_of
 from cnnjax.experiments.recipe import Recipe
+from cnnjax.loaded.reading import Settings
+from cnnjax.results.folders import shown_path
 from cnnjax.types import Examples
 
 Part = Literal["test", "train", "validation", "all"]
 PARTS = get_args(Part)
+
+
+def data_of(
+    path: Path, settings: Settings, given: Dataset | None, data_dir: str | None
+) -> Dataset:
+    """Return the data set that is given, or that of the run, read again.
+
+    Raises:
+        InputError: it is missing, or is not what it was when the run was trained.
+    """
+    optional(instance_of(Dataset))("dataset (see load_dataset)", given)
+    if given is not None:
+        return given
+    dataset = load_dataset(settings.recipe.dataset, data_dir=data_dir)
+    before = settings.data
+    told = changed(before, fingerprint(dataset)) if before else None
+    if told is not None:
+        raise InputError(
+            f"{shown_path(path)} was trained on other data: {told}; name the data set "
+            "to use it all the same"
+        )
+    return dataset
 
 
 def examples_of(recipe: Recipe, dataset: Dataset, seed: int, part: Part) -> Examples:

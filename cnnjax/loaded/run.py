@@ -10,12 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Num
 
-from cnnjax.base.arguments import instance_of, named, optional
-from cnnjax.base.errors import InputError, expect
-from cnnjax.data import load_dataset
+from cnnjax.base.arguments import named
+from cnnjax.base.errors import expect
 from cnnjax.data.checks import check_dataset
 from cnnjax.data.dataset import Dataset
-from cnnjax.data.fingerprints import changed, fingerprint
 from cnnjax.experiments.experiment import Experiment, objective_of, prepare
 from cnnjax.experiments.judging import make_test
 from cnnjax.experiments.matching import check_pixels, check_shapes
@@ -23,16 +21,17 @@ from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipe import Recipe
 from cnnjax.experiments.runs import Run
 from cnnjax.gradients.objective import Objective
-from cnnjax.loaded.continuing import go_on
+from cnnjax.loaded.continuing import go_on, newest_state
 from cnnjax.loaded.evaluation import Evaluation, outputs_of
 from cnnjax.loaded.inputs import as_examples, is_single
-from cnnjax.loaded.parts import PARTS, Part, examples_of
+from cnnjax.loaded.parts import PARTS, Part, data_of, examples_of
 from cnnjax.loaded.reading import Settings, choose_seed, read_params, read_settings
 from cnnjax.models.stack import layer_rows
 from cnnjax.results.fields import field, read_epochs, read_result
 from cnnjax.results.folders import folder_named, shown_path
 from cnnjax.results.schema import RESULT
 from cnnjax.strategies import NO_OPTIONS, Options
+from cnnjax.training.loop import LoopState
 from cnnjax.types import Params
 
 
@@ -129,17 +128,7 @@ class LoadedRun(NamedTuple):
             InputError: the data set is missing, does not fit, or has changed since.
         """
         named(PARTS)("part", part)
-        optional(instance_of(Dataset))("dataset (see load_dataset)", dataset)
-        if dataset is None:
-            dataset = load_dataset(self.recipe.dataset, data_dir=data_dir)
-            before = self.settings.data
-            told = changed(before, fingerprint(dataset)) if before else None
-            if told is not None:
-                raise InputError(
-                    f"{shown_path(self.path)} was trained on other data: {told}; name "
-                    "the data set to evaluate on it all the same"
-                )
-        dataset = check_dataset(dataset)
+        dataset = check_dataset(data_of(self.path, self.settings, dataset, data_dir))
         check_shapes(self.recipe, dataset)
         examples = examples_of(self.recipe, dataset, self.seed, part)
         check_pixels(self.recipe, examples.inputs, part=part)
@@ -172,12 +161,23 @@ class LoadedRun(NamedTuple):
 
         Raises:
             InputError: fewer epochs than are done, no checkpoint to go on from, or data
-                that is missing or does not fit.
+                that is missing, has changed since, or does not fit.
         """
-        if dataset is None:
-            dataset = load_dataset(self.recipe.dataset, data_dir=data_dir)
+        dataset = data_of(self.path, self.settings, dataset, data_dir)
         longer = self._prepared(override(self.recipe, epochs=epochs), dataset)
         return go_on(self.path, self.settings, longer, done=len(self.epochs))
+
+    def training(
+        self, dataset: Dataset | None = None, *, data_dir: str | None = None
+    ) -> tuple[Experiment, LoopState]:
+        """Return its experiment once more, and the newest state that it has kept.
+
+        Raises:
+            InputError: as `continue_`.
+        """
+        dataset = data_of(self.path, self.settings, dataset, data_dir)
+        experiment = self._prepared(self.recipe, dataset)
+        return experiment, newest_state(self.path, self.settings, experiment)
 
     def _of(self, outputs: np.ndarray) -> Evaluation:
         none = np.zeros(len(outputs), int)

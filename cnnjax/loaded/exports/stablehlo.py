@@ -19,7 +19,7 @@ from cnnjax.loaded import LoadedRun
 from cnnjax.results.checkpoints.snapshot import like_tree, named
 from cnnjax.strategies import make_strategy
 from cnnjax.training.step import init_state, make_train_step
-from cnnjax.types import Batch
+from cnnjax.types import Batch, TrainState
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -47,18 +47,38 @@ def forward_of(run: LoadedRun) -> Any:
     return forward
 
 
-def train_step(experiment: Experiment) -> tuple[bytes, dict[str, np.ndarray]]:
-    """Return `step(state, inputs, labels, seed) -> (state, loss)`, and a first state.
+def train_step(experiment: Experiment) -> export.Exported:
+    """Return `step(state, inputs, labels, seed) -> (state, loss)`, for any batch size.
 
-    `state` is a dictionary of arrays by name: parameters, optimizer state, number of
-    updates. The gradient is the mean over the examples, by the strategy `jit`; `seed`
-    (uint32) is of the keys for dropout.
+    `state` is a dictionary of arrays by name (`leaves_of`): parameters, optimizer
+    state, number of updates. The gradient is the mean over the examples, by the
+    strategy `jit`; `seed` (uint32) is of the keys for dropout and augmentation.
     """
+    first = leaves_of(init_state(experiment.params, experiment.optimizer))
+    (count,) = export.symbolic_shape("examples")
+    inputs, labels = experiment.train
+    specs = (
+        {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in first.items()},
+        jax.ShapeDtypeStruct((count, *inputs.shape[1:]), inputs.dtype),
+        jax.ShapeDtypeStruct((count, *labels.shape[1:]), labels.dtype),
+        jax.ShapeDtypeStruct((), jnp.uint32),
+    )
+    return export.export(train_step_of(experiment), platforms=PLATFORMS)(*specs)
+
+
+def leaves_of(state: TrainState) -> dict[str, np.ndarray]:
+    """Return a state as the exported step takes it: arrays by name."""
+    return {k: np.asarray(v) for k, v in named({"state": state}).items()}
+
+
+def train_step_of(experiment: Experiment) -> Any:
+    """Return the step that is exported, jitted."""
     strategy = make_strategy("jit", experiment.objective)
     step = make_train_step(strategy.value_and_grad, experiment.optimizer)
     state = init_state(experiment.params, experiment.optimizer)
     keyed = experiment.recipe.needs_keys
 
+    @jax.jit
     def flat(
         leaves: Mapping[str, Any], inputs: Array, labels: Array, seed: Array
     ) -> tuple[dict[str, Any], Array]:
@@ -68,14 +88,4 @@ def train_step(experiment: Experiment) -> tuple[bytes, dict[str, np.ndarray]]:
         after, metrics = step(like_tree(state, leaves, "state"), batch)
         return named({"state": after}), metrics.means["loss"]
 
-    first = {k: np.asarray(v) for k, v in named({"state": state}).items()}
-    (count,) = export.symbolic_shape("examples")
-    inputs, labels = experiment.train
-    specs = (
-        {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in first.items()},
-        jax.ShapeDtypeStruct((count, *inputs.shape[1:]), inputs.dtype),
-        jax.ShapeDtypeStruct((count, *labels.shape[1:]), labels.dtype),
-        jax.ShapeDtypeStruct((), jnp.uint32),
-    )
-    program = export.export(jax.jit(flat), platforms=PLATFORMS)(*specs)
-    return bytes(program.serialize()), first
+    return flat
