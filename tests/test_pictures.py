@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from cnnjax.base.errors import InputError
-from cnnjax.data import pictures
+from cnnjax.data import drawn as drawing
+from cnnjax.data import load_dataset, pictures
 
 SHAPE = (28, 28, 1)
 
@@ -33,7 +34,7 @@ def centre_of(image: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("way", own_digits.WAYS)
 def test_a_digit_is_scaled_and_centred_as_in_mnist(way):
     """Its longer side has 20 of 28 pixels, its mass is in the middle, on black."""
-    image = pictures.as_digit(drawn(**way), SHAPE)
+    image = drawing.as_digit(drawn(**way), SHAPE)
     assert (image.shape, image.dtype) == (SHAPE, np.uint8)
     rows, columns = (np.flatnonzero(image.any(axis=axis)) for axis in ((1, 2), (0, 2)))
     sides = [int(side[-1] - side[0] + 1) for side in (rows, columns)]
@@ -45,17 +46,46 @@ def test_a_digit_is_scaled_and_centred_as_in_mnist(way):
 
 
 def test_polarity_place_and_size_make_little_difference():
-    one = pictures.as_digit(drawn(), SHAPE).astype(float)
+    one = drawing.as_digit(drawn(), SHAPE).astype(float)
     for way in ({"dark_ground": True}, {"at": (0.2, 0.1), "high": 0.5}, {"side": 500}):
-        other = pictures.as_digit(drawn(**way), SHAPE).astype(float)
+        other = drawing.as_digit(drawn(**way), SHAPE).astype(float)
         assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.95, way
+
+
+def nearest_classes(images: np.ndarray, known) -> np.ndarray:
+    own, others = (x.reshape(len(x), -1) / 255.0 for x in (images, known.inputs))
+    return known.labels[[np.square(others - one).sum(1).argmin() for one in own]]
+
+
+def test_a_digit_is_made_like_those_of_scikit_learn():
+    """It fills 8 x 8 blocks of ink; the nearest of theirs is mostly the same digit."""
+    known = load_dataset("digits").train
+    digits, _, contents = zip(*own_digits.all_digits(), strict=True)
+    pictures_of = [
+        np.asarray(Image.open(io.BytesIO(c)).convert("RGB")) for c in contents
+    ]
+    make = drawing.preparation_of("digits", SHAPE)
+    images = np.stack([make(picture, SHAPE) for picture in pictures_of])
+    assert (images.shape[1:], images.dtype) == (SHAPE, np.uint8)
+    as_theirs = (nearest_classes(images, known) == digits).mean()
+    like_mnist = np.stack([drawing.as_digit(p, SHAPE) for p in pictures_of])
+    assert as_theirs > 0.75
+    assert (nearest_classes(like_mnist, known) == digits).mean() < 0.6
+    assert images.mean() > 0.9 * known.inputs.mean()
+
+
+def test_how_pictures_are_prepared_follows_from_the_data():
+    assert drawing.preparation_of("mnist", SHAPE) is drawing.as_digit
+    assert drawing.preparation_of("digits", SHAPE) is drawing.as_coarse_digit
+    assert drawing.preparation_of("digits", SHAPE, raw=True) is pictures.as_image
+    assert drawing.preparation_of("cifar10", (32, 32, 3)) is pictures.as_image
 
 
 def test_specks_do_not_move_a_digit():
     dirty = np.array(drawn())
     dirty[4:7, 4:7] = 0
     np.testing.assert_array_equal(
-        pictures.as_digit(dirty, SHAPE), pictures.as_digit(drawn(), SHAPE)
+        drawing.as_digit(dirty, SHAPE), drawing.as_digit(drawn(), SHAPE)
     )
 
 
@@ -63,7 +93,7 @@ def test_a_picture_of_one_shade_is_refused():
     for shade in (0, 128, 255):
         flat = np.full((40, 40, 3), shade, np.uint8)
         with pytest.raises(InputError, match="something drawn, got a picture of one"):
-            pictures.as_digit(flat, SHAPE)
+            drawing.ink_of(flat)
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (20, 24, 1)])
@@ -77,7 +107,7 @@ def test_a_picture_is_scaled_to_the_network(shape):
 
 @pytest.mark.parametrize("shape", [(5,), (8, 8, 2)])
 def test_a_network_without_images_is_refused(shape):
-    for make in (pictures.as_image, pictures.as_digit):
+    for make in (pictures.as_image, drawing.as_digit, drawing.as_coarse_digit):
         with pytest.raises(InputError, match="a network that takes images of one col"):
             make(drawn(), shape)
 

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import own_digits
 import pytest
 from PIL import Image
@@ -82,6 +83,29 @@ def test_own_pictures_are_shown_and_named(call):
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["picture"] for row in rows] == ["own/0.png", "own/3.png"]
     assert all(len(row["guesses"]) == 3 for row in rows)
+
+
+def test_a_picture_that_is_unlike_has_a_hint(call, folder):
+    """Noise has one, a digit has none; not where the data have changed."""
+    noise = np.random.default_rng(0).integers(0, 256, (28, 28)).astype(np.uint8)
+    Image.fromarray(noise).save(folder / "noise.png")
+    text = lines_of(call("predict", "run", "noise.png", "--raw"))
+    assert text[-2:] == [
+        "  hint: unlike the training data:",
+        "  it is farther from every training image than 99.5 % of the test's",
+    ]
+    done = call("predict", "run", "noise.png", "own/3.png", "--raw", "--json")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert rows[0]["unlike"] == "pixels"
+    assert not any("hint" in line for line in lines_of(call("predict", "run", "own")))
+    changed = shutil.copytree(folder / "run", folder / "changed")
+    config = json.loads((changed / "config.json").read_text())
+    config["data"] = dict.fromkeys(config["data"], "0" * 64)
+    (changed / "config.json").write_text(json.dumps(config))
+    (changed / "result.json").unlink()
+    done = call("predict", "changed", "noise.png", "--raw", "--json")
+    assert "unlike" not in json.loads(done.stdout)
+    shutil.rmtree(changed)
 
 
 def test_a_page_of_a_run_is_one_file_that_fetches_nothing(call, folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Num, UInt8
 
 from cnnjax.base.errors import InputError
 from cnnjax.data.dataset import Dataset
@@ -31,15 +32,10 @@ def load_digits(data_dir: str | None = None) -> Dataset:
             f"{data_dir!r}"
         )
     # Imported here: scikit-learn takes a second to import, and is used only here.
-    from PIL import Image
     from sklearn import datasets, model_selection
 
     pixels, classes = datasets.load_digits(return_X_y=True)
-    small = np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    size, lanczos = (28, 28), Image.Resampling.LANCZOS
-    images = np.stack(
-        [np.asarray(Image.fromarray(image).resize(size, lanczos)) for image in small]
-    )[..., None]
+    images = np.stack([enlarged(image, (28, 28)) for image in pixels.reshape(-1, 8, 8)])
     labels = classes.astype(np.int32)
     train_images, test_images, train_labels, test_labels = (
         model_selection.train_test_split(
@@ -52,3 +48,15 @@ def load_digits(data_dir: str | None = None) -> Dataset:
         test=Examples(test_images, test_labels),
         class_names=tuple("0123456789"),
     )
+
+
+def enlarged(
+    blocks: Num[np.ndarray, "8 8"], size: tuple[int, int]
+) -> UInt8[np.ndarray, "rows columns 1"]:
+    """Return an image of [rows, columns] pixels of counts from 0 to 16."""
+    from PIL import Image
+
+    (rows, columns), how = size, Image.Resampling.LANCZOS
+    small = np.rint(blocks * (255 / 16)).astype(np.uint8)
+    image = Image.fromarray(small).resize((columns, rows), how)
+    return np.asarray(image)[..., None]

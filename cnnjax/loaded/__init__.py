@@ -5,6 +5,7 @@ reading.py      its settings and its parameters, from the files
 inputs.py       raw examples, as a caller gives them
 continuing.py   training that goes on from its newest checkpoint
 evaluation.py   its predictions on examples, and how good they are
+likeness.py     whether an example is like those that it was trained on
 """
 
 from cnnjax.loaded.evaluation import Evaluation

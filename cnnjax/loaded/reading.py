@@ -43,6 +43,12 @@ class Settings(NamedTuple):
     class_names: tuple[str, ...]  # empty: a regression, or a run of before
     command: tuple[str, ...] = ()  # that trained it
 
+    def flag(self, name: str) -> str | None:
+        """Return the text of a flag of the command, given as --name=text."""
+        start = f"--{name}="
+        found = [w.removeprefix(start) for w in self.command if w.startswith(start)]
+        return found[-1] if found else None
+
 
 def read_settings(folder: Path) -> Settings:
     """Read config.json.

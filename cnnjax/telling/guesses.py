@@ -29,6 +29,20 @@ def guesses_of(
     return [{"class": str(names[i]), "probability": float(shares[i])} for i in order]
 
 
+HINTS = {
+    "pixels": "it is farther from every training image",
+    "outputs": "the network's outputs are weaker",
+}
+
+
+def hint_lines(by: str) -> list[str]:
+    """Say by what sign a picture is unlike the training data; see `loaded.likeness`."""
+    return [
+        "  hint: unlike the training data:",
+        f"  {HINTS[by]} than 99.5 % of the test's",
+    ]
+
+
 def guess_lines(
     path: Path,
     image: UInt8[np.ndarray, "rows columns colours"],
@@ -36,12 +50,17 @@ def guess_lines(
     names: Sequence[str],
     *,
     show: bool,
+    unlike: str | None = None,
 ) -> list[str]:
-    """Say what a picture is taken for, below what the network saw of it."""
+    """Say what a picture is taken for, below what the network saw of it.
+
+    `unlike` is a sign of `hint_lines`, where the picture has one.
+    """
     told = [
         f"{one['class']} ({100 * one['probability']:.1f} %)"
         for one in guesses_of(shares, names)
     ]
     said = ", ".join(told) or "nothing: the outputs are not numbers"
     drawn = [image_as_text(image), ""] if show else []
-    return [*drawn, printable(f"{path}: {said}")]
+    hints = [] if unlike is None else hint_lines(unlike)
+    return [*drawn, printable(f"{path}: {said}"), *hints]
