@@ -296,6 +296,21 @@ def test_a_schedule_that_depends_on_the_epochs_is_refused_with_the_reason(
     assert f"to {epochs}; choose another --workdir" in told
 
 
+def test_a_run_of_an_earlier_version_has_the_defaults_of_what_it_did_not_know(begun):
+    """Mistake: it cannot go on, or goes on with a setting that it never had."""
+    about = begun.journal.about()
+    for field in ("validation", "patience", "class_weights"):
+        del about["config"]["recipe"][field]
+    del about["config"]["recipe"]["optimizer"]["schedule_free"]
+    facts = {"epoch": 2, "update": 0, "about": about}
+    store = begun.store
+    store.save(name_of(0, 2, 0), Snapshot({"a": np.zeros(3)}, facts))
+    store.close()
+    assert begun.look().kind == "resumed"
+    told = case_of(begun.folder, validation=0.25).refused()
+    assert "recipe.validation was 0.0, is 0.25" in told
+
+
 def test_another_strategy_may_go_on_within_rounding(begun):
     beginning = case_of(begun.folder, strategy="factored").look()
     assert beginning.kind == "resumed"

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-import jax.numpy as jnp
-import numpy as np
-
-from cnnjax.base.errors import InputError, expect, shown
-from cnnjax.data.fingerprints import changed
+from cnnjax.base.errors import InputError, expect
 from cnnjax.experiments.experiment import Experiment
+from cnnjax.experiments.sameness import FORM, check_same, listed
 from cnnjax.results.checkpoints.store import Store
 from cnnjax.results.fields import read_config, read_result
 from cnnjax.results.folders import shown_path
 from cnnjax.results.outcomes import by_path
 from cnnjax.results.workdir import Workdir
-from cnnjax.training.optimizers import make_schedule
 
 Resume = Literal["auto", "never", "must"]
 
-# What may differ between two starts: results are then equal within rounding only.
-FORM = ("recipe.strategy", "microbatch_size")
-EPOCHS = "recipe.epochs"
-# Settings that every config has; an absent one is that of a shorter list. Others may be
-# absent from the config of an earlier version.
-ALWAYS = ("recipe.", "faults.", "seed")
 # Parts of the environment that decide the bits of a result.
 BITS = (
     *("jax", "jaxlib", "flax", "optax", "numpy", "commit", "platform", "device_kind"),
@@ -88,7 +78,7 @@ def look(
             "--workdir, or --overwrite to replace it"
         )
     earlier = about["config"] if about else _config(workdir)
-    epochs = _check_same(where, earlier, config, experiment)
+    epochs = check_same(where, earlier, config, experiment)
     longer = epochs is not None and experiment.recipe.epochs > epochs
     if "result.json" in found and not longer:
         if (wrong := _what_is_wrong(workdir)) is None:
@@ -128,72 +118,6 @@ def _what_is_wrong(workdir: Workdir) -> str | None:
     return None
 
 
-def _check_same(
-    where: str,
-    earlier: Mapping[str, Any],
-    config: Mapping[str, Any],
-    experiment: Experiment,
-) -> int | None:
-    """Refuse another run; return its number of epochs, where only that differs.
-
-    Raises:
-        InputError: the settings differ; the message names them.
-    """
-    then, now = by_path(earlier), by_path(config)
-    names = [
-        n for n in {**then, **now} if (n in then and n in now) or n.startswith(ALWAYS)
-    ]
-    different = [
-        name
-        for name in names
-        if then.get(name) != now.get(name)
-        and name not in (*FORM, "command")
-        and not name.startswith("data.")
-    ]
-    told = changed(earlier["data"], config["data"]) if "data" in earlier else None
-    if told is not None:
-        raise InputError(
-            f"{where} holds a run on other data: {told}; bring the data back, or "
-            "choose another --workdir"
-        )
-    if different == [EPOCHS]:
-        before, after = then[EPOCHS], now[EPOCHS]
-        if "seeds" in earlier:
-            raise InputError(
-                f"{where} holds a run of several seeds and {before} epochs, and seeds "
-                f"that have ended cannot go on to {after}; choose another --workdir"
-            )
-        if isinstance(before, int) and same_rates(experiment, before):
-            expect(f"--epochs of at least {before} in {where}", after, after >= before)
-            return before
-        raise InputError(
-            f"{where} holds a run of {before} epochs, and its learning rate depends on "
-            f"that: it cannot go on to {after}; choose another --workdir"
-        )
-    if different:
-        raise InputError(
-            f"{where} holds another run: {_listed(different, then, now)}; choose "
-            "another --workdir, or --overwrite to replace it"
-        )
-    return None
-
-
-def _listed(
-    names: Sequence[str], then: Mapping[str, Any], now: Mapping[str, Any]
-) -> str:
-    pairs = [f"{n} was {shown(then.get(n))}, is {shown(now.get(n))}" for n in names[:5]]
-    return ", ".join([*pairs, *(["..."] if names[5:] else [])])
-
-
-def same_rates(experiment: Experiment, epochs: int) -> bool:
-    """Whether the updates made in so many epochs have the rates of this experiment."""
-    per_epoch = -(-experiment.examples_per_epoch // experiment.loop.batch_size)
-    optimizer = experiment.recipe.optimizer
-    earlier = make_schedule(optimizer, steps_per_epoch=per_epoch, epochs=epochs)
-    steps = jnp.arange(per_epoch * min(epochs, experiment.recipe.epochs))
-    return np.array_equal(earlier(steps), experiment.schedule(steps))
-
-
 def _rounding(
     about: Mapping[str, Any], config: Mapping[str, Any], environment: Mapping[str, Any]
 ) -> list[str]:
@@ -202,7 +126,7 @@ def _rounding(
     now = {**by_path(config), **environment}
     names = [n for n in (*FORM, *BITS) if then.get(n) != now.get(n)]
     if names:
-        why = f"another machine or form than before ({_listed(names, then, now)})"
+        why = f"another machine or form than before ({listed(names, then, now)})"
         return [f"{why}: the results are equal within rounding, not bit for bit"]
     set_flags = str(now.get("xla_flags")).split()
     if now.get("platform") != "gpu" or set(REPEATING) <= set(set_flags):

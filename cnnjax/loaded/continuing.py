@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from cnnjax.base.errors import InputError, expect
-from cnnjax.experiments.beginning import same_rates
 from cnnjax.experiments.ended import state_like
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.experiments.runs import Run, run
+from cnnjax.experiments.sameness import same_rates
 from cnnjax.faults import switch_in
 from cnnjax.loaded.reading import Settings
 from cnnjax.results.checkpoints.snapshot import restore
