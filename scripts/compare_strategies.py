@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # python -I leaves it out
 
+import _asked
 import _flags
 import _script
 from _progress import STEPS, Bar
@@ -44,11 +45,11 @@ RULES = list(itertools.product(REDUCTIONS, ROUTES))
 def main(args: list[str]) -> None:
     """Compare, and say in the last line how many agreed."""
     _script.refuse_arguments(args)
-    _flags.start_jax()
+    _asked.start_jax()
     find_devices()
     CompileCache()
-    recipe, dataset = _flags.load(_flags.recipe_from_flags())
-    options = _flags.placement().options_for(recipe)
+    recipe, dataset = _asked.load(_asked.recipe_from_flags())
+    options = _asked.placement().options_for(recipe)
     experiment = experiments.prepare(recipe, dataset, seed=FLAGS.seed, options=options)
     size = experiment.loop.batch_size
     expect("a batch of at least 2 (see --batch_size)", size, size >= 2)
@@ -81,7 +82,7 @@ def main(args: list[str]) -> None:
 
 def _row(experiment: Experiment, strategy: str) -> Experiment:
     recipe = override(experiment.recipe, strategy=strategy)
-    options = _flags.placement().options_for(recipe)
+    options = _asked.placement().options_for(recipe)
     return with_strategy(experiment, strategy, options)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # python -I leaves it out
 
+import _asked
 import _flags
 import _progress
 import _script
@@ -50,15 +51,15 @@ def main(args: list[str]) -> None:
     expect("a folder for --workdir", FLAGS.workdir, FLAGS.workdir)
     refused = [name for name in NOT_HERE if FLAGS[name].value]
     expect(f"no --{' or --'.join(NOT_HERE)} in a sweep", refused, not refused)
-    axes = grid.parse_sweep(text, _flags.parsers())
-    _flags.refuse_idle()
+    axes = grid.parse_sweep(text, _asked.parsers())
+    _asked.refuse_idle()
     for name in axes:
         expect(f"a sweep of {name}, or --{name}", "both", FLAGS[name].value is None)
     with Stop() as stop:
-        _flags.start_jax()
+        _asked.start_jax()
         find_devices()
-        cache, workdir = CompileCache(), _flags.workdir()
-        base, dataset = _flags.load(_flags.recipe_from_flags(or_auto=True))
+        cache, workdir = CompileCache(), _asked.workdir()
+        base, dataset = _asked.load(_asked.recipe_from_flags(or_auto=True))
         share = base.validation or DEFAULT_SHARE
         base = replace(base, validation=0.0)
         split = validation_split(base.split, share)
@@ -67,13 +68,13 @@ def main(args: list[str]) -> None:
             for choice in grid.choices_of(axes)
         }
         how = runs.How(
-            seeds=_flags.seeds(),
-            settle=lambda recipe: _flags.settle(recipe, dataset, cache),
-            keeping=_flags.keeping(),
+            seeds=_asked.seeds(),
+            settle=lambda recipe: _asked.settle(recipe, dataset, cache),
+            keeping=_asked.keeping(),
             evaluate_every=FLAGS.evaluate_every,
             on_nan=FLAGS.on_nan,
             group_size=FLAGS.group_size,
-            noted=_flags.noted(),
+            noted=_asked.noted(),
             environment=describe_environment(),
             command=words(),
             cache=cache,

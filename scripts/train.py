@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # python -I leaves it out
 
+import _asked
 import _flags
 import _progress
 import _script
@@ -45,14 +46,14 @@ def main(args: list[str]) -> None:
     """Train, and say at every stage what is going on."""
     _script.refuse_arguments(args)
     with Stop() as stop:
-        clock, keeping = Clock(), _flags.keeping()
-        _flags.start_jax()
-        processes.join(_flags.cluster(), alike=_flags.alike())
+        clock, keeping = Clock(), _asked.keeping()
+        _asked.start_jax()
+        processes.join(_asked.cluster(), alike=_asked.alike())
         find_devices()
         cache = CompileCache()
-        processes.together(_flags.refuse_idle)
+        processes.together(_asked.refuse_idle)
         journal, how = processes.together(
-            lambda: prepare(clock, cache), same=lambda p: _flags.same(p[0].experiment)
+            lambda: prepare(clock, cache), same=lambda p: _asked.same(p[0].experiment)
         )
         with opened(journal, keeping, words(), stop=stop) as (keeper, beginning):
             print(*beginning.told, sep="\n", end="\n" * bool(beginning.told))
@@ -70,11 +71,11 @@ def prepare(clock: Clock, cache: CompileCache) -> tuple[Journal, training.How]:
     Raises:
         InputError: flags or data are wrong.
     """
-    recipe, seeds = _flags.recipe_from_flags(or_auto=True), _flags.seeds()
+    recipe, seeds = _asked.recipe_from_flags(or_auto=True), _asked.seeds()
     with clock.part("load"):
-        recipe, dataset = _flags.load(recipe)
+        recipe, dataset = _asked.load(recipe)
     with clock.part("advice" if FLAGS.strategy == _flags.AUTO else "prepare"):
-        recipe, options = _flags.settle(recipe, dataset, cache)
+        recipe, options = _asked.settle(recipe, dataset, cache)
     with clock.part("prepare"):
 
         def prepare_fn(seed: int) -> experiments.Experiment:
@@ -84,17 +85,17 @@ def prepare(clock: Clock, cache: CompileCache) -> tuple[Journal, training.How]:
         experiment = prepare_fn(seeds[0])
         groups.check_group(experiment, min(FLAGS.group_size, len(seeds)))
     journal = Journal(
-        workdir=_flags.workdir(),
+        workdir=_asked.workdir(),
         experiment=experiment,
         seeds=seeds,
         clock=clock,
         environment=describe_environment(),
-        how=_flags.noted(),
+        how=_asked.noted(),
         data=fingerprint(dataset),
         class_names=dataset.class_names,
         log_steps=FLAGS.log_steps,
     )
-    return journal, _flags.how(journal, cache, prepare_fn)
+    return journal, _asked.how(journal, cache, prepare_fn)
 
 
 def train(journal: Journal, keeper: Keeper, how: training.How) -> int:

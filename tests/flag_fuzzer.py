@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
+import _asked
 import _flags
 import train  # noqa: F401  # defines the flags
 from absl import flags
@@ -93,10 +94,10 @@ def settle(argv: list[str]) -> Recipe:
     FLAGS(argv)
     if FLAGS.strategy == _flags.AUTO:
         FLAGS.strategy = None  # it would try them all
-    _flags.refuse_idle()
-    recipe, seeds = _flags.recipe_from_flags(or_auto=True), _flags.seeds()
-    _flags.start_jax()
-    recipe, options = _flags.settle(recipe, DATASET, CACHE)
+    _asked.refuse_idle()
+    recipe, seeds = _asked.recipe_from_flags(or_auto=True), _asked.seeds()
+    _asked.start_jax()
+    recipe, options = _asked.settle(recipe, DATASET, CACHE)
     if len(argv) == 3:  # some of them: it takes longer
         experiments.prepare(recipe, DATASET, seed=seeds[0], options=options)
     return recipe

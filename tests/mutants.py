@@ -1042,7 +1042,7 @@ MUTANTS = (
     Mutant(
         "run_with_another_setting",
         "A run is resumed with other settings of its recipe.",
-        "cnnjax/experiments/beginning.py",
+        "cnnjax/experiments/sameness.py",
         "    if different:\n",
         "    if different and False:\n",
         ("tests/test_beginning.py",),

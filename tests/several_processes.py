@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import _asked
 import _flags
 import _script
 import jax
@@ -60,7 +61,7 @@ def refusal_of(name: str, experiment: Experiment, mesh: Mesh) -> str:
 def main(args: list[str]) -> None:
     """Compute the same in all processes, and note it."""
     jax.config.update("jax_num_cpu_devices", 3)  # one more than the mesh takes
-    processes.join(_flags.cluster(), alike=_flags.alike())
+    processes.join(_asked.cluster(), alike=_asked.alike())
     mesh = devices.make_mesh(2)
     experiment = experiment_of(TINY, strategy="shard_map")
     noted = {"mesh": [device.process_index for device in mesh.devices.flat]}

@@ -115,7 +115,12 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 def test_scripts_are_thin_and_have_three_helpers_at_most():
     """One for flags, one that wraps them all, one for what moves on a terminal."""
     helpers = [path for path in SCRIPTS if path.name.startswith("_")]
-    assert [path.stem for path in helpers] == ["_flags", "_progress", "_script"]
+    assert [path.stem for path in helpers] == [
+        "_asked",
+        "_flags",
+        "_progress",
+        "_script",
+    ]
     lengths = {
         path.name: len(path.read_text().splitlines())
         for path in SCRIPTS

@@ -254,7 +254,7 @@ def test_an_initializer_is_chosen_by_name():
 FLAGS_MAKE_THE_RUN = """
 import sys
 sys.path.insert(0, "scripts")
-import _flags, train
+import _asked, train
 from absl import flags
 from absl.testing import flagsaver
 from cnnjax.studies.published import SYSTEMS
@@ -263,7 +263,7 @@ for system in SYSTEMS.values():
         with flagsaver.flagsaver():
             rest = flags.FLAGS(["train.py", *run.flags()])
             assert rest == ["train.py"], rest
-            assert _flags.recipe_from_flags() == run.settled(), run.name
+            assert _asked.recipe_from_flags() == run.settled(), run.name
             assert tuple(flags.FLAGS.fault) == run.faults, run.name
             assert flags.FLAGS.evaluate_every == run.evaluate_every, run.name
 print("all")
