@@ -94,6 +94,11 @@ class Training(Bar):
         if (bar := self._drawn()) is not None:
             bar.update(self._done - bar.n)
 
+    def note(self, text: str) -> None:
+        """Show a word beside the bar, where the terminal has its characters."""
+        if self._bar is not None and _can_show(text):
+            self._bar.set_postfix_str(text)
+
     def write(self, line: str) -> None:
         """Print a line, above the bar where there is one."""
         self._waiting.end()
@@ -141,6 +146,14 @@ def advise(experiment: Experiment) -> advice.Advice:
         found = advice.advise(experiment, on_step=bar.step)
     print(*advice_lines(found)[:-1], sep="\n", end="\n\n")
     return found
+
+
+def _can_show(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _draw(**how: Any) -> tqdm:

@@ -103,7 +103,7 @@ def train(journal: Journal, keeper: Keeper, how: training.How) -> int:
     print(*training.introduction(journal), sep="\n\n", end="\n\n", flush=True)
     num_groups = -(-len(journal.seeds) // FLAGS.group_size)
     with _progress.Training(journal.experiment, runs=num_groups) as progress:
-        teller = training.Teller(progress.write, progress.update)
+        teller = training.Teller(progress.write, progress.update, progress.note)
         told = training.train(journal, keeper, teller, how)
     lines = training.conclusion(journal, told, how.cache, where=FLAGS.workdir)
     print("", *lines, sep="\n")

@@ -295,11 +295,15 @@ def test_a_long_command_can_be_pasted():
     assert done.stdout.splitlines() == words[2:]
 
 
-def on_a_terminal(*command: str, cwd: Path) -> str:
+def on_a_terminal(*command: str, cwd: Path, **environment: str) -> str:
     """Run a script on a terminal of its own; return what it has drawn there."""
     ours, theirs = pty.openpty()
     running = subprocess.Popen(
-        [sys.executable, *command], cwd=cwd, stdout=theirs, stderr=subprocess.STDOUT
+        [sys.executable, *command],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        stdout=theirs,
+        stderr=subprocess.STDOUT,
     )
     os.close(theirs)
     drawn = b""
@@ -337,6 +341,18 @@ def test_who_waits_at_a_terminal_sees_a_bar(name, flags, bars, tmp_path):
         assert bar in drawn
     for line in re.split(r"[\r\n]+", drawn.replace("\x1b[A", "")):
         check_fits(line)
+
+
+def test_the_bar_of_a_training_shows_the_losses(tmp_path):
+    """One block for each epoch; where the terminal has no blocks, the bar alone."""
+    flags = (*QUICK, "--epochs=3")
+    assert re.search(
+        r"loss █[▁-█]{2}[^▁-█]", on_a_terminal(script("train"), *flags, cwd=tmp_path)
+    )
+    ascii_only = {"PYTHONIOENCODING": "ascii"}
+    drawn = on_a_terminal(script("train"), *flags, cwd=tmp_path, **ascii_only)
+    assert "loss █" not in drawn
+    assert "examples/s" in drawn
 
 
 def test_a_file_gets_plain_lines_only(forks, tmp_path):

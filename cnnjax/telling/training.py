@@ -18,6 +18,7 @@ from cnnjax.results.checkpoints.keeper import Keeper, position_text
 from cnnjax.telling import divergence, examples, seeds, text
 from cnnjax.telling.epochs import EpochTable, warning
 from cnnjax.telling.plots import draw_curves, draw_seeds
+from cnnjax.telling.sparkline import sparkline
 from cnnjax.telling.watching import NOBODY, Watchers
 from cnnjax.training.divergence import OnNan
 from cnnjax.training.loop import LoopState
@@ -32,6 +33,7 @@ class Teller(NamedTuple):
 
     say: Callable[[str], None]  # prints a line
     on_progress: Callable[[int, int], None]  # examples done, examples in the epoch
+    note: Callable[[str], None] = lambda _: None  # shows a word beside the progress
 
 
 class How(NamedTuple):
@@ -99,6 +101,9 @@ def train_one(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> Tol
         journal.epoch(record, seed=seed)
         if lines := table.lines(record):
             teller.say("\n".join(lines))
+            losses = [line["train_loss"] for line in journal.lines]
+            logs = np.log(np.maximum(losses, np.finfo(np.float32).tiny))
+            teller.note(f"loss {sparkline(logs.tolist())}")
 
     with clock.part("write"):
         like, keys = state_like([experiment]), experiment.keys
