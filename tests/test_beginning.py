@@ -502,6 +502,7 @@ def test_a_checkpoint_of_every_so_many_seconds(monkeypatch):
 # Without the imports of the package, which take a second.
 LOADED = f"""
 import importlib.util, signal, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, and some CI, ignore it for all
 spec = importlib.util.spec_from_file_location("signals", {signals.__file__!r})
 signals = importlib.util.module_from_spec(spec)
 sys.modules["signals"] = signals

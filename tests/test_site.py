@@ -16,6 +16,9 @@ ROOT = Path(__file__).parent.parent
 LOADED = re.compile(r"<(?:script|link|img|iframe)[^>]*\s(?:src|href)=\"?([^\s\">]+)")
 
 
+pytestmark = pytest.mark.xdist_group("site")  # it is built once
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
