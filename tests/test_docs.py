@@ -154,13 +154,22 @@ SCRIPT = re.compile(r"(?:python )?(?:(scripts|benchmarks)/)?(\w+)\.py( .*)?")
 
 def commands_of(text: str) -> list[list[str]]:
     """Return the calls of our scripts that a page shows, each as path and flags."""
-    lines = [
+    return calls_in([*shell_lines(text), *inline_code(text)])
+
+
+def shell_lines(text: str) -> list[str]:
+    """Return what a page's blocks tell a shell, line by line."""
+    return [
         line.strip()
         for block in blocks(text, "sh")
         for line in block.replace("\\\n", " ").splitlines()
     ]
+
+
+def calls_in(lines: list[str]) -> list[list[str]]:
+    """Return the calls of our scripts in lines, each as path and flags."""
     found = []
-    for line in [*lines, *inline_code(text)]:
+    for line in lines:
         shown = SCRIPT.fullmatch(line)
         if not shown or " " not in line:
             continue

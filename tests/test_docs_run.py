@@ -1,0 +1,97 @@
+"""The commands that the pages for users show are run, one after another, in short.
+
+A call is shortened by flags after its own, of which the last counts: few examples, one
+epoch. Of the data sets only those are here that need no large file.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import own_digits
+import pytest
+from PIL import Image
+from published_runs import write_houses
+from test_docs import ROOT, calls_in, shell_lines
+
+pytestmark = pytest.mark.xdist_group("docs_run")
+
+SHORT = ("--epochs=1", "--num_train=64", "--batch_size=16")
+SHORTER = {
+    "train": SHORT,
+    "sweep": ("--epochs=1", "--num_train=160"),
+    "compare_strategies": ("--num_steps=2", "--batch_size=8"),
+}
+# Not here: who tries it.
+ELSEWHERE = {
+    "launch_local": "test_processes, test_joining",
+    "reproduce": "test_reproduce",
+    "--strategy=auto": "test_timing",
+    "--coordinator_address": "test_processes",
+}
+PAGES = [
+    "README.md",
+    "docs/using.md",
+    pytest.param("docs/watching.md", marks=pytest.mark.slow),
+    pytest.param("docs/comparing.md", marks=pytest.mark.slow),
+    pytest.param("docs/faults.md", marks=pytest.mark.slow),
+    pytest.param("docs/reliability.md", marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture
+def place(tmp_path, forks):
+    """A folder with what the pages speak of: a run, pictures, a table, a function."""
+    for name in ("seven.png", "a_folder_of_pictures/3.png", "pictures/a/0.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "seven.png").write_bytes(own_digits.draw(7, 0, pen=0.1))
+    (tmp_path / "a_folder_of_pictures/3.png").write_bytes(
+        own_digits.draw(3, 0, pen=0.1)
+    )
+    rng = np.random.default_rng(0)
+    for index in range(100):
+        folder = tmp_path / "pictures" / "ab"[index % 2]
+        folder.mkdir(exist_ok=True)
+        pixels = rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    (tmp_path / "DIR").mkdir()
+    write_houses(tmp_path / "DIR")
+    (tmp_path / "tracking.py").write_text("def report(event, values):\n    pass\n")
+    trained = ("--workdir=runs/digits", *SHORT)
+    done = forks.run(ROOT / "scripts" / "train.py", *trained, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    return tmp_path
+
+
+def shortened(script: Path, flags: list[str]) -> list[str]:
+    """Return the flags for a short run, on data that is here."""
+    own = [re.sub(r"runs/mnist", "runs/digits", flag) for flag in flags]
+    if not any("housing" in flag for flag in own):
+        own = [flag for flag in own if flag != "--data_dir=DIR"]
+    own = [re.sub(r"=(mnist|fashion_mnist|cifar10)$", "=digits", flag) for flag in own]
+    few = ["--num_seeds=3"] if any("num_seeds" in flag for flag in own) else []
+    return [*own, *SHORTER.get(script.stem, ()), *few]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page_run(page, place, forks):
+    ran = []
+    for path, *flags in calls_in(shell_lines((ROOT / page).read_text())):
+        script = Path(path)
+        words = (script.stem, *(flag.partition("=")[0] for flag in flags), *flags)
+        if script.parent.name != "scripts" or ELSEWHERE.keys() & set(words):
+            continue
+        done = forks.run(script, *shortened(script, flags), cwd=place, COLUMNS="80")
+        expected = 1 if script.stem == "compare_strategies" else 0
+        told = f"{script.name} {flags}: {done.stderr or done.stdout}"
+        assert done.returncode == expected, told
+        ran.append(script.stem)
+    assert len(ran) >= 2, ran
+
+
+def test_what_is_left_out_is_tried_elsewhere():
+    for tests in ELSEWHERE.values():
+        for name in tests.split(", "):
+            assert (ROOT / "tests" / f"{name}.py").exists()
