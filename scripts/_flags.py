@@ -165,7 +165,7 @@ def define_training() -> None:
 
 
 def define_cluster() -> None:
-    """Define which processes train together: see `cluster`."""
+    """Define which processes train together: see `_asked.cluster`."""
     whole = flags.DEFINE_integer
     meaning = "HOST:PORT where process 0 waits for the others."
     flags.DEFINE_string("coordinator_address", None, meaning)

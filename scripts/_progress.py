@@ -95,7 +95,7 @@ class Training(Bar):
             bar.update(self._done - bar.n)
 
     def note(self, text: str) -> None:
-        """Show a word beside the bar, where the terminal has its characters."""
+        """Show a text beside the bar, where the terminal has its characters."""
         if self._bar is not None and _can_show(text):
             self._bar.set_postfix_str(text)
 

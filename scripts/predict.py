@@ -87,7 +87,8 @@ def likeness(run: LoadedRun) -> Likeness | None:
         InputError: there is a --data_dir, and what is in it cannot be used.
     """
     folder = FLAGS.data_dir or run.settings.flag("data_dir")
-    if folder is None and run.recipe.dataset != "digits":
+    here = run.recipe.dataset.startswith(("digits", "folder:", "npz:"))
+    if folder is None and not here:
         return None  # nothing is downloaded for a hint
     try:
         return likeness_of(run, data_dir=folder)

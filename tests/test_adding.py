@@ -99,7 +99,10 @@ def test_an_optimizer_is_one_class_and_its_name(monkeypatch):
 
 def test_the_scripts_ask_the_tables_for_names():
     """A name written into a flag would be a second place to change."""
-    source = (Path(__file__).parent.parent / "scripts" / "_flags.py").read_text()
+    scripts = Path(__file__).parent.parent / "scripts"
+    source = "".join(
+        (scripts / f"{name}.py").read_text() for name in ("_flags", "_asked")
+    )
     for table in (ALGORITHMS, SCHEDULES, STRATEGIES, RECIPES, LOSSES):
         for name in table:
             lists = re.findall(rf"""[\[(,] *["']{name}["'] *[,\])]""", source)

@@ -112,8 +112,8 @@ def test_nothing_asks_for_a_strategy_or_a_loss_by_its_name(module):
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 
 
-def test_scripts_are_thin_and_have_three_helpers_at_most():
-    """One for flags, one that wraps them all, one for what moves on a terminal."""
+def test_scripts_are_thin_and_have_four_helpers_at_most():
+    """Flags, what they ask for, what wraps them all, what moves on a terminal."""
     helpers = [path for path in SCRIPTS if path.name.startswith("_")]
     assert [path.stem for path in helpers] == [
         "_asked",

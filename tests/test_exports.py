@@ -111,9 +111,9 @@ def test_a_training_step_is_that_of_the_library():
 
 
 def test_a_training_step_goes_on_where_the_run_was(run_of, tmp_path, monkeypatch):
-    """With its momenta and its count of updates; dropout and augmentation keyed."""
-    run = run_of("sgd_dropout_cnn")
-    _, dataset = small("sgd_dropout_cnn")
+    """With its moments and its count of updates."""
+    run = run_of("adam_cosine_cnn")
+    _, dataset = small("adam_cosine_cnn")
     monkeypatch.setattr(parts, "load_dataset", lambda *_, **__: dataset)
     (made,) = export_run(run, tmp_path, ["train_step"])
     assert made.error <= 1e-5
@@ -121,6 +121,40 @@ def test_a_training_step_goes_on_where_the_run_was(run_of, tmp_path, monkeypatch
     assert state["state/step"] == 5  # 40 examples, batches of 8
     for name, leaf in named(run.params).items():
         np.testing.assert_array_equal(state[f"state/params/{name}"], leaf)
+    _, at = run.training()
+    kept = named({"opt_state": at.state.opt_state})
+    moments = [name for name in kept if kept[name].ndim > 1]
+    assert len(moments) >= 8
+    for name in kept:
+        np.testing.assert_array_equal(state[f"state/{name}"], kept[name])
+    assert all(np.any(kept[name]) for name in moments)
+
+
+def test_a_training_step_draws_what_the_librarys_does(run_of, tmp_path, monkeypatch):
+    """Dropout, whatever JAX's default generator is."""
+    run = run_of("sgd_dropout_cnn")
+    _, dataset = small("sgd_dropout_cnn")
+    monkeypatch.setattr(parts, "load_dataset", lambda *_, **__: dataset)
+    with jax.default_prng_impl("rbg"):
+        (made,) = export_run(run, tmp_path, ["train_step"])
+    assert made.error <= 1e-5
+
+
+def test_a_training_with_faults_is_not_exported(run_of, tmp_path):
+    run = run_of("sgd_dropout_cnn")
+    faulty = run._replace(settings=run.settings._replace(faults=("weights_ignored",)))
+    with pytest.raises(InputError, match="a run without faults, got"):
+        export_run(faulty, tmp_path, ["train_step"])
+    several = run._replace(settings=run.settings._replace(seeds=(0, 1)))
+    with pytest.raises(InputError, match="a run of one seed in .*, got 'several'"):
+        export_run(several, tmp_path, ["train_step"])
+
+
+def test_outputs_that_are_no_numbers_are_not_exported(run_of, tmp_path):
+    run = run_of("sgd_dropout_cnn")
+    broken = run._replace(params=jax.tree.map(lambda a: a * np.nan, run.params))
+    with pytest.raises(InputError, match="numpy: finite outputs"):
+        export_run(broken, tmp_path, ["numpy"])
 
 
 def test_a_training_step_needs_a_checkpoint(run_of, tmp_path, monkeypatch):

@@ -92,7 +92,7 @@ def test_a_picture_that_is_unlike_has_a_hint(call, folder):
     text = lines_of(call("predict", "run", "noise.png", "--raw"))
     assert text[-2:] == [
         "  hint: unlike the training data:",
-        "  it is farther from every training image than 99.5 % of the test's",
+        "  it is farther from the training images than 99.5 % of the test's",
     ]
     done = call("predict", "run", "noise.png", "own/3.png", "--raw", "--json")
     rows = [json.loads(line) for line in done.stdout.splitlines()]

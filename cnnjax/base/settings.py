@@ -20,7 +20,7 @@ from cnnjax.base.errors import InputError
 PRNG = "threefry2x32"
 
 
-def new_key(seed: int) -> Key[Array, ""]:
+def new_key(seed: int | Shaped[Array, ""]) -> Key[Array, ""]:
     """Return the key of a seed from 0 to 2**32 - 1, whatever JAX's default is.
 
     It has the bits of `jax.random.key(seed)` under JAX's own defaults.

@@ -23,6 +23,7 @@ FILLS = 20 / 28  # the share of the image's side that a digit's longer side has
 FAINT = 0.2  # of the darkest ink: what is fainter is paper, or noise of a JPEG
 SPECK = 0.02  # of the largest stroke's pixels: what is smaller is dirt
 BITMAP, BLOCK = 32, 4  # of scikit-learn's digits
+FINE = 512  # pixels of the longer side at which strokes are thickened
 LEAST_INK = 0.25  # the share of ink of the thinnest of them, but for one in a hundred
 
 Picture = UInt8[np.ndarray, "height width channels"]
@@ -62,19 +63,16 @@ def as_coarse_digit(
 ) -> UInt8[np.ndarray, "rows columns 1"]:
     """Return a drawn digit as scikit-learn's digits are: 8 x 8, enlarged.
 
-    The ink is cut out (`ink_of`), scaled to a bitmap without changing its proportions,
-    made as thick as theirs is at least, and counted in blocks.
+    The ink is cut out (`ink_of`), made as thick as theirs is at least, scaled to a
+    bitmap without changing its proportions, and counted in blocks.
 
     Raises:
         InputError: the network does not take grey images, or the picture is empty.
     """
     _check_grey(shape)
-    fitted = _fitted(ink_of(picture), BITMAP)
-    bitmap = np.zeros((BITMAP, BITMAP), bool)
-    top, left = ((BITMAP - n) // 2 for n in fitted.shape)
-    bitmap[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted > 0.5
-    while 0 < bitmap.mean() < LEAST_INK:
-        bitmap = ndimage.binary_dilation(bitmap, np.ones((3, 3)))
+    ink = ink_of(picture)
+    fine = _fitted(ink, min(FINE, max(ink.shape)))
+    bitmap = _fitted(_thickened(fine > 0.5 * fine.max()), BITMAP) > 0.5
     blocks = bitmap.reshape(BITMAP // BLOCK, BLOCK, -1, BLOCK).sum((1, 3))
     rows, columns, _ = shape
     return enlarged(blocks, (rows, columns))
@@ -112,6 +110,16 @@ def _fitted(ink: np.ndarray, side: float) -> np.ndarray:
     how = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
     held = Image.fromarray(ink.astype(np.float32))
     return np.asarray(held.resize((width, height), how))
+
+
+def _thickened(strokes: np.ndarray) -> np.ndarray:
+    """Widen strokes just so far that LEAST_INK of the square around them is ink."""
+    side = max(strokes.shape)
+    before = [(side - length) // 2 for length in strokes.shape]
+    around = [(b, side - n - b) for b, n in zip(before, strokes.shape, strict=True)]
+    paper = ~np.pad(strokes, around)
+    away = np.asarray(ndimage.distance_transform_edt(paper))  # from the nearest ink
+    return (away <= np.quantile(away, LEAST_INK)).astype(np.float64)
 
 
 def _without_specks(mask: np.ndarray) -> np.ndarray:

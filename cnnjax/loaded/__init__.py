@@ -2,6 +2,7 @@
 
 run.py          the run as a value
 reading.py      its settings and its parameters, from the files
+parts.py        its data set, read again, and the parts of it
 inputs.py       raw examples, as a caller gives them
 continuing.py   training that goes on from its newest checkpoint
 evaluation.py   its predictions on examples, and how good they are

@@ -43,13 +43,14 @@ def newest_state(folder: Path, settings: Settings, experiment: Experiment) -> Lo
     """Return where the newest good checkpoint of a run was; of one seed.
 
     Raises:
-        InputError: there is none, or it is of another network.
+        InputError: there is none, it is of another network, or of several seeds.
     """
     where = shown_path(folder)
+    expect(f"a run of one seed in {where}", "several", not settings.seeds[1:])
     damaged: list[str] = []
     store = Store(folder / CHECKPOINTS, sweep=False)
     found = store.newest(on_damaged=damaged.append)
-    if found is None or settings.seeds[1:]:
+    if found is None:
         why = f" ({'; '.join(damaged)})" if damaged else ""
         raise InputError(f"{where} has no checkpoint to go on from{why}")
     like = state_like([experiment])

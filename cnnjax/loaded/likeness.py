@@ -1,10 +1,10 @@
 """Whether an example is like those that a network was trained on.
 
 Two signs, for a network sees only what moves its outputs. An example is unlike if it is
-farther from every training example, pixel by pixel, than all but a few test examples
-are; or if its energy is lower: the logarithm of the sum of the logits' exponentials,
-which is small where no class speaks (Liu et al., "Energy-based out-of-distribution
-detection", 2020). Each sign is given for one test example in 200.
+farther from every known example (5,000 of training, at most), pixel by pixel, than all
+but a few test examples are; or if its energy is lower: the logarithm of the sum of the
+logits' exponentials, which is small where no class speaks (Liu et al., "Energy-based
+out-of-distribution detection", 2020). Each sign is given for one test example in 200.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Num
 from scipy.special import logsumexp
 
+from cnnjax.base.errors import expect
 from cnnjax.data.checks import check_dataset
 from cnnjax.data.dataset import Dataset
 from cnnjax.experiments.matching import check_shapes
@@ -23,6 +24,7 @@ from cnnjax.loaded.run import LoadedRun
 
 SHARE = 1 / 200  # of the test examples that a sign is given for
 MOST_TRAIN, MOST_TEST = 5_000, 2_000  # examples that are compared
+MOST_NUMBERS = 2**26  # of all that are known: 256 MiB
 
 Sign = Literal["pixels", "outputs"]
 
@@ -39,9 +41,12 @@ class Likeness(NamedTuple):
         examples: Num[np.ndarray, "n *example"],
         outputs: Float[np.ndarray, "n classes"],
     ) -> list[Sign | None]:
-        """Return by what each raw example is unlike; None: it is like the others."""
+        """Return by what each raw example is unlike; None: it is like the others.
+
+        Outputs that are not numbers are no sign.
+        """
         far = _distances(examples, self.known) > self.farthest
-        low = ~(_energies(outputs) >= self.lowest)  # that of NaN is low, too
+        low = _energies(outputs) < self.lowest
         return [
             "pixels" if f else "outputs" if e else None
             for f, e in zip(far, low, strict=True)
@@ -54,22 +59,27 @@ def likeness_of(
     """Learn from a run's own data set, read again, what its examples are like.
 
     Raises:
-        InputError: the data set is missing, does not fit, or has changed since.
+        InputError: the data set is missing, does not fit, or has changed since; or the
+            run is a regression.
     """
+    expect("a run that predicts classes", run.recipe.loss, run.classifies)
     dataset = check_dataset(data_of(run.path, run.settings, dataset, data_dir))
     check_shapes(run.recipe, dataset)
     train = _some(run, dataset, "train", MOST_TRAIN)
     test = _some(run, dataset, "test", MOST_TEST)
-    known = _flat(train)
+    known, energies = _flat(train), _energies(run.outputs(test))
     return Likeness(
         known,
         float(np.quantile(_distances(test, known), 1 - SHARE)),
-        float(np.quantile(_energies(run.outputs(test)), SHARE)),
+        float(np.nanquantile(energies, SHARE))
+        if np.isfinite(energies).any()
+        else -np.inf,
     )
 
 
 def _some(run: LoadedRun, dataset: Dataset, part: Part, most: int) -> np.ndarray:
     inputs = examples_of(run.recipe, dataset, run.seed, part).inputs
+    most = max(1, min(most, MOST_NUMBERS // inputs[0].size))
     return inputs[np.random.default_rng(0).permutation(len(inputs))[:most]]
 
 
@@ -80,8 +90,12 @@ def _flat(examples: np.ndarray) -> np.ndarray:
 def _distances(examples: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Return the squared distance of each example to the nearest that is known."""
     own = _flat(examples)
-    squares = np.square(own).sum(1)[:, None] + np.square(known).sum(1)
+    squares = _squares(own)[:, None] + _squares(known)
     return (squares - 2 * own @ known.T).min(axis=1)
+
+
+def _squares(flat: np.ndarray) -> np.ndarray:
+    return np.einsum("ij,ij->i", flat, flat)
 
 
 def _energies(outputs: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The parts of a data set, as a run divides them."""
+"""The data set of a run, read again, and its parts, as the run divides them."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def data_of(
     told = changed(before, fingerprint(dataset)) if before else None
     if told is not None:
         raise InputError(
-            f"{shown_path(path)} was trained on other data: {told}; name the data set "
-            "to use it all the same"
+            f"{shown_path(path)} was trained on other data: {told}; bring it back, or "
+            "evaluate on other data by name"
         )
     return dataset
 
@@ -48,11 +48,16 @@ def data_of(
 def examples_of(recipe: Recipe, dataset: Dataset, seed: int, part: Part) -> Examples:
     """Return the examples of a part, by the recipe's split and the seed.
 
+    "train" is what was trained on; "all" has the others, too.
+
     Raises:
         InputError: the recipe holds nothing out for validation.
     """
     key, share = keys_of(seed).split, recipe.validation
-    train, test, validation = divided(dataset, recipe.split, share, key=key)
+    count = None if part == "all" else recipe.num_train
+    train, test, validation = divided(
+        dataset, recipe.split, share, key=key, num_train=count
+    )
     parts = {"train": train, "test": test, "validation": validation}
     if part == "all":
         there = [own for own in parts.values() if own is not None]

@@ -44,10 +44,13 @@ class Settings(NamedTuple):
     command: tuple[str, ...] = ()  # that trained it
 
     def flag(self, name: str) -> str | None:
-        """Return the text of a flag of the command, given as --name=text."""
-        start = f"--{name}="
-        found = [w.removeprefix(start) for w in self.command if w.startswith(start)]
-        return found[-1] if found else None
+        """Return the text of a flag of the command (--name=text or --name text)."""
+        text = None
+        for word, following in zip(self.command, (*self.command[1:], ""), strict=True):
+            own, is_given, rest = word.partition("=")
+            if own in (f"--{name}", f"-{name}"):
+                text = rest if is_given else following
+        return text
 
 
 def read_settings(folder: Path) -> Settings:

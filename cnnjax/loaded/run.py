@@ -173,8 +173,9 @@ class LoadedRun(NamedTuple):
         """Return its experiment once more, and the newest state that it has kept.
 
         Raises:
-            InputError: as `continue_`.
+            InputError: as `continue_`; the run has faults or several seeds.
         """
+        expect("a run without faults", self.settings.faults, not self.settings.faults)
         dataset = data_of(self.path, self.settings, dataset, data_dir)
         experiment = self._prepared(self.recipe, dataset)
         return experiment, newest_state(self.path, self.settings, experiment)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from cnnjax.base.printable import printable
+from cnnjax.loaded.likeness import SHARE
 from cnnjax.telling.examples import image_as_text
 
 MOST = 3  # guesses
@@ -30,17 +31,15 @@ def guesses_of(
 
 
 HINTS = {
-    "pixels": "it is farther from every training image",
+    "pixels": "it is farther from the training images",
     "outputs": "the network's outputs are weaker",
 }
 
 
 def hint_lines(by: str) -> list[str]:
     """Say by what sign a picture is unlike the training data; see `loaded.likeness`."""
-    return [
-        "  hint: unlike the training data:",
-        f"  {HINTS[by]} than 99.5 % of the test's",
-    ]
+    of = f"than {100 * (1 - SHARE):g} % of the test's"
+    return ["  hint: unlike the training data:", f"  {HINTS[by]} {of}"]
 
 
 def guess_lines(

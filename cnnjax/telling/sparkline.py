@@ -11,7 +11,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float], *, width: int = 8) -> str:
-    """Return one block for each value, at most `width`; each is the mean of as many.
+    """Return at most `width` blocks, each the mean of neighbouring values.
 
     The lowest block is the least of them. What is not finite is a question mark.
 

@@ -33,7 +33,7 @@ class Teller(NamedTuple):
 
     say: Callable[[str], None]  # prints a line
     on_progress: Callable[[int, int], None]  # examples done, examples in the epoch
-    note: Callable[[str], None] = lambda _: None  # shows a word beside the progress
+    note: Callable[[str], None] = lambda _: None  # shows a text beside the progress
 
 
 class How(NamedTuple):
@@ -102,7 +102,7 @@ def train_one(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> Tol
         if lines := table.lines(record):
             teller.say("\n".join(lines))
             losses = [line["train_loss"] for line in journal.lines]
-            logs = np.log(np.maximum(losses, np.finfo(np.float32).tiny))
+            logs = np.log(np.maximum(losses, 1e-6))
             teller.note(f"loss {sparkline(logs.tolist())}")
 
     with clock.part("write"):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cnnjax.base.errors import InputError, unknown_name
+from cnnjax.base.errors import InputError, expect, unknown_name
 from cnnjax.loaded import LoadedRun
 from cnnjax.loaded.exports.formats import FORMATS, Source
 from cnnjax.loaded.exports.fresh import read_again
@@ -30,12 +30,13 @@ def export_run(
     """Export a network into a folder, in each format, and check each.
 
     `train_step` is of the training: it begins with the state of the newest checkpoint,
-    and reads the data set again, from `data_dir` where it is a file of yours.
+    and reads the data set again. `data_dir` is the folder of your data files, if any.
 
     Raises:
-        InputError: an unknown format; a network that has no such form; a package, a
-            checkpoint or a data set that is missing; the folder cannot be written; or
-            what was loaded again computes something else.
+        InputError: an unknown format; a network or a run that has no such form; a
+            package, a checkpoint or a data set that is missing; data that has changed
+            since; outputs that are not finite; the folder cannot be written; or what
+            was loaded again computes something else.
     """
     for name in formats:
         if name not in FORMATS:
@@ -50,6 +51,8 @@ def _export(source: Source, to: Path, name: str) -> Export:
     form = FORMATS[name]
     files = form.write(source, to)
     expected = form.expected(source)
+    for what, values in expected.items():
+        expect(f"{name}: finite {what}", "others", bool(np.isfinite(values).all()))
     got = read_again(to, name, form.given(source))
     error = np.inf
     if expected.keys() == got.keys():

@@ -77,13 +77,18 @@ def read_again(
         asked, got = (str(Path(folder) / n) for n in ("given.npz", "got.npz"))
         np.savez(asked, **given)  # pyright: ignore[reportArgumentType]
         program = CHECK.format(given=asked, got=got, reader=READERS[name])
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=to,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_SECONDS,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", program],
+                cwd=to,
+                capture_output=True,
+                text=True,
+                timeout=LIMIT_SECONDS,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise InputError(
+                f"{name}: what was written did not run within {LIMIT_SECONDS} seconds"
+            ) from error
         if done.returncode != 0:
             (*_, last) = done.stderr.strip().splitlines() or [""]
             raise InputError(f"{name}: what was written cannot be loaded: {last[:300]}")

@@ -14,6 +14,7 @@ import numpy as np
 from jax import export
 from jaxtyping import Array, Num
 
+from cnnjax.base.settings import new_key
 from cnnjax.experiments.experiment import Experiment
 from cnnjax.loaded import LoadedRun
 from cnnjax.results.checkpoints.snapshot import like_tree, named
@@ -83,7 +84,7 @@ def train_step_of(experiment: Experiment) -> Any:
         leaves: Mapping[str, Any], inputs: Array, labels: Array, seed: Array
     ) -> tuple[dict[str, Any], Array]:
         count = inputs.shape[0]
-        keys = jax.random.split(jax.random.key(seed), count) if keyed else None
+        keys = jax.random.split(new_key(seed), count) if keyed else None
         batch = Batch(inputs, labels, weights=jnp.ones(count), keys=keys)
         after, metrics = step(like_tree(state, leaves, "state"), batch)
         return named({"state": after}), metrics.means["loss"]
