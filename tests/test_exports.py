@@ -124,7 +124,7 @@ def test_a_training_step_goes_on_where_the_run_was(run_of, tmp_path, monkeypatch
     _, at = run.training()
     kept = named({"opt_state": at.state.opt_state})
     moments = [name for name in kept if kept[name].ndim > 1]
-    assert len(moments) >= 8
+    assert len(moments) == 6  # two of each kernel
     for name in kept:
         np.testing.assert_array_equal(state[f"state/{name}"], kept[name])
     assert all(np.any(kept[name]) for name in moments)
@@ -146,7 +146,7 @@ def test_a_training_with_faults_is_not_exported(run_of, tmp_path):
     with pytest.raises(InputError, match="a run without faults, got"):
         export_run(faulty, tmp_path, ["train_step"])
     several = run._replace(settings=run.settings._replace(seeds=(0, 1)))
-    with pytest.raises(InputError, match="a run of one seed in .*, got 'several'"):
+    with pytest.raises(InputError, match="a run of one seed, got 'one of 2'"):
         export_run(several, tmp_path, ["train_step"])
 
 

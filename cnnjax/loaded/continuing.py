@@ -39,18 +39,24 @@ def go_on(folder: Path, settings: Settings, longer: Experiment, *, done: int) ->
     return run(switch_in(longer, settings.faults), resume=at)
 
 
+def expect_plain(settings: Settings) -> None:
+    """Raise InputError for a run of several seeds, or one with faults."""
+    seeds, faults = settings.seeds, settings.faults
+    expect("a run of one seed", f"one of {len(seeds)}", not seeds[1:])
+    expect("a run without faults", list(faults), not faults)
+
+
 def newest_state(folder: Path, settings: Settings, experiment: Experiment) -> LoopState:
     """Return where the newest good checkpoint of a run was; of one seed.
 
     Raises:
-        InputError: there is none, it is of another network, or of several seeds.
+        InputError: there is none, or it is of another network.
     """
     where = shown_path(folder)
-    expect(f"a run of one seed in {where}", "several", not settings.seeds[1:])
     damaged: list[str] = []
     store = Store(folder / CHECKPOINTS, sweep=False)
     found = store.newest(on_damaged=damaged.append)
-    if found is None:
+    if found is None or settings.seeds[1:]:
         why = f" ({'; '.join(damaged)})" if damaged else ""
         raise InputError(f"{where} has no checkpoint to go on from{why}")
     like = state_like([experiment])

@@ -21,7 +21,7 @@ from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipe import Recipe
 from cnnjax.experiments.runs import Run
 from cnnjax.gradients.objective import Objective
-from cnnjax.loaded.continuing import go_on, newest_state
+from cnnjax.loaded.continuing import expect_plain, go_on, newest_state
 from cnnjax.loaded.evaluation import Evaluation, outputs_of
 from cnnjax.loaded.inputs import as_examples, is_single
 from cnnjax.loaded.parts import PARTS, Part, data_of, examples_of
@@ -175,7 +175,7 @@ class LoadedRun(NamedTuple):
         Raises:
             InputError: as `continue_`; the run has faults or several seeds.
         """
-        expect("a run without faults", self.settings.faults, not self.settings.faults)
+        expect_plain(self.settings)
         dataset = data_of(self.path, self.settings, dataset, data_dir)
         experiment = self._prepared(self.recipe, dataset)
         return experiment, newest_state(self.path, self.settings, experiment)
