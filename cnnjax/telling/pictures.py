@@ -77,10 +77,9 @@ def draw_mistakes(found: Evaluation, *, title: str) -> bytes | None:
         axes.set_axis_off()
         guess = found.predictions[index]
         lost = guess == NO_PREDICTION
-        said = (
-            "nothing" if lost else f"{names[guess]} {100 * shares[index, guess]:.0f} %"
-        )
-        told = f"{names[found.labels[index]]}, not\n{said}"
+        share = 0 if lost else 100 * shares[index, guess]
+        said = "nothing" if lost else f"{names[guess]} ({share:.0f} %)"
+        told = f"{names[found.labels[index]]}, taken for\n{said}"
         axes.set_title(literal(told), fontsize=8)
     return _png(figure)
 

@@ -23,7 +23,7 @@ from cnnjax.telling.text import metric_text
 
 FILE = "report.html"
 LAYER_HEAD = ("layer", "output", "parameters", "multiply-adds of an example")
-CLASS_HEAD = ("class", "examples", "right", "recall", "precision")
+CLASS_HEAD = ("class", "n", "right", "recall", "precision")
 
 
 def run_page(run: LoadedRun, found: Evaluation, *, part: str) -> str:

@@ -110,6 +110,7 @@ img { max-width: 100%; height: auto; display: block; }
   .dense :is([data-head="verdict"], [data-head="note"])::before { content: none; }
   table { font-size: 0.85rem; }
   th { overflow-wrap: anywhere; }
+  thead th { font-size: 0.75rem; min-width: 4.6em; }
   table:not(.wide):not(.bars) :is(th, td) { padding: 0.25em 0.35em; }
   table:not(.wide):not(.bars) :is(th, td):first-child { min-width: 5.5rem;
     padding-left: 0; }
