@@ -31,3 +31,8 @@ def sparkline(values: Sequence[float], *, width: int = 8) -> str:
         BLOCKS[round((mean - low) / step)] if math.isfinite(mean) else "?"
         for mean in means
     )
+
+
+def loss_text(losses: Sequence[float]) -> str:
+    """Return a sparkline of the logarithms of losses, with a word before it."""
+    return f"loss {sparkline(np.log(np.maximum(losses, 1e-6)).tolist())}"

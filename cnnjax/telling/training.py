@@ -18,7 +18,7 @@ from cnnjax.results.checkpoints.keeper import Keeper, position_text
 from cnnjax.telling import divergence, examples, seeds, text
 from cnnjax.telling.epochs import EpochTable, warning
 from cnnjax.telling.plots import draw_curves, draw_seeds
-from cnnjax.telling.sparkline import sparkline
+from cnnjax.telling.sparkline import loss_text
 from cnnjax.telling.watching import NOBODY, Watchers
 from cnnjax.training.divergence import OnNan
 from cnnjax.training.loop import LoopState
@@ -101,9 +101,7 @@ def train_one(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> Tol
         journal.epoch(record, seed=seed)
         if lines := table.lines(record):
             teller.say("\n".join(lines))
-            losses = [line["train_loss"] for line in journal.lines]
-            logs = np.log(np.maximum(losses, 1e-6))
-            teller.note(f"loss {sparkline(logs.tolist())}")
+            teller.note(loss_text([line["train_loss"] for line in journal.lines]))
 
     with clock.part("write"):
         like, keys = state_like([experiment]), experiment.keys
