@@ -139,3 +139,10 @@ def test_a_page_made_while_a_run_trains_can_be_made_again(tmp_path):
     assert read_result(tmp_path)["epochs"] == 1
     own.start({"recipe": {}}, room=1)  # a new run: the page was of the other
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_call_of_an_earlier_version_is_understood(tmp_path):
+    with pytest.warns(DeprecationWarning, match="needs no overwrite"):
+        folder = workdir.open_workdir(str(tmp_path / "run"), overwrite=True)
+    folder.start({"seed": 1}, room=0)
+    assert set(folder.found()) == {"config.json", "metrics.jsonl"}

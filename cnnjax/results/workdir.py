@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -178,10 +179,19 @@ class Workdir(NamedTuple):
                 durable.write_bytes(self.path / name, content)
 
 
-def open_workdir(path: str | None) -> Workdir:
+def open_workdir(path: str | None, *, overwrite: bool | None = None) -> Workdir:
     """Return the folder of a run; nothing is made or removed before `start`.
+
+    `overwrite` is of earlier versions: `start` replaces a run that is there; whether it
+    may is asked before that (`experiments.beginning.look`).
 
     Raises:
         InputError: it cannot be a folder.
     """
+    if overwrite is not None:
+        warnings.warn(
+            "open_workdir needs no overwrite: Workdir.start replaces a run",
+            DeprecationWarning,
+            stacklevel=2,
+        )
     return Workdir(None if path is None else folder_named(path))
