@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from cnnjax.base.errors import InputError
+from cnnjax.loaded import load_run
 from cnnjax.results.environment import cpu_model, describe_environment
 from cnnjax.results.folders import folder_named
 from cnnjax.results.workdir import open_workdir
@@ -103,6 +104,35 @@ def test_an_encoding_that_cannot_say_a_path(encoding, run):
     assert done.returncode == 0, done.stderr
     said = done.stdout.split("results in ")[1].splitlines()[0]
     assert said == ("ŵ" if encoding == "utf-8" else r"\u0175") + r"\udcff"
+
+
+TRAINED = ("--epochs=1", "--num_train=64", "--recipe=momentum_mlp_per_sample")
+
+
+def test_a_folder_whose_name_is_no_text_is_written_and_read_again(run):
+    """Mistake: Orbax's C++, the profiler's, or a reader of JSON wants UTF-8."""
+    told = run("train", *TRAINED, "--workdir=ŵ\udcff", "--profile=2", "--tensorboard")
+    assert (told.returncode, told.stderr) == (0, "")
+    for call in (
+        ("evaluate", "ŵ\udcff"),
+        ("export", "ŵ\udcff", "--formats=train_step,numpy"),
+        ("train", *TRAINED, "--workdir=ŵ\udcff", "--resume=must"),
+    ):
+        done = run(*call)
+        assert (done.returncode, done.stderr) == (0, ""), call
+
+
+def test_a_folder_with_accents_in_a_locale_without(tmp_path):
+    flags = (*TRAINED, f"--workdir={tmp_path}/w é")
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / "train.py", *flags],
+        env={**os.environ, **locale},
+        capture_output=True,
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert load_run(tmp_path / "w é").source == "params.safetensors"
 
 
 @pytest.mark.parametrize("script", ["train", "compare_strategies"])

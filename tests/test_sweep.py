@@ -79,6 +79,10 @@ def test_validation_examples_are_drawn_anew():
     places = [others.index(row) for row in sorted(validation)]
     assert 200 < np.mean(places) < 300
     assert parts(HoldOut(0.5, HoldOut(0.5)), dataset, seed=1)[1] != validation
+    key = jax.random.key(0)  # the default of `parts`
+    kept = np.asarray(jax.random.permutation(key, 1000))[500:]
+    anew = np.asarray(jax.random.permutation(jax.random.fold_in(key, 1), 500))
+    assert validation == set(kept[anew[:250]].tolist())
 
 
 def test_a_split_of_a_split_is_read_back():

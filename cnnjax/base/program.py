@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cnnjax.base.printable import one_line
+from cnnjax.base.printable import one_line, printable
 
 _called: list[str] = []  # by the console command, and the scripts that it can call
 _commands: dict[str, str] = {}
@@ -38,8 +38,11 @@ def say(line: str, *, script: str | None = None) -> None:
 
 
 def words() -> list[str]:
-    """Return the words that it was called by: a script, or a command, and arguments."""
-    return [*_called, *sys.argv[1:]] if _called else list(sys.argv)
+    """Return the words that it was called by: a script, or a command, and arguments.
+
+    They are printable: a name of a file may have bytes that are no text.
+    """
+    return list(map(printable, [*_called, *sys.argv[1:]] if _called else sys.argv))
 
 
 def shell(words: Sequence[str]) -> list[str]:
