@@ -113,6 +113,7 @@ def test_a_folder_whose_name_is_no_text_is_written_and_read_again(run):
     """Mistake: Orbax's C++, the profiler's, or a reader of JSON wants UTF-8."""
     told = run("train", *TRAINED, "--workdir=ŵ\udcff", "--profile=2", "--tensorboard")
     assert (told.returncode, told.stderr) == (0, "")
+    assert "perfetto_trace.json.gz" in told.stdout
     for call in (
         ("evaluate", "ŵ\udcff"),
         ("export", "ŵ\udcff", "--formats=train_step,numpy"),

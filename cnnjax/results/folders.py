@@ -56,3 +56,22 @@ def shown_path(path: Path) -> Path:
         return path.relative_to(Path.cwd())
     except (ValueError, OSError):
         return path
+
+
+@contextmanager
+def named_in_utf8(folder: Path) -> Iterator[Path]:
+    """Return a path to a folder that C++ takes (Orbax's, XLA's): it is UTF-8.
+
+    A path may have bytes that are not UTF-8, or that Python does not read as such in
+    the user's locale. Then the folder is named by a number of its parent.
+    """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        number = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield Path(f"/proc/self/fd/{number}") / folder.name
+        finally:
+            os.close(number)
+    else:
+        yield folder

@@ -10,6 +10,7 @@ A watcher may have any of these methods:
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -21,6 +22,7 @@ import jax
 
 from cnnjax.base.errors import InputError, shown
 from cnnjax.base.signals import StoppedError
+from cnnjax.results.folders import named_in_utf8
 from cnnjax.telling.layout import wrap
 from cnnjax.training.loop import LoopState
 from cnnjax.types import Params
@@ -129,6 +131,7 @@ class Profile:
         self._folder, self._shown, self._updates = folder, shown, updates
         self._begun: int | None = None
         self._done = False
+        self._held = contextlib.ExitStack()
 
     def __str__(self) -> str:
         return "--profile"
@@ -139,7 +142,8 @@ class Profile:
             return None
         step = int(at.state.step)
         if self._begun is None:
-            jax.profiler.start_trace(self._folder, create_perfetto_trace=True)
+            path = self._held.enter_context(named_in_utf8(self._folder))
+            jax.profiler.start_trace(path, create_perfetto_trace=True)
             self._begun = step
         elif step - self._begun >= self._updates:
             return self._end(step)
@@ -156,7 +160,8 @@ class Profile:
         return self._end(self._last)
 
     def _end(self, step: int) -> str:
-        jax.profiler.stop_trace()
+        with self._held:
+            jax.profiler.stop_trace()
         self._done = True
         return (
             f"profile of {step - (self._begun or 0)} updates in {self._shown}; open "

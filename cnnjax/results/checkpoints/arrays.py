@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import jax
 import numpy as np
 
 from cnnjax.results.checkpoints.snapshot import named, nested
+from cnnjax.results.folders import named_in_utf8
 
 
 def write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -23,7 +23,7 @@ def write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """
     import orbax.checkpoint as ocp
 
-    with _checkpointer() as checkpointer, _named_in_utf8(folder) as path:
+    with _checkpointer() as checkpointer, named_in_utf8(folder) as path:
         checkpointer.save(path, args=ocp.args.PyTreeSave(nested(arrays)))
     # It says where, with the path of somebody's home; nothing reads it.
     (folder / "commit_success.txt").unlink(missing_ok=True)
@@ -35,7 +35,7 @@ def read(folder: Path) -> dict[str, np.ndarray]:
     Raises:
         Exception: the folder is damaged: whatever Orbax raises then.
     """
-    with _checkpointer() as checkpointer, _named_in_utf8(folder) as path:
+    with _checkpointer() as checkpointer, named_in_utf8(folder) as path:
         tree = checkpointer.restore(path)
     arrays = {name: np.array(leaf, copy=True) for name, leaf in named(tree).items()}
     for array in arrays.values():
@@ -59,25 +59,6 @@ def _checkpointer() -> Iterator[Any]:
     handler = ocp.PyTreeCheckpointHandler(**alone)
     with ocp.Checkpointer(handler, **alone) as checkpointer:
         yield checkpointer
-
-
-@contextlib.contextmanager
-def _named_in_utf8(folder: Path) -> Iterator[Path]:
-    """Return a path to a folder that Orbax's C++ takes: it takes no other than UTF-8.
-
-    A path may have bytes that are not UTF-8, or that Python does not read as such in
-    the user's locale. Then the folder is named by a number of its parent.
-    """
-    try:
-        str(folder).encode()
-    except UnicodeEncodeError:
-        number = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            yield Path(f"/proc/self/fd/{number}") / folder.name
-        finally:
-            os.close(number)
-    else:
-        yield folder
 
 
 def _is_not_orbax(record: logging.LogRecord) -> bool:
