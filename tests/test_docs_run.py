@@ -22,11 +22,11 @@ SHORT = ("--epochs=1", "--num_train=64", "--batch_size=16")
 SHORTER = {
     "train": SHORT,
     "sweep": ("--epochs=1", "--num_train=160"),
-    "compare_strategies": ("--num_steps=2", "--batch_size=8"),
 }
 # Not here: who tries it.
 ELSEWHERE = {
-    "launch_local": "test_processes, test_joining",
+    "compare_strategies": "test_equivalence",  # it compiles all of them
+    "launch_local": "test_processes",
     "reproduce": "test_reproduce",
     "--strategy=auto": "test_train_script",
 }
@@ -63,10 +63,12 @@ def place(tmp_path, forks):
 def shortened(script: Path, flags: list[str]) -> list[str]:
     """Return the flags for a short run, on data that is here."""
     own = [re.sub(r"runs/mnist", "runs/digits", flag) for flag in flags]
-    if not any("housing" in flag for flag in own):
+    houses = any("housing" in flag for flag in own)  # few: the table has 20 lines
+    if not houses:
         own = [flag for flag in own if flag != "--data_dir=DIR"]
     own = [re.sub(r"=(mnist|fashion_mnist|cifar10)$", "=digits", flag) for flag in own]
     few = ["--num_seeds=3"] if any("num_seeds" in flag for flag in own) else []
+    few += ["--num_train=16"] if houses else []
     return [*own, *SHORTER.get(script.stem, ()), *few]
 
 
@@ -79,10 +81,8 @@ def test_the_commands_of_a_page_run(page, place, forks):
         if script.parent.name != "scripts" or ELSEWHERE.keys() & set(words):
             continue
         done = forks.run(script, *shortened(script, flags), cwd=place, COLUMNS="80")
-        finds = script.stem == "compare_strategies" and "--fault" in words
-        expected = int(finds)
         told = f"{script.name} {flags}: {done.stderr or done.stdout}"
-        assert done.returncode == expected, told
+        assert done.returncode == 0, told
         ran.append(script.stem)
     assert len(ran) >= 2, ran
 
