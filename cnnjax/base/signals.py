@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any
 
 from cnnjax.base import program
 
@@ -47,7 +47,7 @@ class Stop:
         self._deferred = False
         self._earlier: dict[int, Any] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Stop:
         """Begin to listen, in the main thread of a program; a notebook has its own."""
         if threading.current_thread() is not threading.main_thread() or _in_notebook():
             return self

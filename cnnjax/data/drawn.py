@@ -78,7 +78,7 @@ def as_coarse_digit(
     return enlarged(blocks, (rows, columns))
 
 
-def ink_of(picture: Picture) -> Float[np.ndarray, "height width"]:
+def ink_of(picture: Picture) -> Float[np.ndarray, "rows columns"]:
     """Cut the ink out of a picture: 1 is the darkest, 0 is paper.
 
     The ground is the median of the picture's border. Where it is light, the picture is
