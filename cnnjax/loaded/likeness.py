@@ -32,9 +32,9 @@ Sign = Literal["pixels", "outputs"]
 class Likeness(NamedTuple):
     """What is known of the examples of a training; see `likeness_of`."""
 
-    known: Float[np.ndarray, "examples pixels"]  # training examples
-    farthest: float  # squared distance to the nearest of them
-    lowest: float  # energy
+    known: Float[np.ndarray, "examples pixels"]  # training examples, raw
+    farthest: float  # squared distance to the nearest of them, of raw pixels
+    lowest: float  # energy, in nats
 
     def unlike(
         self,
