@@ -30,7 +30,6 @@ from cnnjax.studies.measuring import advice_cache
 from cnnjax.telling import training
 from cnnjax.telling.folder import Keeping
 from cnnjax.telling.layout import wrap
-from cnnjax.telling.tensorboard import TensorBoard
 from cnnjax.telling.watching import Profile, Watchers, called
 
 FLAGS = flags.FLAGS
@@ -62,6 +61,8 @@ def watchers(journal: Journal) -> Watchers:
     if path is None:  # nothing is kept here: --tensorboard and --profile were refused
         return Watchers(found * (jax.process_index() == 0))
     if FLAGS.tensorboard:
+        from cnnjax.telling.tensorboard import TensorBoard  # and Matplotlib
+
         names, folder = tuple(journal.class_names), path / TENSORBOARD
         found.append(TensorBoard(folder, journal.experiment, names))
     if FLAGS.profile is not None:

@@ -43,6 +43,25 @@ def test_help_needs_no_jax(asked):
     assert done.stdout.strip() == console.help_text()
 
 
+AT_THE_START = """
+import runpy, sys
+used_later = "scipy.stats scipy.ndimage sklearn matplotlib orbax tensorboardX grain"
+sys.path[0], sys.argv = "scripts", ["train.py", "--help"]
+try:
+    runpy.run_path("scripts/train.py", run_name="__main__")
+except SystemExit:
+    print(sorted(set(used_later.split()) & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def test_a_training_begins_without_the_libraries_that_it_may_not_need():
+    """Mistake: one line `from scipy import stats`, and every start waits for it."""
+    command = [sys.executable, "-c", AT_THE_START]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.stderr == "[]\n"
+    assert "--recipe" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

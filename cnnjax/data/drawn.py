@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 from jaxtyping import Float, UInt8
 from PIL import Image
-from scipy import ndimage
 
 from cnnjax.base.errors import InputError, expect
 from cnnjax.data.digits import enlarged
@@ -97,7 +97,7 @@ def ink_of(picture: Picture) -> Float[np.ndarray, "rows columns"]:
         raise InputError("expected something drawn, got a picture of one shade")
     ink = np.clip(ink / deepest, 0, 1)
     mask = _without_specks(ink > FAINT)
-    ink = np.where(ndimage.binary_dilation(mask, iterations=1), ink, 0)
+    ink = np.where(scipy.ndimage.binary_dilation(mask, iterations=1), ink, 0)
     there = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
     (top, bottom), (left, right) = ((t[0], t[-1] + 1) for t in there)
     return ink[top:bottom, left:right]
@@ -118,13 +118,13 @@ def _thickened(strokes: np.ndarray) -> np.ndarray:
     before = [(side - length) // 2 for length in strokes.shape]
     around = [(b, side - n - b) for b, n in zip(before, strokes.shape, strict=True)]
     paper = ~np.pad(strokes, around)
-    away = np.asarray(ndimage.distance_transform_edt(paper))  # from the nearest ink
-    return (away <= np.quantile(away, LEAST_INK)).astype(np.float64)
+    from_ink = np.asarray(scipy.ndimage.distance_transform_edt(paper))
+    return (from_ink <= np.quantile(from_ink, LEAST_INK)).astype(np.float64)
 
 
 def _without_specks(mask: np.ndarray) -> np.ndarray:
     parts = np.zeros(mask.shape, np.int32)
-    ndimage.label(mask, np.ones((3, 3)), output=parts)
+    scipy.ndimage.label(mask, np.ones((3, 3)), output=parts)
     sizes = np.bincount(parts.ravel())[1:]
     kept = 1 + np.flatnonzero(sizes >= SPECK * sizes.max())
     return np.isin(parts, kept)

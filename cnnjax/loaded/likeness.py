@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Num
-from scipy.special import logsumexp
 
 from cnnjax.base.errors import expect
 from cnnjax.data.checks import check_dataset
@@ -99,4 +99,4 @@ def _squares(flat: np.ndarray) -> np.ndarray:
 
 
 def _energies(outputs: np.ndarray) -> np.ndarray:
-    return np.asarray(logsumexp(outputs.astype(np.float64), axis=1))
+    return np.asarray(scipy.special.logsumexp(outputs.astype(np.float64), axis=1))

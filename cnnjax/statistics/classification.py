@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int
-from scipy.stats import binomtest
 
 from cnnjax.base.arguments import at_least
 from cnnjax.base.errors import expect
@@ -47,7 +47,7 @@ def wilson(right: int, total: int) -> tuple[float, float]:
     """
     total = at_least(1)("total", total)
     expect(f"right from 0 to {total}", right, 0 <= right <= total)
-    interval = binomtest(right, total).proportion_ci(0.95, method="wilson")
+    interval = scipy.stats.binomtest(right, total).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
 

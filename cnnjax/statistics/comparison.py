@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from cnnjax.statistics.effects import LEVEL, num_needed, variance_limit
 from cnnjax.statistics.intervals import Interval, around, restored, rounding_of
@@ -65,7 +65,7 @@ def with_spread(
     if abs(difference) <= rounding_of(a, b):
         difference = 0.0
     t = difference / error
-    p_value = float(2 * stats.t.sf(abs(t), degrees_of_freedom))
+    p_value = float(2 * scipy.stats.t.sf(abs(t), degrees_of_freedom))
     exact = exact_fn() if exact_fn is not None and p_value < LEVEL else None
     different = p_value < LEVEL and (exact is None or exact < LEVEL)
     # A smaller difference has the same power as a larger spread.

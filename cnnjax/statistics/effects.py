@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 
 import numpy as np
-from scipy import special
+import scipy
 
 LEVEL = 0.05  # of the two-sided test
 POWER = 0.8  # the power for which the number of seeds is planned
@@ -26,7 +26,9 @@ def hedges_g(difference: float, std: float, freedom: int) -> float | None:
     """
     if std == 0:
         return None
-    log_ratio = special.gammaln(freedom / 2) - special.gammaln((freedom - 1) / 2)
+    log_ratio = scipy.special.gammaln(freedom / 2) - scipy.special.gammaln(
+        (freedom - 1) / 2
+    )
     return float(difference / std * np.exp(log_ratio) / np.sqrt(freedom / 2))
 
 
@@ -49,12 +51,12 @@ def power_of_means(difference: float, variances: tuple[float, float], n: int) ->
     shares = np.array([0.5])
     if n <= FEW_SEEDS:
         middles = (np.arange(NUM_SHARES) + 0.5) / NUM_SHARES
-        shares = special.betaincinv(halves, halves, middles)
+        shares = scipy.special.betaincinv(halves, halves, middles)
     a, b = 2 * variances[0] * shares, 2 * variances[1] * (1 - shares)
     critical = _critical_t((n - 1) * (a + b) ** 2 / (a**2 + b**2))
     stretched = critical * np.sqrt((a + b) / sum(variances))
     noncentrality = abs(difference) / np.sqrt(sum(variances) / n)
-    return float(np.mean(1 - special.nctdtr(2 * n - 2, noncentrality, stretched)))
+    return float(np.mean(1 - scipy.special.nctdtr(2 * n - 2, noncentrality, stretched)))
 
 
 def power_of_pairs(difference: float, variance: float, n: int) -> float:
@@ -66,7 +68,7 @@ def power_of_pairs(difference: float, variance: float, n: int) -> float:
     1988, chapter 2.
     """
     noncentrality = abs(difference) / np.sqrt(variance / n)
-    return float(1 - special.nctdtr(n - 1, noncentrality, _critical_t(n - 1)))
+    return float(1 - scipy.special.nctdtr(n - 1, noncentrality, _critical_t(n - 1)))
 
 
 def num_needed(power_fn: Callable[[int], float]) -> int | None:
@@ -95,8 +97,8 @@ def variance_limit(freedom: float) -> float:
     Source: Browne, On the Use of a Pilot Sample for Sample Size Determination,
     Statistics in Medicine 1995, https://doi.org/10.1002/sim.4780141709.
     """
-    return float(freedom / special.chdtri(freedom, POWER))
+    return float(freedom / scipy.special.chdtri(freedom, POWER))
 
 
 def _critical_t(freedom: int | np.ndarray) -> float | np.ndarray:
-    return special.stdtrit(freedom, 1 - LEVEL / 2)
+    return scipy.special.stdtrit(freedom, 1 - LEVEL / 2)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy import stats
 
 from cnnjax.base.arguments import number, several
 from cnnjax.base.errors import expect
@@ -62,7 +62,7 @@ def mean_interval(values: Values) -> MeanInterval:
     std = std_of(array, rounding_of(array))
     if std == 0:
         return MeanInterval(n, mean * unit, 0.0, None, None)
-    resampled = stats.bootstrap(
+    resampled = scipy.stats.bootstrap(
         (array,),
         np.mean,
         confidence_level=1 - LEVEL,
@@ -104,7 +104,7 @@ def around(
     Raises:
         InputError: float64 cannot represent it.
     """
-    half = float(error * stats.t.isf(LEVEL / 2, freedom))
+    half = float(error * scipy.stats.t.isf(LEVEL / 2, freedom))
     return restored(centre - half, unit), restored(centre + half, unit)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from jaxtyping import Int
-from scipy import stats
 
 from cnnjax.base.arguments import several, whole
 from cnnjax.base.errors import expect
@@ -59,7 +59,7 @@ def mcnemar(labels: Classes, predictions_a: Classes, predictions_b: Classes) -> 
     right_a, right_b = a == right, b == right
     only_a, only_b = int(np.sum(right_a & ~right_b)), int(np.sum(right_b & ~right_a))
     apart = only_a + only_b
-    p_value = float(stats.binomtest(only_a, apart).pvalue) if apart else 1.0
+    p_value = float(scipy.stats.binomtest(only_a, apart).pvalue) if apart else 1.0
     return McNemar(
         both_right=int(np.sum(right_a & right_b)),
         only_a_right=only_a,

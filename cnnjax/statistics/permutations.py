@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy import stats
 
 NUM_RESAMPLES = 9_999  # divisions drawn at random, if there are more
 
@@ -43,7 +43,7 @@ def p_of_sides(a: Float[np.ndarray, " n_a"], b: Float[np.ndarray, " n_b"]) -> fl
     Permutation Tests for Non-i.i.d. Hypotheses, Statistics & Probability Letters 1997,
     https://doi.org/10.1016/S0167-7152(97)00043-6.
     """
-    found = stats.permutation_test(
+    found = scipy.stats.permutation_test(
         (a, b),
         _share_of_difference,
         vectorized=True,

@@ -16,8 +16,8 @@ from cnnjax.experiments.experiment import Experiment
 from cnnjax.experiments.journal import Journal
 from cnnjax.results.checkpoints.keeper import Keeper, position_text
 from cnnjax.telling import divergence, examples, seeds, text
+from cnnjax.telling.curves import draw_run
 from cnnjax.telling.epochs import EpochTable, warning
-from cnnjax.telling.plots import draw_curves, draw_seeds
 from cnnjax.telling.sparkline import loss_text
 from cnnjax.telling.watching import NOBODY, Watchers
 from cnnjax.training.divergence import OnNan
@@ -145,7 +145,7 @@ def train_one(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> Tol
             prediction = predicted[shown]
     keeper.check()
     journal.end(None if run.divergence else params, predicted)
-    journal.draw(draw_curves)
+    journal.draw(draw_run)
     keeper.close()
     keeper.check()
     journal.result(run, cache=how.cache.state)
@@ -198,7 +198,7 @@ def train_seeds(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> T
     ):
         journal.seed(ended)
         teller.say(seeds.seed_line(ended))
-    journal.draw(draw_seeds)
+    journal.draw(draw_run)
     found = journal.result_of_seeds(group_size=how.group_size, cache=how.cache.state)
     keeper.forget()  # params.safetensors has them all
     stopped = found.diverged and how.on_nan == "stop"
