@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, Num, PyTree, Shaped
 
 Params = PyTree[Float[Array, "..."], "params"]
+HostParams = PyTree[Float[np.ndarray, "..."], "params"]  # as they are read from a file
 # A number of updates, epochs or batches: traced or not.
 Count = Int[Array, ""] | int | np.integer
 Label = Int[Array, ""] | Float[Array, " targets"]

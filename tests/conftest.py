@@ -19,6 +19,7 @@ os.environ.setdefault("XLA_FLAGS_OF_TESTS", os.environ.get("XLA_FLAGS", ""))
 os.environ["XLA_FLAGS"] = os.environ["XLA_FLAGS_OF_TESTS"]
 
 import jax
+import jaxtyping
 import pytest
 import slow
 from forked import Forks
@@ -54,3 +55,11 @@ def forks():
     started = Forks()
     yield started
     started.close()
+
+
+@pytest.fixture
+def unchecked():
+    """Let values of any type through to the library, as a user's program does."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -70,14 +69,6 @@ def error_of(call, *arguments: Any, **named: Any) -> str:
 
 
 WITH_NAN = with_value(FLOATS, np.nan)
-
-
-@pytest.fixture
-def unchecked():
-    """Let values of any type through to the library, as a user's program does."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 NO_PAIRS = {

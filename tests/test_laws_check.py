@@ -10,7 +10,6 @@ import itertools
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -332,14 +331,6 @@ REFUSED = {
         "strategy": of_one_device(lambda params, batch: batch.weights.sum())
     },
 }
-
-
-@pytest.fixture
-def unchecked():
-    """Let values of any type through to the library, as a user's program does."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -102,6 +102,7 @@ def test_a_recipe_is_read_back_as_it_was(name):
     assert hash(recipe_of(described)) == hash(RECIPES[name])
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -247,6 +248,7 @@ def test_one_of_several_seeds_is_named(learned, tmp_path):
         load_run(copy, seed=1)
 
 
+@pytest.mark.usefixtures("unchecked")  # nested lists are images as well
 def test_predictions_are_those_of_the_run(learned, digits):
     """One image or many, of two axes or three, bytes or floats."""
     _, folder = learned
@@ -269,6 +271,7 @@ def test_predictions_are_those_of_the_run(learned, digits):
     np.testing.assert_array_equal(loaded.evaluate().predictions, own)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("images", "said"),
     [

@@ -22,7 +22,7 @@ from cnnjax.statistics.classification import (
     wilson,
 )
 from cnnjax.training.evaluation import map_examples
-from cnnjax.types import NO_PREDICTION, Params
+from cnnjax.types import NO_PREDICTION, HostParams, Params
 
 
 class Evaluation(NamedTuple):
@@ -115,7 +115,7 @@ def _each(
 
 def outputs_of(
     apply_fn: Callable[..., Array],
-    params: Params,
+    params: Params | HostParams,
     inputs: Num[np.ndarray, "n *example"],
 ) -> Float[np.ndarray, "n outputs"]:
     """Apply a network to a stack of raw examples.

@@ -22,7 +22,7 @@ from cnnjax.results.checkpoints.store import Store
 from cnnjax.results.fields import read_config
 from cnnjax.results.folders import shown_path
 from cnnjax.results.workdir import CHECKPOINTS
-from cnnjax.types import Params
+from cnnjax.types import HostParams
 
 MOST_BYTES = 2**31  # of params.safetensors
 FILE = "params.safetensors"
@@ -92,7 +92,7 @@ def choose_seed(folder: Path, seeds: tuple[int, ...], seed: int | None) -> int:
     return seed
 
 
-def read_params(folder: Path, settings: Settings, seed: int) -> tuple[Params, str]:
+def read_params(folder: Path, settings: Settings, seed: int) -> tuple[HostParams, str]:
     """Return the parameters of a seed, and from where: the newest that are there.
 
     A finished run has them in params.safetensors; else the newest good checkpoint has.

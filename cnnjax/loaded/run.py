@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Num
 
@@ -32,7 +33,7 @@ from cnnjax.results.folders import folder_named, shown_path
 from cnnjax.results.schema import RESULT
 from cnnjax.strategies import NO_OPTIONS, Options
 from cnnjax.training.loop import LoopState
-from cnnjax.types import Params
+from cnnjax.types import HostParams
 
 
 class LoadedRun(NamedTuple):
@@ -41,7 +42,7 @@ class LoadedRun(NamedTuple):
     path: Path
     seed: int
     settings: Settings
-    params: Params
+    params: HostParams
     source: str  # of the parameters: params.safetensors, or a checkpoint
     epochs: Sequence[Mapping[str, Any]]  # lines of metrics.jsonl, of this seed
     result: Mapping[str, Any] | None  # result.json; None: the run is not finished
@@ -90,7 +91,7 @@ class LoadedRun(NamedTuple):
         """
         return outputs_of(self.apply_fn, self.params, as_examples(self.recipe, images))
 
-    def predict(self, images: Num[ArrayLike, "..."]) -> np.ndarray:
+    def predict(self, images: Num[ArrayLike, "..."]) -> np.ndarray | np.integer:
         """Return the class of an example (int), or of each of several; see `outputs`.
 
         NO_PREDICTION, -1, where the logits define none. Of a regression: the targets.
@@ -133,7 +134,9 @@ class LoadedRun(NamedTuple):
         examples = examples_of(self.recipe, dataset, self.seed, part)
         check_pixels(self.recipe, examples.inputs, part=part)
         experiment = self._prepared(self.recipe, dataset)._replace(test=examples)
-        measured = make_test(experiment)(self.recipe.epochs, self.params)
+        measured = make_test(experiment)(
+            self.recipe.epochs, jax.device_put(self.params)
+        )
         outputs = outputs_of(experiment.apply_fn, self.params, examples.inputs)
         return Evaluation(measured["loss"], *examples, outputs, dataset.class_names)
 

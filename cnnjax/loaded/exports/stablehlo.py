@@ -39,7 +39,7 @@ def forward(run: LoadedRun, *, dtype: str) -> bytes:
 
 def forward_of(run: LoadedRun) -> Any:
     """Return the program that is exported: `forward(images) -> outputs`, jitted."""
-    apply_fn, params = run.apply_fn, run.params
+    apply_fn, params = run.apply_fn, jax.tree.map(jnp.asarray, run.params)
 
     @jax.jit
     def forward(images: Num[Array, "examples *example"]) -> Array:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path, tree_unflatten
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from cnnjax.base.errors import InputError, expect
 from cnnjax.devices import to_host
@@ -155,7 +155,9 @@ def _below(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarra
     return {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
 
 
-def like_tree(tree: PyTree, arrays: Mapping[str, np.ndarray], prefix: str) -> PyTree:
+def like_tree(
+    tree: PyTree, arrays: Mapping[str, np.ndarray | Array], prefix: str
+) -> PyTree:
     """Return arrays in the structure of a tree.
 
     Raises:
