@@ -19,6 +19,7 @@ from cnnjax.studies.measuring.candidates import candidates_for
 
 POLL_SECONDS = 1.0
 STEPS = "{desc} |{bar}| {n_fmt}/{total_fmt}, {elapsed}"
+RUNS = "{bar}| {n_fmt}/{total_fmt} runs, {elapsed}{postfix}"
 EPOCHS = "{l_bar}{bar}| {n_fmt}/{total_fmt} epochs{postfix}"
 WAITING = "{desc}, {elapsed}"
 

@@ -28,7 +28,6 @@ from cnnjax.base.program import words
 from cnnjax.base.signals import Stop
 from cnnjax.data import Dataset
 from cnnjax.data.splits import validation_split
-from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipe import Recipe
 from cnnjax.results.environment import describe_environment, find_devices
 from cnnjax.results.lock import alone_in
@@ -40,18 +39,19 @@ _flags.define_recipe()
 _flags.define_training()
 flags.adopt_module_key_flags(_flags)
 flags.DEFINE_string("sweep", None, 'Settings, as "learning_rate=1e-3,1e-2;l2=0,1e-4".')
+meaning = "Runs to train side by side, each in a thread, to the same bits."
+flags.DEFINE_integer("runs_at_once", 1, meaning, lower_bound=1, upper_bound=64)
 DEFAULT_SHARE = 0.1  # of the training examples, to choose by: --validation
 
 
 def main(args: list[str]) -> None:
     """Train every choice, or the rest of them; choose; test; tell."""
     _script.refuse_arguments(args)
-    text, form = FLAGS.sweep, 'as "learning_rate=1e-3,1e-2;l2=0,1e-4"'
-    expect(f"settings for --sweep, {form}", text, text)
+    expect(f"settings for --sweep, {grid.FORM}", FLAGS.sweep, FLAGS.sweep)
     expect("a folder for --workdir", FLAGS.workdir, FLAGS.workdir)
     refused = [name for name in NOT_HERE if FLAGS[name].value]
     expect(f"no --{' or --'.join(NOT_HERE)} in a sweep", refused, not refused)
-    axes = grid.parse_sweep(text, _asked.parsers())
+    axes = grid.parse_sweep(FLAGS.sweep, _asked.parsers())
     _asked.refuse_idle()
     for name in axes:
         expect(f"a sweep of {name}, or --{name}", "both", FLAGS[name].value is None)
@@ -63,10 +63,7 @@ def main(args: list[str]) -> None:
         share = base.validation or DEFAULT_SHARE
         base = replace(base, validation=0.0)
         split = validation_split(base.split, share)
-        recipes = {
-            choice: override(base, split=split, **choice.values)
-            for choice in grid.choices_of(axes)
-        }
+        recipes = runs.recipes_of(base, axes, split)
         how = runs.How(
             seeds=_asked.seeds(),
             settle=lambda recipe: _asked.settle(recipe, dataset, cache),
@@ -74,6 +71,7 @@ def main(args: list[str]) -> None:
             evaluate_every=FLAGS.evaluate_every,
             on_nan=FLAGS.on_nan,
             group_size=FLAGS.group_size,
+            at_once=FLAGS.runs_at_once,
             noted=_asked.noted(),
             environment=describe_environment(),
             command=words(),
@@ -103,16 +101,19 @@ def train(
     stop: Stop,
 ) -> list[choosing.Tried]:
     """Train every choice, or the rest of them; say what each gave."""
-    tried = []
-    for recipe in recipes.values():
-        how.prepare(recipe, seen, how.seeds[0])  # what cannot be trained is refused now
-    with _progress.Bar(len(recipes), bar_format=_progress.STEPS) as bar:
-        for choice, recipe in recipes.items():
-            bar.step(choice.name)
-            runs.train_run(recipe, seen, to / choice.name, how, stop=stop)
-            tried.append(choosing.read_tried(choice, to / choice.name))
-            bar.write(telling.line(tried[-1]))
-    return tried
+    with _progress.Bar(len(recipes), bar_format=_progress.RUNS) as bar:
+
+        def ended(one: choosing.Tried, done: int) -> None:
+            bar.write(telling.line(one))
+            bar.move(done)
+
+        bar.move(0)
+        return runs.train_runs(
+            *(recipes, seen, to, how),
+            on_begin=lambda choice, done: bar.move(done, choice.name),
+            on_end=ended,
+            stop=stop,
+        )
 
 
 if __name__ == "__main__":

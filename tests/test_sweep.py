@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -27,7 +29,7 @@ from cnnjax.experiments.described import recipe_of
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipes import get_recipe
 from cnnjax.results.plain import plain
-from cnnjax.studies.sweeping import choosing, grid, telling
+from cnnjax.studies.sweeping import choosing, grid, runs, telling
 from cnnjax.types import Examples
 
 SWEEP = Path(__file__).parent.parent / "scripts" / "sweep.py"
@@ -162,6 +164,27 @@ def test_a_picture_is_drawn_of_every_kind_of_sweep(metric):
     assert telling.draw_sweep(rows, title="words").startswith(b"\x89PNG")
 
 
+def test_what_fails_ends_a_sweep_after_what_has_begun(monkeypatch, tmp_path):
+    """Mistake: an error is lost in its thread, or more runs begin after it."""
+    begun, release = [], threading.Event()
+
+    def train_run(recipe, dataset, path, how, *, stop):
+        begun.append(path.name)
+        if path.name == "l2=0.1":
+            raise InputError("no room")
+        release.wait(60)
+
+    monkeypatch.setattr(runs, "train_run", train_run)
+    monkeypatch.setattr(runs, "read_tried", lambda choice, path: release.set())
+    how = SimpleNamespace(prepare=lambda *_: None, seeds=[0], at_once=2)
+    choices = [grid.Choice((("l2", value),)) for value in (0.1, 0.2, 0.3, 0.4)]
+    threading.Timer(1.0, release.set).start()
+    with pytest.raises(InputError, match="no room"):
+        runs.train_runs(dict.fromkeys(choices), None, tmp_path, how, stop=None)
+    assert begun[:1] == ["l2=0.1"]
+    assert set(begun) <= {"l2=0.1", "l2=0.2", "l2=0.3"}
+
+
 # -- the script ----------------------------------------------------------------------
 
 
@@ -256,6 +279,48 @@ def test_a_killed_sweep_ends_in_the_same_table(forks, undisturbed, tmp_path):
     assert found(to) == found(folder)
     table, again = (text[text.index("\n\nlearning") :] for text in (said, done.stdout))
     assert again.replace(str(to), str(folder)) == table
+
+
+def test_runs_side_by_side_end_in_the_same_bits(forks, undisturbed, tmp_path):
+    """Mistake: a run is given what another one in its thread has left."""
+    folder, said = undisturbed
+    data, to = made(tmp_path, test_labels=0), tmp_path / "swept"
+    done = swept(forks, to, data, "--runs_at_once=2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert found(to) == found(folder)
+    for row in found(folder)["tried"]:
+        for name in ("params.safetensors", "predictions.csv"):
+            kept = Path(row["folder"]) / name
+            assert (to / kept).read_bytes() == (folder / kept).read_bytes()
+    table, again = (text[text.index("\n\nlearning") :] for text in (said, done.stdout))
+    assert again.replace(str(to), str(folder)) == table
+
+
+def test_a_signal_stops_all_runs_that_are_side_by_side(forks, undisturbed, tmp_path):
+    """Mistake: the first run that is stopped lets the signal end the others unsaved."""
+    data, to = made(tmp_path, test_labels=0), tmp_path / "swept"
+    flags = (*BRIEF[:1], "--strategy=jit", "--runs_at_once=2", "--resume=auto")
+    told = (*flags, "--epochs=200000", f"--dataset=npz:{data}", f"--workdir={to}")
+    command = [sys.executable, SWEEP, *told, "--sweep=learning_rate=0.01,0.1"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    logs = [to / f"learning_rate={rate}" / "metrics.jsonl" for rate in (0.01, 0.1)]
+    try:
+        for _ in range(1200):
+            if all(log.exists() and log.read_bytes().count(b"\n") > 2 for log in logs):
+                break
+            time.sleep(0.1)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 143, said
+    assert said.count(b"\n") == 1
+    assert b"the same command" in said
+    for log in logs:
+        assert any((log.parent / "checkpoints").glob("0*/manifest.json")), log
 
 
 def test_more_values_extend_a_sweep(forks, undisturbed):

@@ -12,6 +12,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
 from cnnjax.base.errors import expect
+from cnnjax.experiments.experiment import objective_of
+from cnnjax.experiments.recipe import Recipe
+from cnnjax.gradients.objective import Objective
 from cnnjax.results.plain import plain
 from cnnjax.statistics.classification import (
     Calibration,
@@ -104,6 +107,12 @@ class Evaluation(NamedTuple):
                 "calibration_error": self.calibration.error,
             }
         return plain(own)
+
+
+@functools.cache
+def built(recipe: Recipe) -> Objective:
+    """Return the network of a recipe, once: a new one would be compiled anew."""
+    return objective_of(recipe)
 
 
 @functools.partial(jax.jit, static_argnums=0)

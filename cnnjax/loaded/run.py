@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,15 +14,14 @@ from cnnjax.base.arguments import named
 from cnnjax.base.errors import expect
 from cnnjax.data.checks import check_dataset
 from cnnjax.data.dataset import Dataset
-from cnnjax.experiments.experiment import Experiment, objective_of, prepare
+from cnnjax.experiments.experiment import Experiment, prepare
 from cnnjax.experiments.judging import make_test
 from cnnjax.experiments.matching import check_pixels, check_shapes
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipe import Recipe
 from cnnjax.experiments.runs import Run
-from cnnjax.gradients.objective import Objective
 from cnnjax.loaded.continuing import expect_plain, go_on, newest_state
-from cnnjax.loaded.evaluation import Evaluation, outputs_of
+from cnnjax.loaded.evaluation import Evaluation, built, outputs_of
 from cnnjax.loaded.inputs import as_examples, is_single
 from cnnjax.loaded.parts import PARTS, Part, data_of, examples_of
 from cnnjax.loaded.reading import Settings, choose_seed, read_params, read_settings
@@ -134,10 +132,9 @@ class LoadedRun(NamedTuple):
         examples = examples_of(self.recipe, dataset, self.seed, part)
         check_pixels(self.recipe, examples.inputs, part=part)
         experiment = self._prepared(self.recipe, dataset)._replace(test=examples)
-        measured = make_test(experiment)(
-            self.recipe.epochs, jax.device_put(self.params)
-        )
-        outputs = outputs_of(experiment.apply_fn, self.params, examples.inputs)
+        params = jax.device_put(self.params)
+        measured = make_test(experiment)(self.recipe.epochs, params)
+        outputs = outputs_of(experiment.apply_fn, params, examples.inputs)
         return Evaluation(measured["loss"], *examples, outputs, dataset.class_names)
 
     def confusion(self, dataset: Dataset | None = None, **where: Any) -> np.ndarray:
@@ -191,12 +188,6 @@ class LoadedRun(NamedTuple):
         size = self.settings.microbatch_size
         options = NO_OPTIONS if size is None else Options(None, microbatch_size=size)
         return prepare(recipe, dataset, seed=self.seed, options=options)
-
-
-@functools.cache
-def built(recipe: Recipe) -> Objective:
-    """Return the network of a recipe, once: a new one would be compiled anew."""
-    return objective_of(recipe)
 
 
 def load_run(path: str | Path, *, seed: int | None = None) -> LoadedRun:

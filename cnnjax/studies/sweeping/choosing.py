@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from cnnjax.base.errors import InputError
@@ -98,7 +99,7 @@ def test_of(
         run = load_run(best.path, seed=seed if len(best.scores) > 1 else None)
         recipe = replace(run.recipe, split=split)
         experiment = prepare_fn(recipe, dataset, seed)
-        measured = make_test(experiment)(recipe.epochs, run.params)
+        measured = make_test(experiment)(recipe.epochs, jax.device_put(run.params))
         named = {name: float(np.asarray(value)) for name, value in measured.items()}
         found[seed] = {**named, "examples": len(experiment.test.labels)}
     return found
