@@ -105,6 +105,22 @@ MUTANTS = (
         STREAMING,
     ),
     Mutant(
+        "one_run_of_several_is_deferred",
+        "The first of several runs that ends lets a signal end the others unsaved.",
+        "cnnjax/base/signals.py",
+        "self._deferred += threads",
+        "self._deferred = max(0, threads)",
+        SWEEP,
+    ),
+    Mutant(
+        "leftovers_of_a_finished_run_stay",
+        "Who locks a folder leaves what a killed program has not removed.",
+        "cnnjax/results/lock.py",
+        "durable.sweep(workdir)",
+        "durable.sweep(workdir / FILE)",
+        ("tests/test_lock.py",),
+    ),
+    Mutant(
         "validation_by_the_same_key",
         "Validation examples are drawn by the key that drew the test examples.",
         "cnnjax/data/splits.py",

@@ -56,11 +56,14 @@ def test_what_the_system_refuses_leaves_what_was_there(tmp_path, monkeypatch, st
         assert path.read_bytes() == b"before"
 
 
-def test_unfinished_files_are_swept(tmp_path, same_name):
-    for name in (same_name, "config.json", "notes.partial.txt"):
+def test_unfinished_files_are_swept_and_nobody_elses(tmp_path):
+    """Mistake: every "*.partial" goes, a film that is being copied for example."""
+    aside = durable.aside_of(tmp_path / "result.json").name
+    others = ["config.json", "film.partial", "notes.0a1b2c3d.partial.txt"]
+    for name in (aside, *others):
         (tmp_path / name).write_text("")
     durable.sweep(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == ["config.json", "notes.partial.txt"]
+    assert sorted(os.listdir(tmp_path)) == others
     durable.sweep(tmp_path / "absent")
 
 

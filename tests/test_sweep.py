@@ -16,6 +16,7 @@ import jax
 import numpy as np
 import pytest
 
+from cnnjax.base import signals
 from cnnjax.base.errors import InputError
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.splits import (
@@ -183,6 +184,20 @@ def test_what_fails_ends_a_sweep_after_what_has_begun(monkeypatch, tmp_path):
         runs.train_runs(dict.fromkeys(choices), None, tmp_path, how, stop=None)
     assert begun[:1] == ["l2=0.1"]
     assert set(begun) <= {"l2=0.1", "l2=0.2", "l2=0.3"}
+
+
+def test_a_signal_waits_for_all_runs_that_are_trained(monkeypatch):
+    """Mistake: the run that ends first lets the next signal end the others unsaved."""
+    ended: list[int] = []
+    monkeypatch.setattr(signals, "end_at_once", lambda number, _: ended.append(number))
+    stop = signals.Stop()
+    with stop.deferred():
+        with stop.deferred():
+            pass
+        stop._heard(signal.SIGTERM)
+        assert (stop.number, ended) == (signal.SIGTERM, [])
+    stop._heard(signal.SIGTERM)
+    assert ended == [signal.SIGTERM]
 
 
 # -- the script ----------------------------------------------------------------------

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SUFFIX = ".partial"  # of a file that is being written
+ASIDE = f"*.{'[0-9a-f]' * 8}{SUFFIX}"  # as `aside_of` names them
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
 APPEND |= getattr(os, "O_NONBLOCK", 0)  # a pipe that nobody reads would wait for ever
@@ -27,7 +28,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         OSError: the system refuses; nothing partial is left.
     """
-    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{SUFFIX}")
+    aside = aside_of(path)
     try:
         _write(os.open(aside, NEW, 0o666), content)
         os.replace(aside, path)
@@ -82,10 +83,18 @@ def flush_tree(folder: Path) -> None:
     flush_folder(folder)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what was never finished. Nobody else may be writing there."""
+def aside_of(path: Path) -> Path:
+    """Return a name beside a path's own, for what is not whole yet, or no longer."""
+    return path.with_name(f"{path.name}.{secrets.token_hex(4)}{SUFFIX}")
+
+
+def sweep(folder: Path, pattern: str = ASIDE) -> None:
+    """Remove what was never finished. Nobody else may be writing there.
+
+    What somebody else calls "notes.partial" is left alone.
+    """
     with contextlib.suppress(OSError):
-        for path in folder.glob(f"*{SUFFIX}"):
+        for path in folder.glob(pattern):
             with contextlib.suppress(OSError):
                 remove_folder(path)
 
@@ -101,7 +110,7 @@ def remove_folder(path: Path) -> None:
         return
     gone = path
     if not path.name.endswith(SUFFIX):
-        gone = path.with_name(f"{path.name}.{secrets.token_hex(4)}{SUFFIX}")
+        gone = aside_of(path)
         with contextlib.suppress(FileNotFoundError):
             os.rename(path, gone)
     shutil.rmtree(gone, ignore_errors=True)

@@ -10,7 +10,7 @@ import platform
 from collections.abc import Iterator
 from pathlib import Path
 
-from cnnjax.base import program
+from cnnjax.base import durable, program
 from cnnjax.base.errors import InputError
 from cnnjax.results.folders import shown_path
 
@@ -26,6 +26,8 @@ def alone_in(workdir: Path) -> Iterator[None]:
     The system releases the lock when the process ends, however it ends. Child processes
     share it: if this process is killed and a child survives, the folder stays locked
     until the child ends. Over NFS it holds between machines if the server has locks.
+
+    What a program that was killed has left unfinished there is removed.
 
     Raises:
         InputError: the folder is locked already (by whom, and since when), or it cannot
@@ -58,6 +60,7 @@ def alone_in(workdir: Path) -> Iterator[None]:
             ) from error
         _sign(lock)
         os.set_inheritable(lock, True)
+        durable.sweep(workdir)  # who held it before may have been killed
         yield
     finally:
         os.close(lock)

@@ -62,7 +62,7 @@ class Workdir(NamedTuple):
         """
         if self.path is None:
             return
-        probe = self.path / f"room{durable.SUFFIX}"
+        probe = durable.aside_of(self.path / "room")
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             durable.sweep(self.path)

@@ -70,7 +70,7 @@ class Store:
         self._saver = ThreadPoolExecutor(1, "checkpoint")
         self._saving: Future[None] | None = None
         if sweep:
-            durable.sweep(folder)
+            durable.sweep(folder, f"*{durable.SUFFIX}")  # all here is ours
 
     def save(
         self, name: str, snapshot: Snapshot, *, score: float | None = None
