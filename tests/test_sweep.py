@@ -307,7 +307,8 @@ def test_runs_side_by_side_end_in_the_same_bits(forks, undisturbed, tmp_path):
         for name in ("params.safetensors", "predictions.csv"):
             kept = Path(row["folder"]) / name
             assert (to / kept).read_bytes() == (folder / kept).read_bytes()
-    table, again = (text[text.index("\n\nlearning") :] for text in (said, done.stdout))
+    head = "\n\nlearning_rate  seeds"  # above it, a line for each run as it ends
+    table, again = (text[text.index(head) :] for text in (said, done.stdout))
     assert again.replace(str(to), str(folder)) == table
 
 
