@@ -43,7 +43,7 @@ def rule(losses, patience):
     """Return (epochs made, best epoch) of a run with these held-out losses."""
     best, epoch = None, 0
     for epoch, loss in enumerate(losses, start=1):
-        best = better(best, PARAMS, epoch, {"loss": loss})
+        best = better(best, PARAMS, epoch, {"loss": float(loss)})
         if is_over(best, epoch, patience):
             break
     return epoch, best and best.epoch

@@ -9,6 +9,7 @@ import struct
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -249,9 +250,9 @@ def test_tensorboard_is_shown_what_was_measured(forks, tmp_path):
     last = {v.tag: v.histo for v, step in values if step == lines[-1]["step"]}
     experiment = prepare(run.recipe, load_dataset("digits"), seed=0)
     inputs, labels = (array[: tensorboard.LOOKED_AT] for array in experiment.train)
-    ones = np.ones(len(labels), np.float32)
+    batch = Batch(inputs, labels, np.ones(len(labels), np.float32), None)
     value_and_grad = serial_value_and_grad(experiment.loss_fn)
-    _, gradient = value_and_grad(run.params, Batch(inputs, labels, ones, None))
+    _, gradient = value_and_grad(*jax.device_put((run.params, batch)))
     for layer, leaves in run.params.items():
         for leaf, values in leaves.items():
             own = last[f"parameters/{layer}/{leaf}"]
@@ -276,6 +277,7 @@ def test_tensorboard_of_a_run_that_goes_on_has_one_curve(forks, tmp_path):
     assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 1
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_tensorboard_that_is_not_installed_is_told_in_a_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(InputError, match="needs tensorboardX, which is not installed"):
