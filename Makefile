@@ -20,9 +20,12 @@ UNOPTIMIZED = XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0 $(OLD_E
 
 # What the version of JAX decides: for a second interpreter, optimized as in use. Laws but
 # that of equal gradients, that they catch every fault, and float64, are for the first.
-# CHECK_TYPES holds every call to its hints of shapes and types: slow, so not in `test`.
+# CHECK_TYPES holds every call to its hints of shapes and types: slow, so not in `test`,
+# and not for tests that hand over wrong types on purpose.
 JAX_TESTS := $(patsubst %,tests/test_%.py,layers models losses optimizers epochs \
 	strategy_laws per_example partitioning export highest dropout)
+TYPED_TESTS := $(patsubst %,tests/test_%.py,averages loaded exports likeness stopping \
+	watching data_checks laws_check)
 JAX_PART := -k "not every_fault_is_caught and not float64 and not without_rows \
 	and not (every_strategy_obeys and not gradients_equal)"
 
@@ -68,7 +71,8 @@ test-jax: $(VENV)/.dev
 	@CHECK_TYPES=1 $(PYTEST) -m "not slow" $(JAX_TESTS) $(JAX_PART)
 
 test-all: $(VENV)/.dev
-	CHECK_TYPES=1 $(PYTEST)
+	$(PYTEST)
+	CHECK_TYPES=1 $(PYTEST) $(JAX_TESTS) $(TYPED_TESTS)
 
 soak: $(VENV)/.dev
 	@echo "tests/faults/soak.py $(SOAK)"

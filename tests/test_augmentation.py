@@ -43,7 +43,8 @@ def shifted(image: np.ndarray, down: int, right: int, padding: int) -> np.ndarra
 def many(step, *, count: int = COUNT) -> np.ndarray:
     """Return what a step makes of one image under many keys."""
     keys = jax.random.split(jax.random.key(7), count)
-    return np.asarray(jax.jit(jax.vmap(functools.partial(step, IMAGE)))(keys))
+    of_one = functools.partial(step, jnp.asarray(IMAGE))
+    return np.asarray(jax.jit(jax.vmap(of_one))(keys))
 
 
 def shares(images: np.ndarray) -> dict[bytes, float]:
@@ -128,6 +129,7 @@ def test_a_visit_sees_another_change_and_a_seed_repeats_them():
     assert not np.array_equal(*changed)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -103,7 +103,7 @@ def ink_of(picture: Picture) -> Float[np.ndarray, "rows columns"]:
     return ink[top:bottom, left:right]
 
 
-def _fitted(ink: np.ndarray, side: float) -> np.ndarray:
+def _fitted(ink: np.ndarray, side: float | int) -> np.ndarray:
     """Scale ink so that its longer side is this long."""
     scale = side / max(ink.shape)
     height, width = (max(1, round(n * scale)) for n in ink.shape)

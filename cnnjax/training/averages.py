@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, Float, Int
 from optax import GradientTransformation, OptState, Updates
 
-from cnnjax.types import Params, TrainState
+from cnnjax.types import HostParams, Params, TrainState
 
 
 class Averaged(NamedTuple):
@@ -78,7 +78,7 @@ def without_schedule(
     return GradientTransformation(free.init, free.update)
 
 
-def kept_params(state: TrainState) -> Params:
+def kept_params(state: TrainState) -> Params | HostParams:
     """Return the parameters to test and to keep: their average, if there is one."""
     own = state.opt_state
     if isinstance(own, optax.contrib.ScheduleFreeState):

@@ -24,7 +24,7 @@ from cnnjax.data.order import Shuffle
 from cnnjax.training.averages import kept_params
 from cnnjax.training.records import EpochRecord, Part
 from cnnjax.training.stopping import Best
-from cnnjax.types import Metrics, Params, TrainState
+from cnnjax.types import HostParams, Metrics, Params, TrainState
 
 LAST_STEP = 2**31 - 1  # updates are counted by a 32-bit integer
 
@@ -99,7 +99,7 @@ class LoopState(NamedTuple):
     best: Best | None = None  # with patience: the best parameters so far
 
     @property
-    def params(self) -> Params:
+    def params(self) -> Params | HostParams:
         """Return the parameters to test (see `averages`)."""
         return kept_params(self.state)
 
