@@ -138,9 +138,10 @@ def _test_line(name: str, test: Mapping[str, Any]) -> str:
         return f"{name}: {test['verdict']}"
     # The verdict of the comparison says that no number of seeds can be planned.
     verdict = test["verdict"] if test["difference"] else "not shown to differ"
+    effect = round(test["effect_size"], 6) + 0.0  # no rounding of 0, and no -0
     return (
         f"{name}: t {test['t']:.3g}, {test['degrees_of_freedom']:.3g} degrees of "
-        f"freedom, p {test['p_value']:.2g}, Hedges' g {test['effect_size']:.3g}: "
+        f"freedom, p {test['p_value']:.2g}, Hedges' g {effect:.3g}: "
         f"{verdict}"
     )
 
