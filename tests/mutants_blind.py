@@ -254,8 +254,8 @@ BLIND_MUTANTS = (
         "mcnemar_above_one",
         "McNemar's p is twice a tail, which is above 1 where neither was better.",
         "cnnjax/statistics/mcnemar.py",
-        "float(stats.binomtest(only_a, apart).pvalue)",
-        "float(2 * stats.binom.cdf(min(only_a, only_b), apart, 0.5))",
+        "float(scipy.stats.binomtest(only_a, apart).pvalue)",
+        "float(2 * scipy.stats.binom.cdf(min(only_a, only_b), apart, 0.5))",
         STATISTICS,
     ),
     Mutant(
