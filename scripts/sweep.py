@@ -32,6 +32,7 @@ from cnnjax.experiments.recipe import Recipe
 from cnnjax.results.environment import describe_environment, find_devices
 from cnnjax.results.lock import alone_in
 from cnnjax.studies.sweeping import choosing, grid, runs, telling
+from cnnjax.studies.sweeping.how import How
 
 FLAGS = flags.FLAGS
 NOT_HERE = ("fault", "log_steps", "patience", "tensorboard", "profile", "callback")
@@ -39,8 +40,8 @@ _flags.define_recipe()
 _flags.define_training()
 flags.adopt_module_key_flags(_flags)
 flags.DEFINE_string("sweep", None, 'Settings, as "learning_rate=1e-3,1e-2;l2=0,1e-4".')
-meaning = "Runs to train side by side, each in a thread, to the same bits."
-flags.DEFINE_integer("runs_at_once", 1, meaning, lower_bound=1, upper_bound=64)
+meaning = "Runs to train as one program, where shapes agree. Unset: 1, or 16 on a GPU."
+flags.DEFINE_integer("runs_at_once", None, meaning, lower_bound=1, upper_bound=256)
 DEFAULT_SHARE = 0.1  # of the training examples, to choose by: --validation
 
 
@@ -64,14 +65,14 @@ def main(args: list[str]) -> None:
         base = replace(base, validation=0.0)
         split = validation_split(base.split, share)
         recipes = runs.recipes_of(base, axes, split)
-        how = runs.How(
+        how = How(
             seeds=_asked.seeds(),
             settle=lambda recipe: _asked.settle(recipe, dataset, cache),
             keeping=_asked.keeping(),
             evaluate_every=FLAGS.evaluate_every,
             on_nan=FLAGS.on_nan,
             group_size=FLAGS.group_size,
-            at_once=FLAGS.runs_at_once,
+            at_once=FLAGS.runs_at_once or runs.default_at_once(),
             noted=_asked.noted(),
             environment=describe_environment(),
             command=words(),
@@ -94,11 +95,7 @@ def main(args: list[str]) -> None:
 
 
 def train(
-    recipes: dict[grid.Choice, Recipe],
-    seen: Dataset,
-    to: Path,
-    how: runs.How,
-    stop: Stop,
+    recipes: dict[grid.Choice, Recipe], seen: Dataset, to: Path, how: How, stop: Stop
 ) -> list[choosing.Tried]:
     """Train every choice, or the rest of them; say what each gave."""
     with _progress.Bar(len(recipes), bar_format=_progress.RUNS) as bar:
@@ -110,7 +107,7 @@ def train(
         bar.move(0)
         return runs.train_runs(
             *(recipes, seen, to, how),
-            on_begin=lambda choice, done: bar.move(done, choice.name),
+            on_begin=lambda group, done: bar.move(done, telling.group_text(group)),
             on_end=ended,
             stop=stop,
         )

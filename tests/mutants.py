@@ -33,6 +33,7 @@ WORKDIR = ("tests/test_workdir.py", "tests/test_evaluation.py")
 AVERAGES = ("tests/test_averages.py",)
 STREAMING = ("tests/test_streaming.py",)
 SWEEP = ("tests/test_sweep.py",)
+OWN_NUMBERS = ("tests/test_own_numbers.py",)
 STOPPING = ("tests/test_stopping.py",)
 NEW_KINDS = ("tests/test_kinds.py",)
 
@@ -108,8 +109,8 @@ MUTANTS = (
         "one_run_of_several_is_deferred",
         "The first of several runs that ends lets a signal end the others unsaved.",
         "cnnjax/base/signals.py",
-        "self._deferred += threads",
-        "self._deferred = max(0, threads)",
+        "self._deferred -= 1",
+        "self._deferred = 0",
         SWEEP,
     ),
     Mutant(
@@ -126,6 +127,70 @@ MUTANTS = (
         "cnnjax/data/splits.py",
         "key = jax.random.fold_in(key, _depth(split))",
         "key = key",
+        SWEEP,
+    ),
+    Mutant(
+        "rate_of_the_first_run",
+        "Of several runs of one program, all have the learning rate of the first.",
+        "cnnjax/training/own_numbers.py",
+        "[schedule(step) for schedule in schedules]",
+        "[schedules[0](step) for _ in schedules]",
+        OWN_NUMBERS,
+    ),
+    Mutant(
+        "decay_of_the_first_run",
+        "Of several runs of one program, all have the weight decay of the first.",
+        "cnnjax/training/own_numbers.py",
+        "if len(set(decay)) > 1:",
+        "if len(set(decay)) > 99:",
+        OWN_NUMBERS,
+    ),
+    Mutant(
+        "l2_of_the_first_run",
+        "Of several runs of one program, all have the L2 of the first.",
+        "cnnjax/training/own_numbers.py",
+        "if len(set(l2)) > 1:",
+        "if len(set(l2)) > 99:",
+        OWN_NUMBERS,
+    ),
+    Mutant(
+        "rate_in_the_record_of_another",
+        "Of several runs of one program, each notes the learning rate of the first.",
+        "cnnjax/training/epochs.py",
+        "schedule=schedules[index],",
+        "schedule=schedules[0],",
+        OWN_NUMBERS,
+    ),
+    Mutant(
+        "kept_of_all_runs_at_once",
+        "What is kept of several runs is computed from all of their states at once.",
+        "cnnjax/training/loop.py",
+        "self._replace(state=state, steps=steps, records=(own,), seconds=seconds)",
+        "self._replace(state=self.state, steps=steps, records=(own,), seconds=seconds)",
+        ("tests/test_ensembles.py",),
+    ),
+    Mutant(
+        "l2_of_none_and_some",
+        "A run without L2 is trained by the program of one that has it.",
+        "cnnjax/training/own_numbers.py",
+        "l2=float(config.l2 > 0.0),",
+        "l2=0.0,",
+        OWN_NUMBERS,
+    ),
+    Mutant(
+        "group_begins_anew",
+        "A group of a sweep that was stopped is trained again from its first epoch.",
+        "cnnjax/studies/sweeping/together.py",
+        "resume = keeper.resume(like=state_like(group), keys=keys)",
+        "resume = None",
+        SWEEP,
+    ),
+    Mutant(
+        "group_is_made_anew",
+        "A sweep that was stopped forms its groups of what has no result yet.",
+        "cnnjax/studies/sweeping/runs.py",
+        "first = together.begun(folder, recipes, how.keeping)",
+        "first = []",
         SWEEP,
     ),
     Mutant(
@@ -849,8 +914,8 @@ MUTANTS = (
         "tested_an_epoch_late",
         "An epoch is tested where the one before it should be.",
         "cnnjax/training/epochs.py",
-        "test = callbacks.evaluate(epoch, all_params[index])",
-        "test = callbacks.evaluate(epoch - 1, all_params[index])",
+        "test = callbacks.evaluate(epoch, own.params)",
+        "test = callbacks.evaluate(epoch - 1, own.params)",
         EPOCHS,
     ),
     Mutant(

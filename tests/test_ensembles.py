@@ -32,9 +32,14 @@ from cnnjax.training.loop import take
 pytestmark = pytest.mark.xdist_group("ensembles")
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 SEEDS = (3, 4, 5)
+BASE = override(TINY, batch_size=16, epochs=2)
 RECIPES = {
-    "official": override(TINY, batch_size=16, epochs=2),
-    "held out": override(TINY, batch_size=16, epochs=2, split=HoldOut(0.3)),
+    "official": BASE,
+    "held out": override(BASE, split=HoldOut(0.3)),
+    "average": override(BASE, average_decay=0.9),
+    "no schedule": override(
+        BASE, algorithm="sgd", schedule="constant", schedule_free=0.9
+    ),
 }
 DATASET = random_dataset(TINY, train=50, test=23)
 
@@ -50,7 +55,7 @@ def singles(kind: str) -> list[Run]:
 
 def group_cases() -> list:
     """List (kind, group size): the default, and two, which leave one seed over."""
-    quick = (("official", 2), ("held out", 2))
+    quick = tuple((kind, 2) for kind in RECIPES)
     return [
         pytest.param(*case, marks=[] if case in quick else [pytest.mark.slow])
         for case in itertools.product(RECIPES, (1, 2, 3))

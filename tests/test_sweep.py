@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import jax
 import numpy as np
 import pytest
+from batches import TINY, random_dataset
 
 from cnnjax.base import signals
+from cnnjax.base.compile_cache import CompileCache
 from cnnjax.base.errors import InputError
+from cnnjax.base.signals import NEVER, Stop, StoppedError
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.splits import (
     OFFICIAL,
@@ -28,9 +31,18 @@ from cnnjax.data.splits import (
 )
 from cnnjax.experiments.described import recipe_of
 from cnnjax.experiments.overrides import override
+from cnnjax.experiments.recipe import Recipe
 from cnnjax.experiments.recipes import get_recipe
+from cnnjax.laws.comparison import largest_error
+from cnnjax.loaded import load_run
+from cnnjax.results.checkpoints.keeper import Keeper
+from cnnjax.results.checkpoints.policy import Every
+from cnnjax.results.environment import describe_environment
 from cnnjax.results.plain import plain
-from cnnjax.studies.sweeping import choosing, grid, runs, telling
+from cnnjax.strategies import NO_OPTIONS
+from cnnjax.studies.sweeping import choosing, grid, runs, telling, together
+from cnnjax.studies.sweeping.how import How
+from cnnjax.telling.folder import Keeping
 from cnnjax.types import Examples
 
 SWEEP = Path(__file__).parent.parent / "scripts" / "sweep.py"
@@ -165,27 +177,6 @@ def test_a_picture_is_drawn_of_every_kind_of_sweep(metric):
     assert telling.draw_sweep(rows, title="words").startswith(b"\x89PNG")
 
 
-def test_what_fails_ends_a_sweep_after_what_has_begun(monkeypatch, tmp_path):
-    """Mistake: an error is lost in its thread, or more runs begin after it."""
-    begun, release = [], threading.Event()
-
-    def train_run(recipe, dataset, path, how, *, stop):
-        begun.append(path.name)
-        if path.name == "l2=0.1":
-            raise InputError("no room")
-        release.wait(60)
-
-    monkeypatch.setattr(runs, "train_run", train_run)
-    monkeypatch.setattr(runs, "read_tried", lambda choice, path: release.set())
-    how = SimpleNamespace(prepare=lambda *_: None, seeds=[0], at_once=2)
-    choices = [grid.Choice((("l2", value),)) for value in (0.1, 0.2, 0.3, 0.4)]
-    threading.Timer(1.0, release.set).start()
-    with pytest.raises(InputError, match="no room"):
-        runs.train_runs(dict.fromkeys(choices), None, tmp_path, how, stop=None)
-    assert begun[:1] == ["l2=0.1"]
-    assert set(begun) <= {"l2=0.1", "l2=0.2", "l2=0.3"}
-
-
 def test_a_signal_waits_for_all_runs_that_are_trained(monkeypatch):
     """Mistake: the run that ends first lets the next signal end the others unsaved."""
     ended: list[int] = []
@@ -198,6 +189,243 @@ def test_a_signal_waits_for_all_runs_that_are_trained(monkeypatch):
         assert (stop.number, ended) == (signal.SIGTERM, [])
     stop._heard(signal.SIGTERM)
     assert ended == [signal.SIGTERM]
+
+
+# -- runs of one program -------------------------------------------------------------
+
+BASE = override(
+    TINY, batch_size=16, epochs=2, algorithm="sgd", schedule="constant", momentum=0.9
+)
+DATASET = random_dataset(TINY, train=50, test=23)
+
+
+def in_a_sweep(at_once: int, **changes) -> How:
+    """Return how to train in this process; a checkpoint after every epoch."""
+    how = How(
+        seeds=[0],
+        settle=lambda recipe: (recipe, NO_OPTIONS),
+        keeping=Keeping(Every(epochs=1), 2, "auto", overwrite=False),
+        evaluate_every=1,
+        on_nan="stop",
+        group_size=1,
+        at_once=at_once,
+        noted={},
+        environment=describe_environment(),
+        command=["sweep.py"],
+        cache=CompileCache(),
+    )
+    return how._replace(**changes)
+
+
+def recipes(**axes: list) -> dict[grid.Choice, Recipe]:
+    return runs.recipes_of(BASE, axes, BASE.split)
+
+
+RATES = recipes(learning_rate=[0.01, 0.02, 0.03])
+
+
+def names_of(groups: list[list[grid.Choice]]) -> list[list[str]]:
+    return [[choice.name for choice in group] for group in groups]
+
+
+def trained(folder: Path, how: How, of=RATES, stop=NEVER) -> dict[str, bytes]:
+    """Train a sweep; return the parameters of each choice."""
+    folder.mkdir(exist_ok=True)
+    runs.train_runs(of, DATASET, folder, how, stop=stop)
+    return {
+        choice.name: (folder / choice.name / "params.safetensors").read_bytes()
+        for choice in of
+    }
+
+
+@pytest.fixture(scope="module")
+def of_one_program(tmp_path_factory):
+    """Three runs of one program, undisturbed: their folder, and their parameters."""
+    folder = tmp_path_factory.mktemp("together")
+    return folder, trained(folder, in_a_sweep(3))
+
+
+def test_runs_are_grouped_where_their_shapes_agree(tmp_path):
+    own = recipes(learning_rate=[0.01, 0.02, 0.03], l2=[0.0, 0.1])
+    groups = runs.groups_of(own, DATASET, tmp_path, in_a_sweep(2))
+    assert names_of(groups) == [
+        ["learning_rate=0.01,l2=0.0", "learning_rate=0.02,l2=0.0"],
+        ["learning_rate=0.01,l2=0.1", "learning_rate=0.02,l2=0.1"],
+        ["learning_rate=0.03,l2=0.0"],
+        ["learning_rate=0.03,l2=0.1"],
+    ]
+    sizes = recipes(batch_size=[8, 16])
+    for how, of in (
+        (in_a_sweep(1), RATES),
+        (in_a_sweep(3), sizes),
+        (in_a_sweep(3, seeds=[0, 1]), RATES),
+        (in_a_sweep(3), {c: override(r, strategy="eager") for c, r in RATES.items()}),
+    ):
+        groups = runs.groups_of(of, DATASET, tmp_path, how)
+        assert [len(group) for group in groups] == [1] * len(of)
+
+
+def test_a_run_that_was_begun_alone_stays_alone(tmp_path):
+    """Mistake: it begins anew, in a group, and its checkpoints are lost."""
+    (tmp_path / "learning_rate=0.02" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "learning_rate=0.03").mkdir()
+    (tmp_path / "learning_rate=0.03" / "result.json").touch()
+    four = recipes(learning_rate=[0.01, 0.02, 0.03, 0.04])
+    groups = runs.groups_of(four, DATASET, tmp_path, in_a_sweep(4))
+    assert [len(group) for group in groups] == [2, 1, 1]
+
+
+def test_runs_of_one_program_have_all_that_they_have_alone(of_one_program, tmp_path):
+    folder, _ = of_one_program
+    trained(tmp_path, in_a_sweep(1))
+    assert not (folder / together.FOLDER).exists()
+    for choice in RATES:
+        mine, alone = folder / choice.name, tmp_path / choice.name
+        assert sorted(p.name for p in mine.iterdir()) == sorted(
+            p.name for p in alone.iterdir()
+        )
+        own, other = (load_run(path) for path in (mine, alone))
+        assert own.recipe == other.recipe
+        assert largest_error(own.params, other.params) <= 1e-5
+        logs = [(path / "metrics.jsonl").read_text() for path in (mine, alone)]
+        lines = [[json.loads(line) for line in log.splitlines()] for log in logs]
+        for line, same in zip(*lines, strict=True):
+            assert line["learning_rate"] == same["learning_rate"]
+            assert line["test_accuracy"] == same["test_accuracy"]
+
+
+def test_a_run_of_a_group_can_be_trained_further_alone(of_one_program, tmp_path):
+    """Its last checkpoint is one of a run alone, whose epochs are not made again."""
+    shutil.copytree(of_one_program[0], folder := tmp_path / "copy")
+    trained(folder, in_a_sweep(1), {c: override(r, epochs=3) for c, r in RATES.items()})
+    for choice in RATES:
+        log = (folder / choice.name / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in log] == [1, 2, 3]
+        result = json.loads((folder / choice.name / "result.json").read_text())
+        assert result["starts"] == 2
+
+
+class Killed(BaseException):
+    """The end of a program that nothing catches."""
+
+
+def killed(*_, **__):
+    raise Killed
+
+
+def test_what_is_killed_goes_on_to_the_same_bits(of_one_program, tmp_path, monkeypatch):
+    """In training: the state of all is kept; no run has a result yet."""
+    save = Keeper.save
+
+    def save_and_die(self, *given):
+        save(self, *given)
+        self.close()
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Keeper, "save", save_and_die)
+        with pytest.raises(Killed):
+            trained(tmp_path, in_a_sweep(3))
+    assert not list(tmp_path.glob("*/result.json"))
+    calls = Mock(wraps=together.run_group)
+    monkeypatch.setattr(together, "run_group", calls)
+    assert trained(tmp_path, in_a_sweep(1)) == of_one_program[1]  # whatever is asked
+    (call,) = calls.call_args_list
+    assert call.kwargs["resume"].epoch == 1
+    assert not (tmp_path / together.FOLDER).exists()
+    for choice in RATES:  # and each log is whole
+        log = f"{choice.name}/metrics.jsonl"
+        first, last = map(json.loads, (tmp_path / log).read_text().splitlines())
+        assert (first["epoch"], last["epoch"]) == (1, 2)
+
+
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_killed_while_results_are_written_the_others_are_the_same(
+    of_one_program, tmp_path, monkeypatch, written
+):
+    """Mistake: what is left is another group, and so another program."""
+    write = together.write_results
+    left = iter([write] * written + [killed])
+    with monkeypatch.context() as patch:
+        patch.setattr(together, "write_results", lambda *given: next(left)(*given))
+        with pytest.raises(Killed):
+            trained(tmp_path, in_a_sweep(3))
+    results = list(tmp_path.glob("*/result.json"))
+    assert len(results) == written
+    before = [path.stat().st_mtime_ns for path in results]
+    assert trained(tmp_path, in_a_sweep(3)) == of_one_program[1]
+    assert [path.stat().st_mtime_ns for path in results] == before
+
+
+def stopped_soon(folder: Path) -> None:
+    stop = Stop()
+    stop.number = signal.SIGTERM
+    with pytest.raises(StoppedError, match="the same command goes on from there"):
+        trained(folder, in_a_sweep(3), stop=stop)
+    assert list((folder / together.FOLDER).glob("0*/manifest.json"))
+
+
+def test_a_signal_stops_a_group_and_it_goes_on(of_one_program, tmp_path):
+    stopped_soon(tmp_path)
+    assert trained(tmp_path, in_a_sweep(3)) == of_one_program[1]
+
+
+def test_more_values_leave_a_group_that_was_begun_as_it_was(of_one_program, tmp_path):
+    stopped_soon(tmp_path)
+    more = recipes(learning_rate=[0.005, 0.01, 0.02, 0.03])
+    groups = runs.groups_of(more, DATASET, tmp_path, in_a_sweep(4))
+    assert names_of(groups) == [[c.name for c in RATES], ["learning_rate=0.005"]]
+    ended = trained(tmp_path, in_a_sweep(4), more)
+    assert ended.items() >= of_one_program[1].items()
+
+
+def test_a_group_that_is_not_asked_for_any_more_is_forgotten(tmp_path):
+    stopped_soon(tmp_path)
+    others = recipes(learning_rate=[0.01, 0.04])
+    assert list(trained(tmp_path, in_a_sweep(4), others)) == [c.name for c in others]
+    assert not (tmp_path / together.FOLDER).exists()
+
+
+def test_a_group_of_other_settings_is_refused(tmp_path):
+    """As a run alone is: its folder holds another run."""
+    stopped_soon(tmp_path)
+    longer = {c: override(r, batch_size=8) for c, r in RATES.items()}
+    with pytest.raises(InputError, match="batch_size"):
+        trained(tmp_path, in_a_sweep(3), longer)
+    assert (tmp_path / together.FOLDER).exists()
+    anew = in_a_sweep(3)
+    anew = anew._replace(keeping=anew.keeping._replace(overwrite=True))
+    trained(tmp_path, anew, longer)
+    assert not (tmp_path / together.FOLDER).exists()
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
+    notes = tmp_path / together.FOLDER / "notes.txt"
+    notes.parent.mkdir()
+    notes.write_text("mine")
+    with pytest.raises(InputError, match="no together in .* but ours"):
+        trained(tmp_path, in_a_sweep(3))
+    trained(tmp_path, in_a_sweep(1))
+    assert notes.read_text() == "mine"
+
+
+def test_a_damaged_state_of_a_group_is_not_used(of_one_program, tmp_path):
+    stopped_soon(tmp_path)
+    for path in (tmp_path / together.FOLDER).glob("0*/arrays/**/*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:-1] + b"!")
+    assert trained(tmp_path, in_a_sweep(3)) == of_one_program[1]
+
+
+def test_a_run_of_a_group_that_diverges_leaves_the_others_alone(
+    of_one_program, tmp_path
+):
+    wild = recipes(learning_rate=[0.01, 0.02, 3e38])
+    ended = trained(tmp_path, in_a_sweep(3), wild)
+    for name in ("learning_rate=0.01", "learning_rate=0.02"):
+        assert ended[name] == of_one_program[1][name]
+    row = choosing.read_tried(list(wild)[2], tmp_path / "learning_rate=3e+38")
+    assert row.diverged
 
 
 # -- the script ----------------------------------------------------------------------
@@ -296,24 +524,20 @@ def test_a_killed_sweep_ends_in_the_same_table(forks, undisturbed, tmp_path):
     assert again.replace(str(to), str(folder)) == table
 
 
-def test_runs_side_by_side_end_in_the_same_bits(forks, undisturbed, tmp_path):
-    """Mistake: a run is given what another one in its thread has left."""
+def test_a_sweep_of_one_program_gives_the_same_table(forks, undisturbed, tmp_path):
     folder, said = undisturbed
     data, to = made(tmp_path, test_labels=0), tmp_path / "swept"
     done = swept(forks, to, data, "--runs_at_once=2")
     assert (done.returncode, done.stderr) == (0, "")
+    assert "2 choices, up to 2 in one program" in done.stdout
     assert found(to) == found(folder)
-    for row in found(folder)["tried"]:
-        for name in ("params.safetensors", "predictions.csv"):
-            kept = Path(row["folder"]) / name
-            assert (to / kept).read_bytes() == (folder / kept).read_bytes()
     head = "\n\nlearning_rate  seeds"  # above it, a line for each run as it ends
     table, again = (text[text.index(head) :] for text in (said, done.stdout))
     assert again.replace(str(to), str(folder)) == table
 
 
-def test_a_signal_stops_all_runs_that_are_side_by_side(forks, undisturbed, tmp_path):
-    """Mistake: the first run that is stopped lets the signal end the others unsaved."""
+def test_a_signal_stops_a_sweep_of_one_program(forks, undisturbed, tmp_path):
+    """Mistake: it waits for the last epoch, or what is trained is lost."""
     data, to = made(tmp_path, test_labels=0), tmp_path / "swept"
     flags = (*BRIEF[:1], "--strategy=jit", "--runs_at_once=2", "--resume=auto")
     told = (*flags, "--epochs=200000", f"--dataset=npz:{data}", f"--workdir={to}")
@@ -335,8 +559,7 @@ def test_a_signal_stops_all_runs_that_are_side_by_side(forks, undisturbed, tmp_p
     assert process.returncode == 143, said
     assert said.count(b"\n") == 1
     assert b"the same command" in said
-    for log in logs:
-        assert any((log.parent / "checkpoints").glob("0*/manifest.json")), log
+    assert list((to / together.FOLDER).glob("0*/manifest.json"))
 
 
 def test_more_values_extend_a_sweep(forks, undisturbed):

@@ -44,8 +44,7 @@ class Stop:
         """Listen to nothing yet; `told` is said if the process ends at once."""
         self.number: int | None = None
         self.told = told
-        self._deferred = 0  # by how many threads
-        self._counting = threading.Lock()
+        self._deferred = 0  # by how many runs
         self._earlier: dict[int, Any] = {}
 
     def __enter__(self) -> Stop:
@@ -77,17 +76,13 @@ class Stop:
     def deferred(self) -> Iterator[None]:
         """Inside, a signal only sets `number`: whoever calls asks for it.
 
-        Several threads may be inside, each with something to save.
+        Several runs may be inside, each with something to save.
         """
-        self._defer(1)
+        self._deferred += 1
         try:
             yield
         finally:
-            self._defer(-1)
-
-    def _defer(self, threads: int) -> None:
-        with self._counting:
-            self._deferred += threads
+            self._deferred -= 1
 
     def check(self, told: str = "") -> None:
         """Raise StoppedError if a signal has come."""

@@ -1,8 +1,9 @@
-"""Groups of experiments that differ only in their seed, trained as one program."""
+"""Groups of experiments that are trained as one program: of shapes that agree."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,10 @@ from jaxtyping import PyTree
 from cnnjax.base.errors import InputError, expect
 from cnnjax.data.splits import HoldOut
 from cnnjax.experiments.experiment import Experiment
+from cnnjax.experiments.recipe import Recipe
 from cnnjax.strategies import STRATEGIES
 from cnnjax.training.loop import ONE_RUN, Runs
+from cnnjax.training.own_numbers import make_optimizer_of_runs, without_numbers
 from cnnjax.training.updates import Updates, compile_updates
 from cnnjax.types import Examples
 
@@ -71,7 +74,33 @@ def runs_of(group: Sequence[Experiment]) -> Runs:
         return ONE_RUN
     one = group[0].recipe  # what is held out differs between seeds
     holds_out = isinstance(one.split, HoldOut) or one.validation > 0.0
-    return Runs(count=len(group), examples_axis=0 if holds_out else None)
+    differ = holds_out and len({experiment.seed for experiment in group}) > 1
+    return Runs(count=len(group), examples_axis=0 if differ else None)
+
+
+def program_of(recipe: Recipe) -> Recipe:
+    """Return what recipes have in common that one program can train at once.
+
+    They may differ in numbers of their optimizer: see `training.own_numbers`. A group
+    is trained in float32.
+    """
+    if recipe.model.param_dtype != "float32" or recipe.optimizer.schedule_free:
+        return recipe
+    return replace(recipe, optimizer=without_numbers(recipe.optimizer))
+
+
+def as_one_program(group: Sequence[Experiment]) -> list[Experiment]:
+    """Return experiments of one seed and one `program_of` as a group.
+
+    Each keeps its recipe and its schedule; they share an optimizer, which has the
+    numbers of all.
+    """
+    if len(group) == 1:
+        return list(group)
+    configs = [experiment.recipe.optimizer for experiment in group]
+    schedules = [experiment.schedule for experiment in group]
+    optimizer = make_optimizer_of_runs(configs, schedules)
+    return [experiment._replace(optimizer=optimizer) for experiment in group]
 
 
 def of_all(trees: Sequence[PyTree]) -> PyTree:

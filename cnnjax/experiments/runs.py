@@ -114,9 +114,10 @@ def run_group(
     resume: LoopState | None = None,
     on_nan: OnNan = "continue",
 ) -> list[Run]:
-    """Train experiments that differ only in their seed, all at once; evaluate each.
+    """Train experiments of one program, all at once; evaluate each.
 
-    `updates` is the result of `compile_group` for a group of this size. Each experiment
+    They differ in their seed, or as `groups.as_one_program` allows. `updates` is the
+    result of `compile_group` for a group of this size. Each experiment
     calls `on_epoch(index in the group, record)`.
 
     Raises:
@@ -145,7 +146,7 @@ def run_group(
             examples_of(group),
             updates=updates,
             strategy=one.strategy,
-            schedule=one.schedule,
+            schedules=[experiment.schedule for experiment in group],
             config=one.loop,
             keys=of_all([experiment.keys for experiment in group]),
             each=[callbacks_of(index) for index in range(len(group))],
@@ -159,8 +160,8 @@ def run_group(
         ended, divergence = error.at, error.divergence
     results = []
     best_epoch = None if ended.best is None else ended.best.epoch
-    for index, params in enumerate(runs.each(ended.kept)):
-        records = list(ended.records[index])
+    for index, own in enumerate(ended.of_each(runs)):
+        params, records = own.kept, list(own.records[0])
         last = records[-1] if records and divergence is None else None
         test = last.test if last is not None and last.part == "test" else None
         with clock.part("evaluate"):

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cnnjax import devices
 from cnnjax.base.compile_cache import CompileCache
 from cnnjax.base.printable import printable
 from cnnjax.experiments import ensembles, predictions, runs
@@ -18,6 +17,7 @@ from cnnjax.results.checkpoints.keeper import Keeper, position_text
 from cnnjax.telling import divergence, examples, seeds, text
 from cnnjax.telling.curves import draw_run
 from cnnjax.telling.epochs import EpochTable, warning
+from cnnjax.telling.results import write_results
 from cnnjax.telling.sparkline import loss_text
 from cnnjax.telling.watching import NOBODY, Watchers
 from cnnjax.training.divergence import OnNan
@@ -135,20 +135,12 @@ def train_one(journal: Journal, keeper: Keeper, teller: Teller, how: How) -> Tol
         teller.say(line)
     for line in text.early_lines(run, experiment.loop.epochs):
         teller.say(line)
-    with clock.part("predict"):
-        params = devices.to_host(run.params)
-        predicted = predictions.predict_test(experiment, params)
-        if predicted is None:  # a regression
-            inputs = experiment.test.inputs[shown]
-            prediction = predictions.predict(experiment, params, inputs)
-        else:
-            prediction = predicted[shown]
-    keeper.check()
-    journal.end(None if run.divergence else params, predicted)
-    journal.draw(draw_run)
-    keeper.close()
-    keeper.check()
-    journal.result(run, cache=how.cache.state)
+    params, predicted = write_results(journal, keeper, run, how.cache)
+    if predicted is None:  # a regression
+        inputs = experiment.test.inputs[shown]
+        prediction = predictions.predict(experiment, params, inputs)
+    else:
+        prediction = predicted[shown]
     watchers.end({**run.test, "diverged": run.diverged})
     told = examples.prediction_line(experiment.test, shown, prediction)
     stopped = divergence.lines(run.divergence, kept=keeper.newest_name())

@@ -83,7 +83,7 @@ def train(
         examples,
         updates=updates,
         strategy=strategy,
-        schedule=schedule,
+        schedules=[schedule],
         config=config,
         keys=keys,
         each=[callbacks],
@@ -100,7 +100,7 @@ def train_runs(
     *,
     updates: Updates,
     strategy: Strategy,
-    schedule: optax.Schedule,
+    schedules: Sequence[optax.Schedule],
     config: LoopConfig,
     keys: LoopKeys,
     each: Sequence[Callbacks],
@@ -112,9 +112,10 @@ def train_runs(
 ) -> LoopState:
     """Train one run, or several at once, and return the final state.
 
-    `each` has the callbacks of each run; `on_progress` and `on_state`, which are for
-    all runs together, are taken from the first. `on_nan="stop"` stops a single run when
-    a loss or a parameter is not finite; of several, the others are trained to the end.
+    `schedules` and `each` have the schedule and the callbacks of each run;
+    `on_progress` and `on_state`, which are for all runs together, are taken from the
+    first. `on_nan="stop"` stops a single run when a loss or a parameter is not finite;
+    of several, the others are trained to the end.
 
     With `config.patience`, a single run ends early and `best` has what to keep.
 
@@ -140,7 +141,7 @@ def train_runs(
     clock.seconds.setdefault("train", 0.0)
     trace_fn = None
     if on_nan == "stop" and runs.count is None:
-        trace_fn = functools.partial(trace, updates=updates, schedule=schedule)
+        trace_fn = functools.partial(trace, updates=updates, schedule=schedules[0])
     while at.epoch < config.epochs and not is_over(at.best, at.epoch, config.patience):
         at = to_the_end_of_the_epoch(
             at,
@@ -157,7 +158,7 @@ def train_runs(
             at,
             each=each,
             runs=runs,
-            schedule=schedule,
+            schedules=schedules,
             means_fn=means_fn,
             clock=clock,
             part=config.part,
@@ -175,27 +176,24 @@ def _record_epoch(
     *,
     each: Sequence[Callbacks],
     runs: Runs,
-    schedule: optax.Schedule,
+    schedules: Sequence[optax.Schedule],
     means_fn: MeansFn,
     clock: Clock,
     part: Part,
 ) -> LoopState:
     """Evaluate every run after an epoch, record the epoch, and call the callbacks."""
     epoch, seconds = at.epoch + 1, at.seconds / len(each)
-    all_params, all_steps = (
-        runs.each(at.params),
-        runs.each(jax.tree.map(np.array, at.steps)),
-    )
     records = list(at.records)
-    for index, callbacks in enumerate(each):
+    for index, own in enumerate(at.of_each(runs)):
+        callbacks = each[index]
         with clock.part("evaluate"):
-            test = callbacks.evaluate(epoch, all_params[index])
+            test = callbacks.evaluate(epoch, own.params)
         record = make_record(
             epoch,
-            all_steps[index],
+            jax.tree.map(np.array, own.steps),
             test,
             seconds,
-            schedule=schedule,
+            schedule=schedules[index],
             means_fn=means_fn,
             part=part,
         )

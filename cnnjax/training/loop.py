@@ -100,13 +100,22 @@ class LoopState(NamedTuple):
 
     @property
     def params(self) -> Params | HostParams:
-        """Return the parameters to test (see `averages`)."""
+        """Return the parameters to test of one run (see `averages`)."""
         return kept_params(self.state)
 
     @property
     def kept(self) -> Params:
-        """Return the parameters to keep: the best, if there is a choice."""
+        """Return the parameters to keep of one run: the best, if there is a choice."""
         return self.params if self.best is None else self.best.params
+
+    def of_each(self, runs: Runs) -> list[LoopState]:
+        """Return the states of the runs, each as if it were trained alone."""
+        arrays = runs.each((self.state, self.steps))
+        seconds = self.seconds / len(arrays)
+        return [
+            self._replace(state=state, steps=steps, records=(own,), seconds=seconds)
+            for (state, steps), own in zip(arrays, self.records, strict=True)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +128,7 @@ class Runs:
 
     def over(self, fn: Callable, in_axes: tuple[Any, ...]) -> Callable:
         """Map a function of one run over all runs."""
-        return fn if self.count is None else jax.vmap(fn, in_axes)
+        return fn if self.count is None else jax.vmap(fn, in_axes, axis_name=RUNS)
 
     def each(self, tree: PyTree) -> list[Any]:
         """Split a tree of arrays into one tree per run."""
@@ -128,6 +137,7 @@ class Runs:
         return [take(tree, index) for index in range(self.count)]
 
 
+RUNS = "runs"  # the axis of runs: `lax.axis_index(RUNS)` is the number of one's own
 ONE_RUN = Runs()
 
 

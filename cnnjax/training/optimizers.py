@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import jax
 import optax
 from jax.tree_util import keystr
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from cnnjax.base.arguments import at_least, function, instance_of, optional, settle
 from cnnjax.base.errors import InputError, expect, shown
@@ -99,9 +99,14 @@ def make_schedule(
     return schedule.rates(rate, steps_per_epoch=steps_per_epoch, epochs=epochs)
 
 
+def is_used(number: float | Array) -> bool:
+    """Return whether a number is positive. A traced one is: see `own_numbers`."""
+    return isinstance(number, jax.Array) or number > 0.0
+
+
 def check_weights(params: Params, *, l2: float) -> None:
     """Raise InputError if `l2` is positive but no parameter is a kernel."""
-    if l2 > 0.0 and not any(jax.tree.leaves(is_weight(params))):
+    if is_used(l2) and not any(jax.tree.leaves(is_weight(params))):
         paths, _ = jax.tree_util.tree_flatten_with_path(params)
         names = [keystr(path, simple=True, separator="/") for path, _ in paths]
         raise InputError(
@@ -134,7 +139,7 @@ def make_optimizer(
         return is_weight(params)
 
     steps = [config.algorithm.rule(schedule)]
-    if config.l2 > 0.0:
+    if is_used(config.l2):
         steps.insert(0, optax.add_decayed_weights(config.l2, mask=shrunk))
     if config.max_norm is not None:
         steps.insert(0, optax.clip_by_global_norm(config.max_norm))

@@ -169,13 +169,20 @@ def compile_updates(
     batch_of = make_batch_fn(config, strategy.put_batch)
     step = make_step(strategy, optimizer, batch_of)
     rows = None if config.stream is None else rows_of_window(config, visited)
+
+    def look(
+        feed: Feed, order: Array, index: Count, state: TrainState
+    ) -> tuple[Metrics, Params]:
+        batch = batch_of(feed, order, index, state.step)
+        return strategy.value_and_grad(state.params, batch)
+
     shown = examples if rows is None else empty_window(examples, rows)
     own = Examples(*(jax.ShapeDtypeStruct(a.shape[axis:], a.dtype) for a in shown))
     first, dropout = runs.each((params, typed_keys(keys.dropout)))[0]
     order = jax.ShapeDtypeStruct((visited,), jnp.int32)
-    state = jax.eval_shape(lambda: init_state(first, optimizer))
     begin = None if rows is None else np.int32(0)
-    _, metrics = jax.eval_shape(step, Feed(own, dropout, begin), order, 0, state)
+    state = TrainState(first, (), jnp.zeros((), jnp.int32))  # no optimizer looks
+    metrics, _ = jax.eval_shape(look, Feed(own, dropout, begin), order, 0, state)
     num_steps = orders.num_batches(visited, config.batch_size)
     start = make_start(
         strategy, optimizer, metrics=metrics, num_steps=num_steps, runs=runs
@@ -190,13 +197,6 @@ def compile_updates(
 
     order_of = make_order_of(strategy, config, num_examples=num_examples, runs=runs)
     run = make_run(step, runs=runs, in_one_program=strategy.run == "loop")
-
-    def look(
-        feed: Feed, order: Array, index: Count, state: TrainState
-    ) -> tuple[Metrics, Params]:
-        batch = batch_of(feed, order, index, state.step)
-        return strategy.value_and_grad(state.params, batch)
-
     arguments = (
         start(params),
         strategy.put_state(Feed(Examples(*shown), typed_keys(keys.dropout), begin)),

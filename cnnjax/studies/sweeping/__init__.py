@@ -1,7 +1,9 @@
-"""Settings tried one after another, chosen by examples that are held out for it.
+"""Settings that are tried, and chosen by examples that are held out for it.
 
 grid.py      "learning_rate=1e-3,1e-2;batch_size=16,64": the choices
-runs.py      each choice trained, in a folder of its own
+how.py       how all of them are trained
+runs.py      each choice trained, with results in a folder of its own
+together.py  those whose shapes agree, as one program
 choosing.py  what each gave on the validation examples, the best, and its test
 telling.py   a table, a picture, and how sure the choice is
 """

@@ -16,7 +16,8 @@ from cnnjax.experiments.recipe import Recipe
 from cnnjax.statistics import mean_interval
 from cnnjax.statistics.classification import wilson
 from cnnjax.studies.sweeping.choosing import Tried, verdict
-from cnnjax.studies.sweeping.runs import How
+from cnnjax.studies.sweeping.grid import Choice
+from cnnjax.studies.sweeping.how import How
 from cnnjax.telling.axes import literal, scale_of, word
 from cnnjax.telling.layout import row, wrap
 from cnnjax.telling.text import environment_text, metric_text
@@ -28,7 +29,14 @@ def introduction(how: How, base: Recipe, count: int) -> list[str]:
     """Say on what is trained, and what."""
     seeds = f", {len(how.seeds)} seeds of each" * bool(how.seeds[1:])
     told = f"recipe {base.name}, dataset {base.dataset}, {count} choices{seeds}"
+    told += f", up to {how.at_once} in one program" * (how.at_once > 1)
     return [environment_text(how.environment), printable(wrap(told)), ""]
+
+
+def group_text(group: Sequence[Choice]) -> str:
+    """Name the choices that are trained together."""
+    others = f" and {len(group) - 1} more" * bool(group[1:])
+    return f"{group[0].name}{others}"
 
 
 def table_lines(tried: Sequence[Tried], best: Tried) -> list[str]:
