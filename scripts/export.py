@@ -31,6 +31,7 @@ DEFAULT = [name for name in FORMATS if name not in ("onnx", "train_step")]
 flags.DEFINE_string("to", None, "Folder for the files. Default: WORKDIR/exported.")
 flags.DEFINE_list("formats", DEFAULT, f"Which, of {', '.join(FORMATS)}.")
 flags.DEFINE_string("data_dir", None, "For train_step: folder of your data files.")
+flags.DEFINE_boolean("overwrite", False, "Replace files of another export.")
 flags.DEFINE_integer("seed", None, "Which seed, of a run of several.", lower_bound=0)
 
 
@@ -44,7 +45,8 @@ def main(args: list[str]) -> None:
     to = FLAGS.to or str(Path(args[0]) / "exported")
     print(loaded_text(run), end="\n\n", flush=True)
     for name in FLAGS.formats:
-        (made,) = export_run(run, folder_named(to), [name], data_dir=FLAGS.data_dir)
+        how = {"data_dir": FLAGS.data_dir, "overwrite": FLAGS.overwrite}
+        (made,) = export_run(run, folder_named(to), [name], **how)
         files = ", ".join(path.name for path in made.files)
         same = "the same bits" if made.error == 0 else f"within {made.error:.0e}"
         print(f"{name:12} {files}: loaded again, {same}", flush=True)

@@ -130,6 +130,14 @@ MUTANTS = (
         SWEEP,
     ),
     Mutant(
+        "export_over_another",
+        "An export replaces whatever has its name, in the folder of a run, too.",
+        "cnnjax/loaded/exports/checked.py",
+        "if others and (is_run or not overwrite):",
+        "if others and path.is_dir():",
+        ("tests/test_exports.py",),
+    ),
+    Mutant(
         "rate_of_the_first_run",
         "Of several runs of one program, all have the learning rate of the first.",
         "cnnjax/training/own_numbers.py",

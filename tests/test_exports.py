@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -201,6 +202,50 @@ def test_an_export_that_cannot_be_loaded_is_refused(run_of, tmp_path, monkeypatc
     monkeypatch.setattr(numpy_form, "HEAD", "this is no Python")
     with pytest.raises(InputError, match="numpy: what was written cannot be loaded"):
         export_run(run_of("sgd_dropout_cnn"), tmp_path, ["numpy"])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_an_export_that_fails_leaves_the_one_before(run_of, tmp_path, monkeypatch):
+    """Mistake: what computes something else lies there, and is used."""
+    run = run_of("sgd_dropout_cnn")
+    export_run(run, tmp_path, ["numpy"])
+    before = contents(tmp_path)
+    export_run(run, tmp_path, ["numpy"])
+    assert contents(tmp_path) == before
+    monkeypatch.setattr(numpy_form, "HEAD", "this is no Python")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        export_run(run, tmp_path, ["numpy"], overwrite=True)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("form", ["numpy", "safetensors", "stablehlo"])
+def test_another_export_is_not_replaced_unasked(form, run_of, tmp_path):
+    run = run_of("sgd_dropout_cnn")
+    other = run._replace(params=jax.tree.map(lambda a: a + 1, run.params))
+    export_run(run, tmp_path, [form])
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match="is of another export; .* --overwrite"):
+        export_run(other, tmp_path, [form])
+    assert contents(tmp_path) == before
+    export_run(other, tmp_path, [form], overwrite=True)
+    assert contents(tmp_path) != before
+
+
+def test_an_export_does_not_touch_another_run(run_of, tmp_path):
+    """Mistake: --to=runs/a, which is a run, loses its own parameters."""
+    run = run_of("sgd_dropout_cnn")
+    other = run._replace(params=jax.tree.map(lambda a: a + 1, run.params))
+    to = shutil.copytree(run.path, tmp_path / "run")
+    before = contents(to)
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match="is of another run; choose another --to$"):
+            export_run(other, to, ["safetensors"], overwrite=overwrite)
+    export_run(run, to, ["safetensors"])  # its own: the same bytes
+    assert contents(to) == before
+    load_run(to)
 
 
 def test_a_page_of_numpy_needs_nothing_else(run_of, tmp_path):
