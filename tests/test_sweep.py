@@ -403,8 +403,11 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
     notes = tmp_path / together.FOLDER / "notes.txt"
     notes.parent.mkdir()
     notes.write_text("mine")
-    with pytest.raises(InputError, match="no together in .* but ours"):
-        trained(tmp_path, in_a_sweep(3))
+    anew = in_a_sweep(3)
+    anew = anew._replace(keeping=anew.keeping._replace(overwrite=True))
+    for how in (in_a_sweep(3), anew):
+        with pytest.raises(InputError, match="no together in .* but ours"):
+            trained(tmp_path, how, recipes(learning_rate=[0.1, 0.2]))
     trained(tmp_path, in_a_sweep(1))
     assert notes.read_text() == "mine"
 

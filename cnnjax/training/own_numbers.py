@@ -44,8 +44,8 @@ def without_numbers(config: OptimizerConfig) -> OptimizerConfig:
     False
     """
     algorithm: Any = config.algorithm
-    if decay := getattr(algorithm, "weight_decay", 0.0):
-        algorithm = replace(algorithm, weight_decay=decay / decay)
+    if getattr(algorithm, "weight_decay", 0.0) > 0.0:
+        algorithm = replace(algorithm, weight_decay=1.0)
     return replace(
         config,
         algorithm=algorithm,

@@ -17,7 +17,7 @@ from cnnjax.base.signals import Stop
 from cnnjax.data.dataset import Dataset
 from cnnjax.data.splits import Split
 from cnnjax.experiments import groups
-from cnnjax.experiments.experiment import Experiment
+from cnnjax.experiments.experiment import Experiment, prepare
 from cnnjax.experiments.overrides import override
 from cnnjax.experiments.recipe import Recipe
 from cnnjax.results.workdir import CHECKPOINTS
@@ -146,7 +146,8 @@ def train_run(
     groups.check_group(journal.experiment, size)
 
     def prepare_fn(seed: int) -> Experiment:
-        return how.prepare(recipe, dataset, seed)
+        of = journal.experiment  # its strategy is settled
+        return prepare(of.recipe, dataset, seed=seed, options=of.options)
 
     with opened(journal, how.keeping, how.command, stop=stop) as (keeper, beginning):
         if beginning.status is None:

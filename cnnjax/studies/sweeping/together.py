@@ -52,14 +52,12 @@ def begun(
 
     With `overwrite`, and where they are no part of this sweep, their state is removed.
     """
-    if keeping.overwrite:
-        durable.remove_folder(folder / FOLDER)
     found = Store(folder / FOLDER).newest(on_damaged=lambda _: None)
     if found is None:
         return []
     names = list(found.snapshot.facts["about"]["members"])
     choices = {choice.name: choice for choice in recipes}
-    if not choices.keys() >= set(names):
+    if keeping.overwrite or not choices.keys() >= set(names):
         durable.remove_folder(folder / FOLDER)
         return []
     return [choices[name] for name in names]
