@@ -27,6 +27,7 @@ SHORTER = {
 ELSEWHERE = {
     "compare_strategies": "test_equivalence",  # it compiles all of them
     "launch_local": "test_processes",
+    "prepare_tfds": "test_data_tfds",
     "reproduce": "test_reproduce",
     "--strategy=auto": "test_train_script",
 }
