@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import gc
 import hashlib
 import json
 import os
@@ -920,3 +921,45 @@ def test_orbax_is_imported_only_when_it_is_used(tmp_path):
 def test_nothing_in_a_checkpoint_names_the_folder_it_lies_in(two):
     """It may be somebody's home."""
     assert not [p.name for p in files_of(two) if str(two).encode() in p.read_bytes()]
+
+
+@pytest.mark.parametrize("limit", [0, 100, 10_000, 1_000_000])
+def test_what_the_system_refuses_to_orbax_is_one_short_line(limit, tmp_path, capfd):
+    """Mistake: Orbax's own text without the reason, and a traceback for each array."""
+    resource = pytest.importorskip("resource")
+    rng = np.random.default_rng(0)
+    arrays = {f"a{number}": rng.random((64, 400)) for number in range(30)}
+    store = Store(tmp_path / "checkpoints")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        store.save(name_of(0, 1, 0), Snapshot(arrays, {}))
+        with pytest.raises(InputError) as told:
+            store.wait()
+        gc.collect()  # tasks say what they think of it when they are collected
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(told.value).endswith("checkpoints: File too large; make room there")
+    assert capfd.readouterr() == ("", "")
+    assert store.names() == []
+    store.save(name_of(0, 1, 0), Snapshot(arrays, {}))
+    store.wait()
+    assert store.names() == [name_of(0, 1, 0)]
+    assert not list((tmp_path / "checkpoints").glob("*.partial"))
+
+
+def test_hooks_of_others_still_hear_of_errors(tmp_path, monkeypatch):
+    heard = []
+    monkeypatch.setattr(sys, "unraisablehook", heard.append)
+    store = Store(tmp_path / "checkpoints")
+    store.save(name_of(0, 1, 0), Snapshot({"a": np.ones(3)}, {}))
+    store.wait()
+
+    class Bad:
+        def __del__(self):
+            raise RuntimeError("Event loop is closed")
+
+    bad = Bad()
+    del bad
+    gc.collect()
+    assert [str(told.exc_value) for told in heard] == ["Event loop is closed"]

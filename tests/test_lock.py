@@ -1,13 +1,18 @@
-"""One reproduce.py at a time works in a folder."""
+"""One program at a time works in a folder, and only as long as it is the same one."""
 
 from __future__ import annotations
 
 import errno
+import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cnnjax.base.errors import InputError
-from cnnjax.results.lock import alone_in
+from cnnjax.results.checkpoints import Snapshot, Store
+from cnnjax.results.lock import FILE, alone_in
+from cnnjax.results.workdir import CHECKPOINTS, open_workdir
 
 
 def test_nobody_else_works_in_the_same_folder(tmp_path):
@@ -46,3 +51,101 @@ def test_what_a_killed_program_has_left_is_removed_by_the_next(tmp_path):
         with pytest.raises(InputError, match="is using"), alone_in(tmp_path):
             pass
         assert left.exists()
+
+
+def removed(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def moved(folder: Path) -> None:
+    folder.rename(folder.with_name("moved"))
+
+
+def replaced(folder: Path) -> None:
+    moved(folder)
+    shutil.copytree(folder.with_name("moved"), folder)
+
+
+def unlocked(folder: Path) -> None:
+    (folder / FILE).unlink()
+
+
+def locked_anew(folder: Path) -> None:
+    unlocked(folder)
+    (folder / FILE).touch()
+
+
+@pytest.mark.parametrize("inside", ["", "one_of_many"])
+@pytest.mark.parametrize("change", [removed, moved, replaced, unlocked, locked_anew])
+def test_nothing_is_written_into_a_folder_that_is_no_longer_ours(
+    change, inside, tmp_path
+):
+    """Mistake: a save makes a removed folder again, and the run ends without config."""
+    folder = tmp_path / "w" / inside
+    run = open_workdir(str(folder))
+    store = Store(folder / CHECKPOINTS)
+    snapshot = Snapshot({"a": np.ones(3)}, {})
+    complaint = "w was removed, moved or replaced while .* was using it; start again"
+    with alone_in(tmp_path / "w"):
+        run.start({}, room=0)
+        run.append_lines("steps.csv", ["1"])
+        store.save("0000000-000000001-000000000", snapshot)
+        store.wait()
+        change(tmp_path / "w")
+        before = contents(tmp_path)
+        for write in (
+            lambda: run.start({}, room=0),
+            lambda: run.restart({}),
+            lambda: run.append_lines("steps.csv", ["2"]),
+            lambda: run.append_json_lines("metrics.jsonl", [{}]),
+            lambda: run.write_params({"dense": {"bias": np.ones(3)}}),
+            lambda: run.write_json("config.json", {}),
+        ):
+            with pytest.raises(InputError, match=complaint):
+                write()
+        store.save("0000000-000000002-000000000", snapshot)
+        with pytest.raises(InputError, match=complaint):
+            store.wait()
+        assert contents(tmp_path) == before
+    with alone_in(tmp_path / "w"):
+        open_workdir(str(folder)).start({}, room=0)
+
+
+def test_a_folder_that_vanishes_within_a_save_is_told(tmp_path, monkeypatch):
+    """Orbax makes it again; then it lacks all else."""
+    from cnnjax.results.checkpoints import manifest
+
+    write = manifest.write
+
+    def vanish(path, snapshot):
+        shutil.rmtree(tmp_path / "w")
+        path.mkdir(parents=True)
+        write(path, snapshot)
+
+    monkeypatch.setattr(manifest, "write", vanish)
+    with alone_in(tmp_path / "w"):
+        store = Store(tmp_path / "w" / CHECKPOINTS)
+        store.save("0000000-000000001-000000000", Snapshot({"a": np.ones(3)}, {}))
+        with pytest.raises(InputError, match="w was removed, moved or replaced"):
+            store.wait()
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl"])
+def test_a_run_without_its_own_files_is_not_finished(name, tmp_path):
+    """Mistake: what somebody removed is missing in a run that counts as finished."""
+    run = open_workdir(str(tmp_path))
+    run.start({}, room=0)
+    run.append_json_lines("metrics.jsonl", [{"epoch": 1}])
+    (tmp_path / name).unlink()
+    if name == "metrics.jsonl":
+        with pytest.raises(InputError, match="cannot write .*metrics.jsonl"):
+            run.append_json_lines("metrics.jsonl", [{"epoch": 2}])
+    with pytest.raises(InputError, match=rf"{name} was removed while the run was"):
+        run.write_result({})
+    assert not (tmp_path / "result.json").exists()
+    run.restart({})
+    run.write_result({})
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

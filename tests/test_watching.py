@@ -17,6 +17,8 @@ from cnnjax.base.errors import InputError
 from cnnjax.base.signals import StoppedError
 from cnnjax.data import load_dataset
 from cnnjax.experiments import prepare
+from cnnjax.experiments.overrides import override
+from cnnjax.experiments.recipes import get_recipe
 from cnnjax.gradients import serial_value_and_grad
 from cnnjax.loaded import load_run
 from cnnjax.telling import tensorboard, watching
@@ -282,3 +284,31 @@ def test_tensorboard_that_is_not_installed_is_told_in_a_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(InputError, match="needs tensorboardX, which is not installed"):
         tensorboard.TensorBoard(Path("x"), None, ())
+
+
+def test_tensorboard_on_a_full_disk_does_not_hold_up_the_run(tmp_path, capfd):
+    """Mistake: tensorboardX's thread dies of it, and the run waits for it for ever."""
+    pytest.importorskip("tensorboardX")
+    resource = pytest.importorskip("resource")
+    recipe = override(get_recipe("momentum_mlp_per_sample"), dataset="digits")
+    experiment = prepare(recipe, load_dataset("digits"), seed=0)
+    said = []
+    board = tensorboard.TensorBoard(tmp_path / "tensorboard", experiment, ())
+    watchers = watching.Watchers([board], say=said.append)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    watchers.start({}, 0)
+    (file,) = (tmp_path / "tensorboard").iterdir()
+    written = file.read_bytes()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(written) + 10, before[1]))
+    try:
+        for epoch in (1, 2):
+            watchers.epoch({"epoch": epoch, "step": epoch}, experiment.params)
+        watchers.end({})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert " ".join("".join(said).split()) == (
+        "warning: --tensorboard failed and is not asked again: OSError: [Errno 27] "
+        "File too large"
+    )
+    assert file.read_bytes() == written  # half an event would damage what follows
+    assert capfd.readouterr() == ("", "")

@@ -253,23 +253,72 @@ def test_no_room_for_a_checkpoint_keeps_those_before(train, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folder_that_vanishes_while_it_is_trained_into(train, tmp_path):
-    vanish = (
-        "import os, shutil\nfrom cnnjax.experiments.journal import Journal\n"
-        "old = Journal.epoch\n"
-        "def epoch(self, record, *, seed):\n"
-        "    while record.epoch == 2 and os.path.exists('w'):\n"  # a save adds to it
-        "        shutil.rmtree('w', ignore_errors=True)\n"
-        "    old(self, record, seed=seed)\n"
-        "Journal.epoch = epoch\n"
+def test_what_the_system_refuses_to_c_is_told_as_shortly(train, tmp_path):
+    """Arrays are written by C++. Mistake: its own text, and a traceback an array."""
+    full = (
+        "import resource\n"
+        "from cnnjax.results.checkpoints import arrays\n"
+        "old = arrays.write\n"
+        "def write(folder, named):\n"
+        "    if '-000000002-' in str(folder):\n"
+        "        resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))\n"
+        "    old(folder, named)\n"
+        "arrays.write = write\n"
     )
-    done = train("--checkpoint_every=1epochs", "--workdir=w", before=vanish)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "cannot write w/metrics.jsonl: No such file or directory" in done.stderr
-    again = train("--workdir=w")
+    done = train("--checkpoint_every=1epochs", "--workdir=w", before=full)
+    (kept,) = names_in(tmp_path / "w")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "train.py: error: cannot save a checkpoint in w/checkpoints: File too large; "
+        f"make room there; w/checkpoints/{kept} {GOES_ON}",
+    )
+    again = train("--checkpoint_every=1epochs", "--workdir=w")
+    assert "\nresumed after epoch 1\n" in again.stdout
+
+
+GONE = (
+    "train.py: error: w was removed, moved or replaced while train.py was using it; "
+    "start again"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("every", ["1epochs", "1updates", "never"])
+@pytest.mark.parametrize(
+    "vanish",
+    [
+        "while os.path.exists('w'): shutil.rmtree('w', True)",
+        "os.rename('w', 'moved')",
+        "os.rename('w', 'moved'); os.mkdir('w')",
+    ],
+)
+def test_a_folder_that_vanishes_while_it_is_trained_into(
+    every, vanish, train, tmp_path
+):
+    """Also while a save adds to it. Mistake: a save makes it again, without config."""
+    before = (
+        "import os, shutil\nfrom cnnjax.results.checkpoints.keeper import Keeper\n"
+        "old, seen = Keeper.on_state, []\n"
+        "def on_state(self, at, *args, **named):\n"
+        "    if at.epoch == 2 and not seen:\n"
+        "        seen.append(at)\n"
+        f"        {vanish}\n"
+        "    old(self, at, *args, **named)\n"
+        "Keeper.on_state = on_state\n"
+    )
+    flags = (f"--checkpoint_every={every}", "--workdir=w")
+    done = train(*flags, before=before)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith(GONE)
+    if (moved := tmp_path / "moved").exists():
+        goes_on = train(flags[0], "--workdir=moved")
+        assert ("resumed in " in goes_on.stdout) == (every == "1updates")
+        assert (moved / "metrics.jsonl").read_text().count("\n") == 3
+    again = train(*flags)
     assert again.returncode == 0, again.stderr
-    assert (tmp_path / "w" / "result.json").exists()
+    assert (tmp_path / "w" / "metrics.jsonl").read_text().count("\n") == 3
+    for file in ("config.json", "result.json"):
+        assert (tmp_path / "w" / file).exists()
 
 
 @pytest.mark.slow

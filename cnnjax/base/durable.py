@@ -39,13 +39,13 @@ def write_bytes(path: Path, content: bytes) -> None:
     flush_folder(path.parent)
 
 
-def append_bytes(path: Path, content: bytes) -> None:
-    """Append to a file that is not a link.
+def append_bytes(path: Path, content: bytes, *, new: bool = True) -> None:
+    """Append to a file that is not a link; `new`: one that is not there is made.
 
     Raises:
         OSError: the system refuses; what was there before is still there.
     """
-    handle = os.open(path, APPEND, 0o666)
+    handle = os.open(path, APPEND if new else APPEND & ~os.O_CREAT, 0o666)
     before = os.fstat(handle).st_size
     try:
         _write(handle, content)

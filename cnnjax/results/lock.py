@@ -17,6 +17,7 @@ from cnnjax.results.folders import shown_path
 FILE = ".lock"
 OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 MOST_BYTES = 1000  # of a lock's content
+_held: dict[Path, int] = {}  # folders that this program has locked, and their locks
 
 
 @contextlib.contextmanager
@@ -61,9 +62,34 @@ def alone_in(workdir: Path) -> Iterator[None]:
         _sign(lock)
         os.set_inheritable(lock, True)
         durable.sweep(workdir)  # who held it before may have been killed
+        _held[workdir.absolute()] = lock
         yield
     finally:
+        _held.pop(workdir.absolute(), None)
         os.close(lock)
+
+
+def expect_held(folder: Path) -> None:
+    """Check that a folder is still the one that was locked, and so the one above it.
+
+    A folder that nobody has locked here is not asked for.
+
+    Raises:
+        InputError: it was removed, moved or replaced, or its lock was.
+    """
+    folder = folder.absolute()
+    for place in (folder, *folder.parents):
+        if (lock := _held.get(place)) is None:
+            continue
+        try:
+            same = os.path.samestat(os.fstat(lock), os.lstat(place / FILE))
+        except OSError:  # a folder that is gone, or that cannot be searched any more
+            same = False
+        if not same:
+            raise InputError(
+                f"{shown_path(place)} was removed, moved or replaced while "
+                f"{program.name()} was using it; start again"
+            )
 
 
 def _sign(lock: int) -> None:

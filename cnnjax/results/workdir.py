@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +18,10 @@ from jaxtyping import PyTree
 from safetensors.numpy import save
 
 from cnnjax.base import durable
+from cnnjax.base.errors import InputError
 from cnnjax.results import seal
-from cnnjax.results.folders import folder_named, writing
+from cnnjax.results.folders import folder_named, shown_path, writing
+from cnnjax.results.lock import expect_held
 from cnnjax.results.plain import plain
 from cnnjax.results.schema import PREDICTIONS
 
@@ -34,6 +37,7 @@ FILES = (  # in the order in which an earlier run's are removed
     "report.html",  # scripts/page.py makes it, at any time
 )
 NOT_SEALED = ("result.json", "report.html")  # the seal itself, and what may be anew
+METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"  # the folder of what it takes to resume
 TENSORBOARD, PROFILE = "tensorboard", "profile"  # what is written to be looked at
 PROBE_BYTES = 2**26  # the system's figure of free space knows no quota
@@ -63,7 +67,7 @@ class Workdir(NamedTuple):
         if self.path is None:
             return
         probe = durable.aside_of(self.path / "room")
-        with writing(self.path):
+        with self._writing():
             self.path.mkdir(parents=True, exist_ok=True)
             durable.sweep(self.path)
             try:
@@ -82,11 +86,10 @@ class Workdir(NamedTuple):
                 if name == "result.json":
                     for folder in (CHECKPOINTS, TENSORBOARD, PROFILE):
                         durable.remove_folder(self.path / folder)
-        self.write_json("config.json", config)
-        self.write_bytes("metrics.jsonl", b"")
+        self._begin(config)
 
     def restart(self, config: Mapping[str, Any]) -> None:
-        """Go on in the folder of an unfinished run: only config.json is written anew.
+        """Go on in the folder of an unfinished run: write config and metrics anew.
 
         Logs are written again by whoever knows what they said; a half line of them, or
         a result.json that counts no more, is removed.
@@ -96,12 +99,24 @@ class Workdir(NamedTuple):
         """
         if self.path is None:
             return
-        with writing(self.path):
+        with self._writing():
             durable.sweep(self.path)
             for name in FILES:
                 if name != "config.json":
                     (self.path / name).unlink(missing_ok=True)
+        self._begin(config)
+
+    def _begin(self, config: Mapping[str, Any]) -> None:
         self.write_json("config.json", config)
+        self.write_bytes(METRICS, b"")
+
+    @contextlib.contextmanager
+    def _writing(self, *name: str) -> Iterator[None]:
+        """Write into the folder, or a file of it, as long as it is the one we lock."""
+        assert self.path is not None
+        expect_held(self.path)
+        with writing(self.path.joinpath(*name)):
+            yield
 
     def found(self) -> list[str]:
         """Return the names of a run's files that are there."""
@@ -118,12 +133,19 @@ class Workdir(NamedTuple):
         """Write result.json with the digests of all other files: the run is finished.
 
         Raises:
-            InputError: writing fails, or a file cannot be read back.
+            InputError: writing fails, a file cannot be read back, or somebody removed
+                one without which the run cannot be read.
         """
         if self.path is None:
             return
         names = [name for name in self.found() if name not in NOT_SEALED]
-        with writing(self.path / "result.json"):
+        for name in ("config.json", METRICS):
+            if name not in names:
+                raise InputError(
+                    f"{shown_path(self.path / name)} was removed while the run was "
+                    "going on; start it again"
+                )
+        with self._writing("result.json"):
             whole = seal.sealed(self.path, result, names)
         self.write_json("result.json", whole)
 
@@ -136,8 +158,9 @@ class Workdir(NamedTuple):
         """Append lines of text to a file immediately."""
         if self.path is not None:
             text = "".join(f"{line}\n" for line in lines)
-            with writing(self.path / name):
-                durable.append_bytes(self.path / name, text.encode())
+            with self._writing(name):  # metrics are there: somebody may remove them
+                new = name != METRICS
+                durable.append_bytes(self.path / name, text.encode(), new=new)
 
     def append_predictions(
         self, seed: int, labels: np.ndarray, predictions: np.ndarray | None
@@ -175,7 +198,7 @@ class Workdir(NamedTuple):
             InputError: writing fails; no partial file is left.
         """
         if self.path is not None:
-            with writing(self.path / name):
+            with self._writing(name):
                 durable.write_bytes(self.path / name, content)
 
 

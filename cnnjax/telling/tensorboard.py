@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import io
+import platform
+import struct
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from cnnjax.base import durable
 from cnnjax.base.errors import InputError
 from cnnjax.base.settings import typed_keys
 from cnnjax.devices import to_host
@@ -26,8 +31,15 @@ from cnnjax.types import Batch, Params
 LOOKED_AT = 64  # training examples whose gradient is shown
 
 
+BINS = 64  # of a histogram
+
+
 class TensorBoard:
-    """Writes what TensorBoard reads, by tensorboardX, at the end of every epoch."""
+    """Writes what TensorBoard reads, by tensorboardX's events, at every epoch's end.
+
+    The file is written here: tensorboardX writes it in a thread, and waits for this for
+    ever if the system refuses to write.
+    """
 
     def __init__(self, folder: Path, experiment: Experiment, names: tuple[str, ...]):
         """Write into a folder; `names` are those of the classes.
@@ -36,13 +48,17 @@ class TensorBoard:
             InputError: tensorboardX is not installed.
         """
         try:
-            import tensorboardX
+            from tensorboardX import summary
+            from tensorboardX.record_writer import masked_crc32c
         except ImportError as error:
             raise InputError(
                 "--tensorboard needs tensorboardX, which is not installed; "
                 "python -m pip install tensorboardX"
             ) from error
-        self._make = tensorboardX.SummaryWriter
+        events = importlib.import_module("tensorboardX.proto.event_pb2")  # has no types
+        self._summary, self._event, self._crc = summary, events.Event, masked_crc32c
+        self._restarted = events.SessionLog(status=events.SessionLog.START)
+        self._records: list[bytes] = []  # not written yet
         self._folder, self._experiment, self._names = folder, experiment, names
         self._grad_fn = jax.jit(batch_value_and_grad(experiment.loss_fn))
         self._step = 0
@@ -52,9 +68,14 @@ class TensorBoard:
         return "--tensorboard"
 
     def start(self, config: Mapping[str, Any], step: int) -> None:
-        """Open a file; what an earlier start wrote of later updates counts no more."""
-        self._writer = self._make(str(self._folder), purge_step=step + 1)
-        self._writer.add_text("config", f"```\n{config}\n```", step)
+        """Begin a file; what an earlier start wrote of later updates counts no more."""
+        self._folder.mkdir(exist_ok=True)
+        name = f"events.out.tfevents.{int(time.time())}.{platform.node()}"
+        self._file = self._folder / name
+        self._add(step + 1, file_version="brain.Event:2")
+        self._add(step + 1, session_log=self._restarted)
+        self._show(step, self._summary.text("config", f"```\n{config}\n```"))
+        self._write()
 
     def epoch(self, line: Mapping[str, Any], params: Params | None) -> None:
         """Write numbers of an epoch, the parameters, their gradient, the filters."""
@@ -63,18 +84,19 @@ class TensorBoard:
             part, _, metric = name.partition("_")
             tag = f"{metric}/{part}" if part in ("train", "test") else name
             if isinstance(value, int | float) and name not in ("epoch", "step"):
-                self._writer.add_scalar(tag, value, self._step)
+                self._show(self._step, self._summary.scalar(tag, value))
         if self._params is not None:
             kinds = {"parameters": self._params, "gradients": self._gradient()}
             for kind, tree in kinds.items():
                 for name, leaf in named(tree).items():
                     values = np.asarray(leaf, np.float32)
                     if np.isfinite(values).all():
-                        self._writer.add_histogram(f"{kind}/{name}", values, self._step)
+                        shown = self._summary.histogram(f"{kind}/{name}", values, BINS)
+                        self._show(self._step, shown)
             filters = first_filters(self._experiment.recipe.model, self._params)
             if filters is not None:
                 self._picture("filters", draw_filters(filters))
-        self._writer.flush()
+        self._write()
 
     def end(self, result: Mapping[str, Any]) -> None:
         """Write the most confident mistakes on the test examples."""
@@ -85,7 +107,7 @@ class TensorBoard:
             png = draw_mistakes(found, title="the most confident mistakes")
             if png is not None:
                 self._picture("mistakes", png)
-        self._writer.close()
+        self._write()
 
     def _gradient(self) -> Params:
         """Return the gradient of the first training examples, by the plain rule."""
@@ -99,4 +121,19 @@ class TensorBoard:
 
     def _picture(self, tag: str, png: bytes) -> None:
         pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-        self._writer.add_image(tag, pixels, self._step, dataformats="HWC")
+        self._show(self._step, self._summary.image(tag, pixels, dataformats="HWC"))
+
+    def _show(self, step: int, summary: Any) -> None:
+        self._add(step, summary=summary)
+
+    def _add(self, step: int, **what: Any) -> None:
+        """Add an event, as a TFRecord: length and content, each with its checksum."""
+        content = self._event(wall_time=time.time(), step=step, **what)
+        content = content.SerializeToString()
+        length = struct.pack("<Q", len(content))
+        sums = [struct.pack("<I", self._crc(part)) for part in (length, content)]
+        self._records += [length, sums[0], content, sums[1]]
+
+    def _write(self) -> None:
+        records, self._records = self._records, []
+        durable.append_bytes(self._file, b"".join(records))

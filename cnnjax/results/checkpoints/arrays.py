@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ import numpy as np
 
 from cnnjax.results.checkpoints.snapshot import named, nested
 from cnnjax.results.folders import named_in_utf8
+
+OS_ERROR = re.compile(r"os_error_code='(\d+)'")  # TensorStore's text of a refusal
 
 
 def write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -24,7 +29,13 @@ def write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
     import orbax.checkpoint as ocp
 
     with _checkpointer() as checkpointer, named_in_utf8(folder) as path:
-        checkpointer.save(path, args=ocp.args.PyTreeSave(nested(arrays)))
+        try:
+            checkpointer.save(path, args=ocp.args.PyTreeSave(nested(arrays)))
+        except ValueError as error:
+            if (code := OS_ERROR.search(str(error))) is None:
+                raise
+            number = int(code[1])
+            raise OSError(number, os.strerror(number), str(folder)) from error
     # It says where, with the path of somebody's home; nothing reads it.
     (folder / "commit_success.txt").unlink(missing_ok=True)
 
@@ -48,7 +59,7 @@ def _checkpointer() -> Iterator[Any]:
     """Open Orbax's checkpointer, quiet, and for this process alone."""
     import orbax.checkpoint as ocp
 
-    logging.getLogger("absl").addFilter(_is_not_orbax)  # one that is there counts once
+    _quiet()
     alone: dict[str, Any] = {}
     if jax.process_count() > 1:
         alone["multiprocessing_options"] = ocp.options.MultiprocessingOptions(
@@ -61,5 +72,31 @@ def _checkpointer() -> Iterator[Any]:
         yield checkpointer
 
 
+def _quiet() -> None:
+    """Let what fails be said once, by the exception.
+
+    Orbax leaves its event loop while other arrays are still being written. Each of them
+    that fails then says so on stderr, from a thread of C++ or when it is collected.
+    """
+    for name, wanted in (("absl", _is_not_orbax), ("asyncio", _is_no_task_of_orbax)):
+        logging.getLogger(name).addFilter(wanted)  # one that is there counts once
+    if sys.unraisablehook is not _unraisable:
+        _others.append(sys.unraisablehook)
+        sys.unraisablehook = _unraisable
+
+
+_others: list[Callable[[Any], Any]] = []  # the hook before ours, last
+
+
+def _unraisable(told: Any) -> None:
+    late = isinstance(told.exc_value, RuntimeError) and told.object is None
+    if not (late and str(told.exc_value) == "Event loop is closed"):
+        _others[-1](told)
+
+
 def _is_not_orbax(record: logging.LogRecord) -> bool:
     return "orbax" not in record.pathname
+
+
+def _is_no_task_of_orbax(record: logging.LogRecord) -> bool:
+    return "orbax" not in record.getMessage()

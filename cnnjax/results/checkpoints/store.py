@@ -17,6 +17,7 @@ from cnnjax.results.checkpoints import manifest
 from cnnjax.results.checkpoints.manifest import DamagedError
 from cnnjax.results.checkpoints.snapshot import Snapshot
 from cnnjax.results.folders import shown_path
+from cnnjax.results.lock import expect_held
 
 # group of seeds, epochs done, updates of the next epoch done: in the order of training
 NAME = re.compile(r"\d{7}-(\d{9}-\d{9}|ended)")
@@ -98,6 +99,8 @@ class Store:
             return
         try:
             saving.result()
+        except InputError:
+            raise
         except Exception as error:
             told = (
                 getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
@@ -161,7 +164,8 @@ class Store:
         self._saver.shutdown(wait=True)
 
     def _save(self, name: str, snapshot: Snapshot) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        expect_held(self.folder)
+        self.folder.mkdir(exist_ok=True)
         token = secrets.token_hex(4)
         aside = self.folder / f"{name}.{token}{durable.SUFFIX}"
         try:
@@ -171,7 +175,9 @@ class Store:
             os.rename(aside, self.folder / name)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
+            expect_held(self.folder)  # that it is gone says more
             raise
+        expect_held(self.folder)  # Orbax makes a folder again that is removed just now
         durable.flush_folder(self.folder)
         self._damaged.discard(name)
         self._prune(name)
