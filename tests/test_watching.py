@@ -302,7 +302,7 @@ def test_tensorboard_on_a_full_disk_does_not_hold_up_the_run(tmp_path, capfd):
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(written) + 10, before[1]))
     try:
         for epoch in (1, 2):
-            watchers.epoch({"epoch": epoch, "step": epoch}, experiment.params)
+            watchers.epoch({"epoch": epoch, "step": epoch, "lr": 0.1}, None)
         watchers.end({})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
