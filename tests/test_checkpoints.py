@@ -945,7 +945,6 @@ def test_what_the_system_refuses_to_orbax_is_one_short_line(limit, tmp_path, cap
     store.save(name_of(0, 1, 0), Snapshot(arrays, {}))
     store.wait()
     assert store.names() == [name_of(0, 1, 0)]
-    assert not list((tmp_path / "checkpoints").glob("*.partial"))
 
 
 def test_hooks_of_others_still_hear_of_errors(tmp_path, monkeypatch):
