@@ -52,13 +52,44 @@ def fill_the_disk(course: Course, change: int) -> bool:
 
     With room again, the command must end as ever. Return whether it was refused.
     """
-    workdir = f"full_from_{change}"
-    ended = course.full_from(change, workdir)
+    return _refuse(course, "full", "No space left on device", change)
+
+
+def refuse_large_files(course: Course, change: int) -> bool:
+    """Let the system refuse larger files after a change, those of C++ as well."""
+    return _refuse(course, "limit", "File too large", change)
+
+
+def _refuse(course: Course, mode: str, reason: str, change: int) -> bool:
+    workdir = f"{mode}_from_{change}"
+    ended = course.full_from(change, workdir, mode)
     if ended.status != 0:
         assert ended.status == 2, (change, ended.err)
         assert len(ended.err.splitlines()) == 1, (change, ended.err)
-        assert "No space left on device" in ended.err, (change, ended.err)
+        assert reason in ended.err, (change, ended.err)
     course.check(workdir)
+    return ended.status != 0
+
+
+def move_the_folder(course: Course, change: int) -> bool:
+    """Move the folder before a change; the program must say so in one line.
+
+    Nothing may be written in its place but a whole checkpoint, and the command must go
+    on in the folder that was moved, and end as ever. Return whether it was told.
+    """
+    workdir = f"moved_at_{change}"
+    ended = course.moved_at(change, workdir)
+    moved = course.folder / f"{workdir}.moved"
+    if moved.exists() and ended.status == 0:  # nothing was to be written any more
+        assert (moved / "result.json").exists(), (change, ended.out)
+    if ended.status != 0:
+        assert ended.status == 2, (change, ended.err)
+        assert len(ended.err.splitlines()) == 1, (change, ended.err)
+        told = ("was removed, moved or replaced", "No such file or directory")
+        assert any(text in ended.err for text in told), (change, ended.err)
+        left = {path.name for path in (course.folder / workdir).glob("*")}
+        assert left <= {"checkpoints"}, (change, left)
+    course.check(f"{workdir}.moved" if moved.exists() else workdir)
     return ended.status != 0
 
 

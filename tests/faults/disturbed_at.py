@@ -2,10 +2,14 @@
 
     python disturbed_at.py kill N FOLDER COUNT script.py flags
     python disturbed_at.py full N FOLDER COUNT script.py flags
+    python disturbed_at.py limit N FOLDER COUNT script.py flags
+    python disturbed_at.py move N FOLDER COUNT script.py flags
 
 A change is a file opened to be written, flushed, renamed or removed, or a folder made
 or removed, by whatever library. "kill" kills the process (signal 9) just before it.
 "full" refuses, from then on, to write and to make anything there, as a full disk does.
+"limit" lets the system refuse larger files from then on, those of C++ as well. "move"
+renames the folder just before it to FOLDER.moved.
 With N = 0 nothing is disturbed, and the number of changes is written into COUNT.
 """
 
@@ -14,6 +18,7 @@ from __future__ import annotations
 import atexit
 import errno
 import os
+import resource
 import runpy
 import signal
 import sys
@@ -21,17 +26,18 @@ import threading
 from pathlib import Path
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
+SMALL = 20_000  # bytes: what is printed may go into a file
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
 class Disturber:
     """Counts changes below a folder, and kills the process or refuses one."""
 
-    def __init__(self, kills: bool, at: int, folder: str) -> None:
+    def __init__(self, mode: str, at: int, folder: str) -> None:
         """Count from 1."""
-        self.kills, self.at, self.count = kills, at, 0
+        self.mode, self.at, self.count = mode, at, 0
         self.folder = os.path.abspath(folder)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a disturbance is heard, too
 
     def heard(self, event: str, args: tuple) -> None:
         """Count an event that Python tells of, if it is a change."""
@@ -46,9 +52,15 @@ class Disturber:
         """Count a change; die before it, or refuse it if it `adds` something."""
         with self._lock:
             self.count += 1
-            if self.kills and self.count == self.at:
+            now = self.count == self.at
+            if self.mode == "kill" and now:
                 os.kill(os.getpid(), signal.SIGKILL)
-            if not self.kills and adds and 0 < self.at <= self.count:
+            if self.mode == "limit" and now:
+                most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+                resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL, most))
+            if self.mode == "move" and now:
+                os.rename(self.folder, f"{self.folder}.moved")
+            if self.mode == "full" and adds and 0 < self.at <= self.count:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def write_count(self, path: Path) -> None:
@@ -60,7 +72,7 @@ class Disturber:
 def main() -> None:
     """Run the script as Python would."""
     mode, at, folder, count, script, *flags = sys.argv[1:]
-    disturber, fsync = Disturber(mode == "kill", int(at), folder), os.fsync
+    disturber, fsync = Disturber(mode, int(at), folder), os.fsync
 
     def counted(handle: int) -> None:
         disturber.change(adds=True)

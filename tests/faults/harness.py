@@ -111,9 +111,16 @@ class Course:
         """Give the command, and kill it before a change of its folder."""
         return self._disturbed("kill", change, workdir)
 
-    def full_from(self, change: int, workdir: str) -> Ended:
-        """Give the command, on a disk that is full from a change on."""
-        return self._disturbed("full", change, workdir)
+    def full_from(self, change: int, workdir: str, mode: str = "full") -> Ended:
+        """Give the command, on a disk that is full from a change on.
+
+        With "limit" it is the system that refuses larger files, those of C++ as well.
+        """
+        return self._disturbed(mode, change, workdir)
+
+    def moved_at(self, change: int, workdir: str) -> Ended:
+        """Give the command, and move its folder before a change."""
+        return self._disturbed("move", change, workdir)
 
     def _disturbed(self, mode: str, change: int, workdir: str) -> Ended:
         wrapper, count = str(HERE / "disturbed_at.py"), f"{workdir}.count"

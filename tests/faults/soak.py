@@ -94,10 +94,22 @@ class Soak:
         for name in ("factored", "seeds_in_groups"):
             course = self._quick(name)
             places = range(1, course.changes() + 1, max(1, round(6 / self.scale)))
-            fill = functools.partial(disturbances.fill_the_disk, course)
-            refused = self._side_by_side([course], fill, places)
-            told.append(f"{name} {sum(refused)} of {len(refused)}")
+            for fill in (disturbances.fill_the_disk, disturbances.refuse_large_files):
+                do = functools.partial(fill, course)
+                refused = self._side_by_side([course], do, places)
+                told.append(f"{fill.__name__} {name} {sum(refused)} of {len(refused)}")
         return f"disk full from a change on, told in a line: {', '.join(told)}; {SAME}"
+
+    def moved(self) -> str:
+        """Move the folder before changes in it."""
+        told = []
+        for name in ("factored", "seeds_in_groups"):
+            course = self._quick(name)
+            places = range(1, course.changes() + 1, max(1, round(6 / self.scale)))
+            move = functools.partial(disturbances.move_the_folder, course)
+            seen = self._side_by_side([course], move, places)
+            told.append(f"{name} {sum(seen)} of {len(seen)}")
+        return f"the folder moved before a change in it: {', '.join(told)}; {SAME}"
 
     def kills(self) -> str:
         """Kill at random moments, from the first import to the end."""
@@ -262,8 +274,8 @@ def _told(counts: collections.Counter[str]) -> str:
 
 
 PARTS = (
-    *("changes", "full", "kills", "signals", "damage", "processes", "together"),
-    "fuzz",
+    *("changes", "full", "moved", "kills", "signals"),
+    *("damage", "processes", "together", "fuzz"),
 )
 
 

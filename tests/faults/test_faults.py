@@ -11,6 +11,8 @@ from disturbances import (
     fill_the_disk,
     kill_at_change,
     lose_a_process,
+    move_the_folder,
+    refuse_large_files,
     stop_by_signal,
 )
 from harness import COURSES, Course, Ended, from_shell, start, wait_for
@@ -62,6 +64,17 @@ def test_a_disk_that_fills_up_at_any_change_is_told_in_a_line(course_of):
     changes = course.changes()
     places = [1 + index * (changes - 3) // 2 for index in range(3)]
     assert [fill_the_disk(course, place) for place in places][:-1] == [True] * 2
+
+
+def test_what_the_system_refuses_at_any_change_is_told_in_a_line(course_of):
+    """Also what C++ writes: a change of the folder is only what Python does there."""
+    course = course_of("factored")
+    assert refuse_large_files(course, course.changes() // 2)
+
+
+def test_a_folder_that_is_moved_at_any_change_goes_on_where_it_is(course_of):
+    course = course_of("factored")
+    assert move_the_folder(course, course.changes() * 2 // 3)
 
 
 @pytest.mark.parametrize("kind", ["flip", "truncation"])
