@@ -171,6 +171,23 @@ MUTANTS = (
         CHECKPOINTS,
     ),
     Mutant(
+        "hooks_that_call_each_other",
+        "A hook that was put over ours, and calls it, is called by it again.",
+        "cnnjax/results/checkpoints/arrays.py",
+        'getattr(_asked, "now", False)',
+        "False",
+        CHECKPOINTS,
+    ),
+    Mutant(
+        "a_refused_lock_frees_the_folder",
+        "A second lock that is refused makes the first forget its folder.",
+        "cnnjax/results/lock.py",
+        '        raise InputError(\n                f"{_holder(lock)} is using',
+        "        _held.clear()\n            raise InputError(\n"
+        '                f"{_holder(lock)} is using',
+        ("tests/test_lock.py",),
+    ),
+    Mutant(
         "errors_of_c_in_their_own_words",
         "What the system refuses to TensorStore is told in TensorStore's words.",
         "cnnjax/results/checkpoints/arrays.py",

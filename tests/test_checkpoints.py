@@ -948,17 +948,34 @@ def test_what_the_system_refuses_to_orbax_is_one_short_line(limit, tmp_path, cap
 
 
 def test_hooks_of_others_still_hear_of_errors(tmp_path, monkeypatch):
-    heard = []
-    monkeypatch.setattr(sys, "unraisablehook", heard.append)
-    store = Store(tmp_path / "checkpoints")
-    store.save(name_of(0, 1, 0), Snapshot({"a": np.ones(3)}, {}))
-    store.wait()
+    """Also one that is put over ours, and calls it."""
 
     class Bad:
         def __del__(self):
             raise RuntimeError("Event loop is closed")
 
-    bad = Bad()
-    del bad
+    def save() -> None:
+        store.save(name_of(0, 1, 0), Snapshot({"a": np.ones(3)}, {}))
+        store.wait()
+
+    def over(told) -> None:
+        heard.append(f"over: {told.exc_value}")
+        below(told)
+
+    heard = []
+    store = Store(tmp_path / "checkpoints")
+    monkeypatch.setattr(sys, "__unraisablehook__", lambda told: heard.append("Python"))
+    monkeypatch.setattr(
+        sys, "unraisablehook", lambda told: heard.append(f"first: {told.exc_value}")
+    )
+    save()
+    Bad()
     gc.collect()
-    assert [str(told.exc_value) for told in heard] == ["Event loop is closed"]
+    assert heard == ["first: Event loop is closed"]
+    heard.clear()
+    below = sys.unraisablehook
+    monkeypatch.setattr(sys, "unraisablehook", over)
+    save()
+    Bad()
+    gc.collect()
+    assert heard == ["over: Event loop is closed", "Python"]

@@ -111,6 +111,18 @@ def test_nothing_is_written_into_a_folder_that_is_no_longer_ours(
         open_workdir(str(folder)).start({}, room=0)
 
 
+def test_who_is_refused_takes_nothing_from_who_holds_it(tmp_path):
+    """Mistake: a second lock that is refused makes the first forget its folder."""
+    run = open_workdir(str(tmp_path / "w"))
+    with alone_in(tmp_path / "w"):
+        run.start({}, room=0)
+        with pytest.raises(InputError, match="is using"), alone_in(tmp_path / "w"):
+            pass
+        removed(tmp_path / "w")
+        with pytest.raises(InputError, match="was removed, moved or replaced"):
+            run.start({}, room=0)
+
+
 def test_a_folder_that_vanishes_within_a_save_is_told(tmp_path, monkeypatch):
     """Orbax makes it again; then it lacks all else."""
     from cnnjax.results.checkpoints import manifest

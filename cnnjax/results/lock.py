@@ -63,9 +63,11 @@ def alone_in(workdir: Path) -> Iterator[None]:
         os.set_inheritable(lock, True)
         durable.sweep(workdir)  # who held it before may have been killed
         _held[workdir.absolute()] = lock
-        yield
+        try:
+            yield
+        finally:
+            del _held[workdir.absolute()]
     finally:
-        _held.pop(workdir.absolute(), None)
         os.close(lock)
 
 

@@ -139,13 +139,13 @@ class Workdir(NamedTuple):
         if self.path is None:
             return
         names = [name for name in self.found() if name not in NOT_SEALED]
-        for name in ("config.json", METRICS):
-            if name not in names:
-                raise InputError(
-                    f"{shown_path(self.path / name)} was removed while the run was "
-                    "going on; start it again"
-                )
         with self._writing("result.json"):
+            for name in ("config.json", METRICS):
+                if name not in names:
+                    raise InputError(
+                        f"{shown_path(self.path / name)} was removed while the run was "
+                        "going on; start it again"
+                    )
             whole = seal.sealed(self.path, result, names)
         self.write_json("result.json", whole)
 

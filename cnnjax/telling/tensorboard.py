@@ -29,8 +29,6 @@ from cnnjax.telling.pictures import draw_mistakes
 from cnnjax.types import Batch, Params
 
 LOOKED_AT = 64  # training examples whose gradient is shown
-
-
 BINS = 64  # of a histogram
 
 

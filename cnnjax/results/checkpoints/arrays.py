@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -86,12 +87,21 @@ def _quiet() -> None:
 
 
 _others: list[Callable[[Any], Any]] = []  # the hook before ours, last
+_asked = threading.local()
 
 
 def _unraisable(told: Any) -> None:
     late = isinstance(told.exc_value, RuntimeError) and told.object is None
-    if not (late and str(told.exc_value) == "Event loop is closed"):
+    if late and str(told.exc_value) == "Event loop is closed":
+        return
+    if getattr(_asked, "now", False):  # a hook that was put over ours calls ours
+        sys.__unraisablehook__(told)
+        return
+    _asked.now = True
+    try:
         _others[-1](told)
+    finally:
+        _asked.now = False
 
 
 def _is_not_orbax(record: logging.LogRecord) -> bool:

@@ -54,7 +54,7 @@ class Store:
     """
 
     def __init__(self, folder: Path, *, keep: int = KEEP, sweep: bool = True) -> None:
-        """Use a folder, which need not exist; remove what was never finished.
+        """Use a folder, which its first save makes; remove what was never finished.
 
         Without `sweep` it only reads: the run may be going on.
 
