@@ -229,6 +229,20 @@ def test_a_disk_that_is_full_at_the_very_end_keeps_the_network(file, train, tmp_
     assert "seconds" in again.stdout
 
 
+def check_that_epoch_1_is_kept(train, refuse: str, reason: str, run: Path) -> None:
+    """Train into `run`, refusing the checkpoint of epoch 2; then as it should be."""
+    done = train("--checkpoint_every=1epochs", "--workdir=w", before=refuse)
+    (kept,) = names_in(run)
+    assert kept.endswith("000000001-000000000")
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"train.py: error: cannot save a checkpoint in w/checkpoints: {reason}; make "
+        f"room there; w/checkpoints/{kept} {GOES_ON}",
+    )
+    again = train("--checkpoint_every=1epochs", "--workdir=w")
+    assert "\nresumed after epoch 1\n" in again.stdout
+
+
 def test_no_room_for_a_checkpoint_keeps_those_before(train, tmp_path):
     """The one that is being written is lost, and the run ends in one line."""
     full = (
@@ -240,16 +254,8 @@ def test_no_room_for_a_checkpoint_keeps_those_before(train, tmp_path):
         "    old(path, snapshot)\n"
         "manifest.write = write\n"
     )
-    done = train("--checkpoint_every=1epochs", "--workdir=w", before=full)
-    (kept,) = names_in(tmp_path / "w")
-    assert kept.endswith("000000001-000000000")
-    assert (done.returncode, done.stderr) == (
-        2,
-        "train.py: error: cannot save a checkpoint in w/checkpoints: No space left on "
-        f"device; make room there; w/checkpoints/{kept} {GOES_ON}",
-    )
-    again = train("--checkpoint_every=1epochs", "--workdir=w")
-    assert "\nresumed after epoch 1\n" in again.stdout
+    reason = "No space left on device"
+    check_that_epoch_1_is_kept(train, full, reason, tmp_path / "w")
 
 
 @pytest.mark.slow
@@ -265,15 +271,7 @@ def test_what_the_system_refuses_to_c_is_told_as_shortly(train, tmp_path):
         "    old(folder, named)\n"
         "arrays.write = write\n"
     )
-    done = train("--checkpoint_every=1epochs", "--workdir=w", before=full)
-    (kept,) = names_in(tmp_path / "w")
-    assert (done.returncode, done.stderr) == (
-        2,
-        "train.py: error: cannot save a checkpoint in w/checkpoints: File too large; "
-        f"make room there; w/checkpoints/{kept} {GOES_ON}",
-    )
-    again = train("--checkpoint_every=1epochs", "--workdir=w")
-    assert "\nresumed after epoch 1\n" in again.stdout
+    check_that_epoch_1_is_kept(train, full, "File too large", tmp_path / "w")
 
 
 GONE = (
